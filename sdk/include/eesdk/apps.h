@@ -1,0 +1,90 @@
+/* apps.h - private apps: an attested way to a long-running workload that has no public port. */
+#ifndef EESDK_APPS_H
+#define EESDK_APPS_H
+
+#include <eesdk/client.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ee_app ee_app;           /**< thread-safe: each request has a connection of its own from a pool */
+typedef struct ee_response ee_response; /**< one thread at a time */
+
+/** Options of ee_connect(). Fill with ee_connect_options_init(); NULL = all defaults; new fields are only ever appended. */
+typedef struct ee_connect_options {
+    size_t struct_bytes;
+    const ee_policy *policy; /**< NULL: the client's */
+    uint32_t timeout_ms;     /**< resolve, attest, connect; default 30,000 */
+    int32_t strict;          /**< 1: a full quote for every connection, not a signed session statement */
+    ee_cancel *cancel;
+} ee_connect_options;
+EE_API void ee_connect_options_init(ee_connect_options *options);
+
+/**
+ * Resolve an app, open a stream to its agent through the proxy, and attest the agent. No byte of a request leaves before.
+ * @return EE_E_NOT_FOUND, EE_E_APP_UNAVAILABLE, EE_E_ATTESTATION (details name the check), EE_E_PERMISSION ...
+ */
+EE_API EE_MUST_USE ee_status ee_connect(ee_client *client, const char *app, const ee_connect_options *options, ee_app **out, ee_error *err);
+EE_API const ee_verdict *ee_app_attestation(const ee_app *app);
+EE_API const char *ee_app_base_url(const ee_app *app); /**< "https://app-name.ee.internal" */
+EE_API void ee_app_free(ee_app *app);
+
+/** Options of ee_app_request(). */
+typedef struct ee_request_options {
+    size_t struct_bytes;
+    const char *const *headers; /**< "Name: value", NULL-ended */
+    ee_span body;
+    uint32_t timeout_ms;        /**< whole request; default 30,000 */
+    int32_t stream;             /**< 1: return at the headers; take the body with ee_response_read() */
+    ee_cancel *cancel;
+} ee_request_options;
+EE_API void ee_request_options_init(ee_request_options *options);
+
+/** One HTTP request over the attested stream. Redirects are handed back. Body at most 64 MiB unless stream is 1.
+ *  @param path "/api/private", with query; must start with "/" */
+EE_API EE_MUST_USE ee_status ee_app_request(ee_app *app, const char *method, const char *path, const ee_request_options *options,
+                                            ee_response **out, ee_error *err);
+/** GET with defaults. */
+EE_API EE_MUST_USE ee_status ee_get(ee_app *app, const char *path, ee_response **out, ee_error *err);
+
+EE_API int32_t ee_response_status(const ee_response *response);
+EE_API size_t ee_response_header_count(const ee_response *response);
+EE_API const char *ee_response_header_name(const ee_response *response, size_t index);  /**< NULL past the end */
+EE_API const char *ee_response_header_value(const ee_response *response, size_t index); /**< NULL past the end */
+EE_API const char *ee_response_header(const ee_response *response, const char *name);   /**< first of that name, NULL if absent */
+EE_API ee_span ee_response_body(const ee_response *response); /**< NUL-ended past len; empty when streaming */
+/** Next piece of a streamed body; EE_E_END after the last. Borrowed until the next call. */
+EE_API EE_MUST_USE ee_status ee_response_read(ee_response *response, int64_t timeout_ms, ee_span *out, ee_error *err);
+EE_API void ee_response_free(ee_response *response);
+
+/** A connected socket whose bytes go to the app's port, for any protocol. The caller closes it. @param out_fd [out] */
+EE_API EE_MUST_USE ee_status ee_app_socket(ee_app *app, const ee_connect_options *options, int *out_fd, ee_error *err);
+
+/** Listen on 127.0.0.1 and carry each connection to the app, until ee_forward_free(). */
+typedef struct ee_forward ee_forward;
+EE_API EE_MUST_USE ee_status ee_app_forward(ee_app *app, uint16_t port, ee_forward **out, ee_error *err);
+EE_API uint16_t ee_forward_port(const ee_forward *forward);
+EE_API void ee_forward_free(ee_forward *forward);
+
+/** Deploy options; the same sizes and words as a job's. */
+typedef struct ee_deploy_options {
+    size_t struct_bytes;
+    const char *name;
+    const char *image;
+    const char *const *command;
+    uint16_t port;         /**< the app listens on this port inside; never exposed on the host */
+    double vcpus;
+    uint64_t memory_bytes;
+    const char *node;      /**< NULL = lowest effective price */
+    const char *idempotency_key;
+} ee_deploy_options;
+EE_API void ee_deploy_options_init(ee_deploy_options *options);
+/** Deploy and wait until the app's port answers, or until it failed. @param out_json [out, owned] the app; ee_string_free() */
+EE_API EE_MUST_USE ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *options, int64_t timeout_ms, char **out_json, ee_error *err);
+EE_API EE_MUST_USE ee_status ee_app_stop(ee_client *client, const char *name, ee_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

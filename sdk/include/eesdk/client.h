@@ -1,0 +1,94 @@
+/* client.h - the client: where it finds its network, who it is, money, lists.
+ * Jobs are in jobs.h, apps in apps.h, attestation without a client in verify.h. */
+#ifndef EESDK_CLIENT_H
+#define EESDK_CLIENT_H
+
+#include <eesdk/types.h>
+#include <eesdk/verify.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** A connection to a network under one account. Thread-safe: many threads may use one client at once. */
+typedef struct ee_client ee_client;
+
+typedef void (*ee_log_fn)(void *user, int level, const char *line); /**< any thread; must not call back; level: 0 error .. 3 debug */
+
+/** Options of ee_client_new(). Fill with ee_client_options_init(), then change fields; new fields are only ever appended.
+ *  A NULL or 0 field means: look it up (argument > EE_* environment > profile > running devnet), each value on its own. */
+typedef struct ee_client_options {
+    size_t struct_bytes;     /**< set by init */
+    const char *profile;     /**< name in config.toml; EE_PROFILE */
+    const char *url;         /**< https://host:port of the control plane; EE_URL */
+    const char *api_key;     /**< "ee_sk_..."; EE_API_KEY, EE_API_KEY_FILE. A seed: it never leaves the process */
+    const char *budget;      /**< "$5": ceiling over everything this client spends; EE_BUDGET */
+    const ee_policy *policy; /**< borrowed until ee_client_new() returns; EE_POLICY names a file */
+    uint32_t timeout_ms;     /**< one HTTP call to the control plane; default 30,000 */
+    uint32_t max_retries;    /**< of calls that are safe to repeat; default 3; UINT32_MAX = none */
+    ee_log_fn log;
+    void *log_user;
+} ee_client_options;
+
+EE_API void ee_client_options_init(ee_client_options *options);
+
+/**
+ * Make a client. Reads configuration; connects on first use, and verifies the control plane's attestation then.
+ * @param options NULL for all defaults   @param out [out, owned] release with ee_client_free()
+ * @return EE_E_CONFIG when no network is configured (hint: run `ee devnet up`, or `ee login`), or a file is not safe to use.
+ */
+EE_API EE_MUST_USE ee_status ee_client_new(const ee_client_options *options, ee_client **out, ee_error *err);
+EE_API void ee_client_free(ee_client *client);
+
+/** Where the values came from, as JSON: {"url": {"value": ..., "origin": "devnet file /run/..."}, ...}; the key is masked. Tied to the client. */
+EE_API const char *ee_client_config_json(const ee_client *client);
+
+/** Outcome of ee_transfer_credits(). */
+typedef struct ee_transfer {
+    char id[40];
+    char idempotency_key[72];
+    ee_money amount;
+    ee_money balance_after; /**< of the sender, available */
+    int32_t replayed;       /**< 1: this key had been used for the same transfer before; nothing moved again */
+} ee_transfer;
+
+/**
+ * Pay another account. Moves money once for a given key, however often it is repeated.
+ * @param client NULL = the default client   @param to account name   @param amount as for ee_money_parse()
+ * @param memo nullable, at most 140 bytes of UTF-8   @param idempotency_key nullable: one is made; at most 64 printable ASCII
+ * @param out [out, nullable]
+ * @return EE_E_NOT_FOUND, EE_E_INVALID_AMOUNT, EE_E_LOW_BALANCE, EE_E_IDEMPOTENCY, EE_E_OUTCOME_UNKNOWN (err->idempotency_key), ...
+ */
+EE_API EE_MUST_USE ee_status ee_transfer_credits(ee_client *client, const char *to, const char *amount, const char *memo,
+                                                 const char *idempotency_key, ee_transfer *out, ee_error *err);
+
+typedef struct ee_balance {
+    ee_money available;
+    ee_money locked;  /**< held for running or not yet settled work */
+    char account[64];
+} ee_balance;
+EE_API EE_MUST_USE ee_status ee_balance_get(ee_client *client, ee_balance *out, ee_error *err);
+
+/**
+ * Call the control plane's HTTP API as this account and hand back its JSON, for lists and for what has no function of its own.
+ * The request is signed, sent only to an attested control plane, and retried like any other when it is safe.
+ * @param method "GET", "POST", "DELETE"   @param path "/v1/nodes"   @param body_json NULL for none
+ * @param idempotency_key nullable; needed by calls that move money or start work
+ * @param out_json [out, owned] NUL-terminated; release with ee_string_free()
+ */
+EE_API EE_MUST_USE ee_status ee_client_call(ee_client *client, const char *method, const char *path, const char *body_json,
+                                            const char *idempotency_key, char **out_json, ee_error *err);
+EE_API void ee_string_free(char *string);
+
+/** The control plane's verdict, as last checked; the first call connects. Tied to the client. */
+EE_API EE_MUST_USE ee_status ee_client_attestation(ee_client *client, const ee_verdict **out, ee_error *err);
+
+/** A fresh account key "ee_sk_..." and its public half in hex (64 digits + NUL). No network. */
+EE_API EE_MUST_USE ee_status ee_key_generate(char api_key[80], char public_hex[65], ee_error *err);
+/** Public half of an API key. EE_E_INVALID with the reason when the checksum is wrong. */
+EE_API EE_MUST_USE ee_status ee_key_public(const char *api_key, char public_hex[65], ee_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

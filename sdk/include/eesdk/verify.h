@@ -1,0 +1,87 @@
+/* verify.h - TDX attestation on its own: quote, collateral, policy in; a verdict out. No client, no network, no clock of its own. */
+#ifndef EESDK_VERIFY_H
+#define EESDK_VERIFY_H
+
+#include <eesdk/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define EE_QUOTE_BYTES_MAX 65536u
+
+/** What is acceptable, and under which trust anchor. Immutable once made; thread-safe. */
+typedef struct ee_policy ee_policy;
+/** TCB info, QE identity, CRLs and their chains, as delivered; nothing in it is trusted before its signature is checked. Immutable; thread-safe. */
+typedef struct ee_collateral ee_collateral;
+/** The outcome: an ordered list of named checks. Immutable; thread-safe. */
+typedef struct ee_verdict ee_verdict;
+
+/** Intel's root, sealed and non-debug TDs, TCB UpToDate. The default everywhere, and the strictest there is. */
+EE_API EE_MUST_USE ee_status ee_policy_production(ee_policy **out, ee_error *err);
+/** Read policy.toml. Errors name file, line and key; an unknown key is an error. */
+EE_API EE_MUST_USE ee_status ee_policy_load(const char *path, ee_policy **out, ee_error *err);
+/** The same from text; @p name stands for the file in errors. */
+EE_API EE_MUST_USE ee_status ee_policy_parse(const char *toml, const char *name, ee_policy **out, ee_error *err);
+/** A copy with one more pin: what = "mrtd", "rtmr0".."rtmr3", "mrseam", "mrconfigid", "image"; hex of its full length. */
+EE_API EE_MUST_USE ee_status ee_policy_pin(const ee_policy *policy, const char *what, const char *hex, ee_policy **out, ee_error *err);
+/** SHA-256 over the canonical form, in hex; in every verdict. Tied to the policy. */
+EE_API const char *ee_policy_hash(const ee_policy *policy);
+/** 1 when simulated quotes (a devnet's own root) are acceptable. */
+EE_API int ee_policy_simulated(const ee_policy *policy);
+EE_API void ee_policy_free(ee_policy *policy);
+
+/** Parse collateral JSON (keys: pck_crl_issuer_chain, root_ca_crl, pck_crl, tcb_info_issuer_chain, tcb_info, tcb_info_signature,
+ *  qe_identity_issuer_chain, qe_identity, qe_identity_signature, optional pck_certificate_chain). At most 1 MiB. */
+EE_API EE_MUST_USE ee_status ee_collateral_parse(ee_span json, ee_collateral **out, ee_error *err);
+EE_API void ee_collateral_free(ee_collateral *collateral);
+
+/** Options of ee_verify_quote(). Fill with ee_verify_options_init(); new fields are only ever appended. */
+typedef struct ee_verify_options {
+    size_t struct_bytes;
+    uint64_t now_unix_s;          /**< time for every validity window; 0 = this machine's clock */
+    ee_span expected_report_data; /**< exactly 64 bytes, or {NULL, 0}: then the verdict says "skipped" for it */
+} ee_verify_options;
+EE_API void ee_verify_options_init(ee_verify_options *options);
+
+/**
+ * Check a TDX quote against collateral and policy, offline.
+ * Succeeds only if the quote is authentic AND acceptable: there is no "verified but bad" success.
+ * @param quote raw quote, version 4 or 5, at most EE_QUOTE_BYTES_MAX; borrowed for the call
+ * @param policy NULL = ee_policy_production()   @param options NULL = defaults
+ * @param out [out, owned] release with ee_verdict_free(); also set on EE_E_ATTESTATION, where it says which check failed
+ * @return EE_OK; EE_E_ATTESTATION (see the verdict); EE_E_INVALID (arguments); EE_E_NOMEM.
+ * Thread-safe. Never blocks. Spec: Intel TDX DCAP Quoting Library API; PCS API v4.
+ */
+EE_API EE_MUST_USE ee_status ee_verify_quote(ee_span quote, const ee_collateral *collateral, const ee_policy *policy,
+                                             const ee_verify_options *options, ee_verdict **out, ee_error *err);
+
+/** Check a saved evidence file (ee_verdict_export()) with no network at all. @param at_unix_s 0 = the time stored in the file */
+EE_API EE_MUST_USE ee_status ee_verify_file(const char *path, const ee_policy *policy, uint64_t at_unix_s, ee_verdict **out, ee_error *err);
+
+typedef enum ee_check_result { EE_CHECK_PASS = 0, EE_CHECK_FAIL = 1, EE_CHECK_SKIPPED = 2 } ee_check_result;
+/** One named check. Strings are tied to the verdict. */
+typedef struct ee_check {
+    const char *name;     /**< "quote_signature", "tcb_status", "measurement" ... */
+    ee_check_result result;
+    const char *expected; /**< "" when there is nothing to compare */
+    const char *actual;
+    const char *explain;  /**< a sentence for people; names the next step when it failed */
+} ee_check;
+
+EE_API int ee_verdict_verified(const ee_verdict *verdict);  /**< 1 only if every check passed */
+EE_API int ee_verdict_simulated(const ee_verdict *verdict); /**< 1 when the anchor is not Intel's */
+EE_API size_t ee_verdict_check_count(const ee_verdict *verdict);
+EE_API EE_MUST_USE ee_status ee_verdict_check_at(const ee_verdict *verdict, size_t index, ee_check *out, ee_error *err);
+EE_API const char *ee_verdict_tcb_status(const ee_verdict *verdict); /**< "UpToDate" ...; "" before it was reached */
+EE_API const char *ee_verdict_text(const ee_verdict *verdict);       /**< the table of `ee verify` */
+/** {"verified":..,"simulated":..,"node":..,"tcb_status":..,"advisories":[],"measurements":{"mrtd":..},"checks":[..],"verified_at":..,"policy_hash":..} */
+EE_API const char *ee_verdict_json(const ee_verdict *verdict);
+/** Write an evidence file: quote, collateral, statement, checks, time. Mode 0600, atomically. */
+EE_API EE_MUST_USE ee_status ee_verdict_export(const ee_verdict *verdict, const char *path, ee_error *err);
+EE_API void ee_verdict_free(ee_verdict *verdict);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

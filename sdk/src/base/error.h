@@ -1,0 +1,26 @@
+/* error.h - how a failure is told: set the caller's ee_error and return its status in one line.
+ * The lowest layer that knows the fact writes the message; upper layers pass it on or prefix a noun. Called everywhere. */
+#ifndef EEI_ERROR_H
+#define EEI_ERROR_H
+#include <eesdk/types.h>
+
+#define EEI_PRINTF(fmt_at, args_at) __attribute__((format(printf, fmt_at, args_at)))
+
+/* Fill err (may be NULL) with status, its word, retryable flag and the message; everything else is zeroed. Returns status. */
+ee_status eei_fail(ee_error *err, ee_status status, const char *format, ...) EEI_PRINTF(3, 4);
+/* The same with errno's number and text added. */
+ee_status eei_fail_errno(ee_error *err, ee_status status, int error_number, const char *format, ...) EEI_PRINTF(4, 5);
+/* Set the hint of a filled error. Returns err->status, so: return eei_hint(err, "..."); NULL is fine (returns fallback). */
+ee_status eei_hint(ee_error *err, ee_status status, const char *format, ...) EEI_PRINTF(3, 4);
+/* "noun: " before the message that is there. */
+ee_status eei_prefix(ee_error *err, ee_status status, const char *noun);
+/* Status for a word ("low_balance"); EE_E_SERVER for one that is not known. */
+ee_status eei_status_from_word(const char *word);
+int eei_status_http(ee_status status);
+/* Out of memory, with no message to build. */
+ee_status eei_nomem(ee_error *err);
+
+/* Our own bugs only; never reached by input from outside. Prints the location, never data, and aborts. Stays in release builds. */
+#define EE_ASSERT(condition) ((condition) ? (void)0 : eei_assert_failed(#condition, __FILE__, __LINE__))
+void eei_assert_failed(const char *condition, const char *file, int line) __attribute__((noreturn));
+#endif

@@ -1,0 +1,12 @@
+/* file.h - whole small files, read and written safely. Called by configuration, caches and key files; not for data paths. */
+#ifndef EEI_FILE_H
+#define EEI_FILE_H
+#include "buf.h"
+
+ee_status eei_file_read(const char *path, eei_buf *out, ee_error *err) EE_MUST_USE; /* EE_E_NOT_FOUND, EE_E_LIMIT, EE_E_IO */
+/* Temporary file beside it, fsync, rename. */
+ee_status eei_file_write_atomic(const char *path, ee_span data, unsigned mode, ee_error *err) EE_MUST_USE;
+/* A regular file owned by us, not open to others (mode & 077 == 0), in a directory that is ours. EE_E_CONFIG says what is wrong. */
+ee_status eei_file_check_private(const char *path, ee_error *err) EE_MUST_USE;
+ee_status eei_make_dirs(const char *path, unsigned mode, ee_error *err) EE_MUST_USE;
+#endif
