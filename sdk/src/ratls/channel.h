@@ -1,0 +1,57 @@
+/* channel.h - the inner channel: TLS 1.3 between SDK and agent inside one stream of the tunnel, whose certificate is bound to a quote, then
+ * a challenge and a session statement before any byte of the user. Sans-I/O: cipher bytes in and out, plain bytes in and out.
+ * Called by net/link's users: SDK (client side), agent (server side), uptime server (client side). Proto: docs/protocol.md#channel
+ * (threats Q9, Q11, Q12) */
+#ifndef EEI_CHANNEL_H
+#define EEI_CHANNEL_H
+#include "ratls/session.h"
+
+typedef struct eei_channel eei_channel;
+
+#define EEI_ALPN_JOB "ee-job/1"
+#define EEI_ALPN_APP "ee-app/1"
+#define EEI_ALPN_HEALTH "ee-health/1"
+
+typedef struct eei_channel_client {
+    SSL_CTX *ctx;                 /* eei_client_ctx_new(); shared */
+    eei_judge *judge;             /* shared */
+    const char *alpn;
+    uint8_t instance_id[32];      /* whom the control plane assigned: another one is refused (Q11) */
+    const char *node_name;        /* for the verdict */
+    bool strict;                  /* ask for a full quote */
+} eei_channel_client;
+ee_status eei_channel_new_client(const eei_channel_client *options, uint64_t now_ms, eei_channel **out, ee_error *err) EE_MUST_USE;
+ee_status eei_channel_new_server(eei_prover *prover, uint64_t now_ms, eei_channel **out, ee_error *err) EE_MUST_USE;
+void eei_channel_free(eei_channel *channel);
+
+/* Cipher bytes that arrived. Advances everything; never blocks, except: NEED_VERDICT / NEED_QUOTE below are the owner's to run anywhere. */
+ee_status eei_channel_receive(eei_channel *channel, ee_span cipher, uint64_t now_ms, ee_error *err) EE_MUST_USE;
+/* Peer closed the stream. A close without TLS close_notify after data is EE_E_CLOSED to the reader: truncation is told apart. */
+void eei_channel_receive_end(eei_channel *channel);
+/* Cipher bytes to send: borrowed; consume what the stream took. */
+ee_span eei_channel_cipher(const eei_channel *channel);
+void eei_channel_cipher_sent(eei_channel *channel, size_t len);
+
+typedef enum eei_channel_step {
+    EEI_CHANNEL_HANDSHAKE,
+    EEI_CHANNEL_NEED_VERDICT, /* client: run eei_channel_judge(), which may fetch collateral */
+    EEI_CHANNEL_NEED_QUOTE,   /* server, strict: run eei_channel_quote(), which may block in the quoter */
+    EEI_CHANNEL_OPEN,
+    EEI_CHANNEL_ENDED,        /* peer sent close_notify and everything was read */
+    EEI_CHANNEL_FAILED,
+} eei_channel_step;
+eei_channel_step eei_channel_state(const eei_channel *channel);
+uint64_t eei_channel_deadline_ms(const eei_channel *channel); /* of the handshake; UINT64_MAX when open */
+ee_status eei_channel_judge(eei_channel *channel, uint64_t now_ms, ee_error *err) EE_MUST_USE;
+ee_status eei_channel_quote(eei_channel *channel, uint64_t now_ms, ee_error *err) EE_MUST_USE;
+
+const char *eei_channel_alpn(const eei_channel *channel);
+const ee_verdict *eei_channel_verdict(const eei_channel *channel); /* client: certificate and session statement; NULL before OPEN, set on an attestation failure too */
+const ee_error *eei_channel_error(const eei_channel *channel);
+
+/* Plain bytes. Read borrows what was decrypted; write takes at most what fits (256 KiB of cipher may be pending) and returns how much. */
+ee_span eei_channel_peek(const eei_channel *channel);
+void eei_channel_consume(eei_channel *channel, size_t len);
+size_t eei_channel_write(eei_channel *channel, ee_span plain);
+void eei_channel_close(eei_channel *channel); /* close_notify after what was written */
+#endif
