@@ -6,6 +6,7 @@
 #include <openssl/ssl.h>
 
 #include "attest/evidence.h"
+#include "base/clock.h"
 
 /* A source of quotes. quote() may block for seconds: callers run it off their loop. report_data is always made by prover.c. */
 typedef struct eei_quoter {

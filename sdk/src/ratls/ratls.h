@@ -5,6 +5,7 @@
 #include <openssl/ssl.h>
 
 #include "attest/evidence.h"
+#include "base/clock.h"
 
 /* Own arc below the one IANA gives to nobody in production use; see docs/adr on the choice. One extension, not critical, <= 60 KiB. */
 #define EEI_EVIDENCE_OID "2.25.186104938271450391250817236591467052913"
