@@ -1,0 +1,16 @@
+/* crypto.h - the few OpenSSL calls attestation is built from: hashes over parts, raw ECDSA P-256. No keys of ours, no policy.
+ * Private to attest/. */
+#ifndef EEI_ATTEST_CRYPTO_H
+#define EEI_ATTEST_CRYPTO_H
+#include "base/buf.h"
+
+#include <openssl/evp.h>
+
+/* Hash of the parts in a row. A failing hash leaves nothing safe to do: the process stops. */
+void eei_hash_parts(const EVP_MD *md, const ee_span *parts, size_t count, uint8_t *out);
+
+/* Public key from x||y, 32 bytes each, big-endian. EE_E_MALFORMED when the point is not on the curve. */
+ee_status eei_p256_key(const uint8_t xy[64], EVP_PKEY **out, ee_error *err) EE_MUST_USE;
+/* ECDSA with SHA-256 over message; signature is r||s. EE_E_AUTH when it does not verify. */
+ee_status eei_p256_verify(EVP_PKEY *key, ee_span message, const uint8_t rs[64], ee_error *err) EE_MUST_USE;
+#endif
