@@ -10,13 +10,14 @@
 ee_status eei_fail(ee_error *err, ee_status status, const char *format, ...) EEI_PRINTF(3, 4);
 /* The same with errno's number and text added. */
 ee_status eei_fail_errno(ee_error *err, ee_status status, int error_number, const char *format, ...) EEI_PRINTF(4, 5);
-/* Set the hint of a filled error. Returns err->status, so: return eei_hint(err, "..."); NULL is fine (returns fallback). */
+/* Set the hint of a filled error. Returns status, so: return eei_hint(err, st, "..."). */
 ee_status eei_hint(ee_error *err, ee_status status, const char *format, ...) EEI_PRINTF(3, 4);
 /* "noun: " before the message that is there. */
 ee_status eei_prefix(ee_error *err, ee_status status, const char *noun);
 /* Status for a word ("low_balance"); EE_E_SERVER for one that is not known. */
 ee_status eei_status_from_word(const char *word);
 int eei_status_http(ee_status status);
+int eei_status_retryable(ee_status status);
 /* Out of memory, with no message to build. */
 ee_status eei_nomem(ee_error *err);
 

@@ -1,0 +1,168 @@
+/* file.c - whole small files: read with a limit, replaced atomically, checked for being private. Not for logs or data paths.
+ * Called by configuration, key files and caches. */
+#include "file.h"
+
+#include "alloc.h"
+#include "clock.h"
+#include "encoding.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { READ_STEP = 16384 };
+
+static ee_status read_all(int fd, const char *path, eei_buf *out, ee_error *err) {
+    for (;;) {
+        size_t step = out->max - out->len < READ_STEP ? out->max - out->len : READ_STEP;
+        uint8_t beyond = 0, *room = &beyond; /* at the maximum one byte more tells "exactly full" from "too large" */
+        if (step && eei_buf_reserve(out, step, &room)) return eei_nomem(err);
+        ssize_t n = read(fd, room, step ? step : 1);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return eei_fail_errno(err, EE_E_IO, errno, "cannot read %s", path);
+        if (n == 0) return EE_OK;
+        if (!step) return eei_fail(err, EE_E_LIMIT, "%s is larger than %zu bytes", path, out->max);
+        eei_buf_commit(out, (size_t)n);
+    }
+}
+
+ee_status eei_file_read(const char *path, eei_buf *out, ee_error *err) {
+    const size_t kept = out->len;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) return eei_fail_errno(err, errno == ENOENT || errno == ENOTDIR ? EE_E_NOT_FOUND : EE_E_IO, errno, "cannot open %s", path);
+    ee_status st = read_all(fd, path, out, err);
+    if (st) {
+        if (out->secret && out->len > kept) eei_wipe(out->data + kept, out->len - kept);
+        out->len = kept;
+    }
+    close(fd);
+    return st;
+}
+
+static ee_status write_all(int fd, ee_span data) {
+    while (data.len > 0) {
+        ssize_t n = write(fd, data.data, data.len);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return EE_E_IO;
+        data.data += n;
+        data.len -= (size_t)n;
+    }
+    return EE_OK;
+}
+
+/* "dir" of "dir/name", "." for a bare name, "/" for "/name". Owned; NULL when out of memory. */
+static char *folder_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (!slash) return eei_strdup(".");
+    return eei_strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+/* Make the rename itself durable. */
+static ee_status sync_folder(const char *path, ee_error *err) {
+    char *folder = folder_of(path);
+    if (!folder) return eei_nomem(err);
+    ee_status st = EE_OK;
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || (fsync(fd) && errno != EINVAL)) /* EINVAL: a file system that has no sync for folders */
+        st = eei_fail_errno(err, EE_E_IO, errno, "cannot sync the folder of %s", path);
+    if (fd >= 0) close(fd);
+    eei_free(folder);
+    return st;
+}
+
+static ee_status temporary_name(const char *path, char **out, ee_error *err) {
+    uint8_t random[8];
+    char hex[2 * sizeof random + 1];
+    size_t len = strlen(path), cap = 0;
+    *out = NULL;
+    ee_status st = eei_random(random, sizeof random, err);
+    if (st) return st;
+    eei_hex_encode(eei_span(random, sizeof random), hex);
+    if (!eei_add_size(&cap, len, sizeof ".tmp-" + sizeof hex)) return eei_nomem(err);
+    *out = eei_malloc(cap);
+    if (!*out) return eei_nomem(err);
+    snprintf(*out, cap, "%s.tmp-%s", path, hex);
+    return EE_OK;
+}
+
+ee_status eei_file_write_atomic(const char *path, ee_span data, unsigned mode, ee_error *err) {
+    char *temporary = NULL;
+    int fd = -1;
+    bool left = false;
+    ee_status st = temporary_name(path, &temporary, err);
+    if (st) goto done;
+    fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600); /* private until it has its mode */
+    if (fd < 0) {
+        st = eei_fail_errno(err, EE_E_IO, errno, "cannot create %s", temporary);
+        goto done;
+    }
+    left = true;
+    if (write_all(fd, data) || fchmod(fd, (mode_t)mode) || fsync(fd) || rename(temporary, path)) {
+        st = eei_fail_errno(err, EE_E_IO, errno, "cannot write %s", path);
+        goto done;
+    }
+    left = false;
+    st = sync_folder(path, err);
+done:
+    if (fd >= 0) close(fd);
+    if (left) unlink(temporary);
+    eei_free(temporary);
+    return st;
+}
+
+static ee_status check_folder(const char *path, ee_error *err) {
+    struct stat s;
+    char *folder = folder_of(path);
+    if (!folder) return eei_nomem(err);
+    ee_status st = EE_OK;
+    if (stat(folder, &s))
+        st = eei_fail_errno(err, EE_E_CONFIG, errno, "cannot look at %s", folder);
+    else if (s.st_uid != geteuid() && s.st_uid != 0) /* root's folder is as safe as ours: root can read everything anyway */
+        st = eei_fail(err, EE_E_CONFIG, "%s belongs to user %u, not to you (user %u)", folder, (unsigned)s.st_uid, (unsigned)geteuid());
+    else if (s.st_mode & (S_IWGRP | S_IWOTH))
+        st = eei_fail(err, EE_E_CONFIG, "%s is writable by others (mode %04o)", folder, (unsigned)s.st_mode & 07777u);
+    if (st) eei_hint(err, st, "keep it in a folder of yours that only you can write: chmod go-w");
+    eei_free(folder);
+    return st;
+}
+
+ee_status eei_file_check_private(const char *path, ee_error *err) {
+    struct stat s;
+    ee_status st = EE_OK;
+    if (lstat(path, &s)) return eei_fail_errno(err, EE_E_CONFIG, errno, "cannot look at %s", path);
+    if (!S_ISREG(s.st_mode))
+        st = eei_fail(err, EE_E_CONFIG, "%s is not a regular file", path);
+    else if (s.st_uid != geteuid())
+        st = eei_fail(err, EE_E_CONFIG, "%s belongs to user %u, not to you (user %u)", path, (unsigned)s.st_uid, (unsigned)geteuid());
+    else if (s.st_mode & 077)
+        st = eei_fail(err, EE_E_CONFIG, "%s is open to others (mode %04o)", path, (unsigned)s.st_mode & 07777u);
+    if (st) return eei_hint(err, st, "it must be yours alone: chmod 600");
+    return check_folder(path, err);
+}
+
+static ee_status make_one(const char *path, unsigned mode, ee_error *err) {
+    struct stat s;
+    if (mkdir(path, (mode_t)mode) == 0) return EE_OK;
+    if (errno != EEXIST) return eei_fail_errno(err, EE_E_IO, errno, "cannot make folder %s", path);
+    if (stat(path, &s) == 0 && S_ISDIR(s.st_mode)) return EE_OK;
+    return eei_fail_errno(err, EE_E_IO, ENOTDIR, "%s is in the way", path);
+}
+
+ee_status eei_make_dirs(const char *path, unsigned mode, ee_error *err) {
+    if (!*path) return eei_fail(err, EE_E_INVALID, "a folder needs a name");
+    char *copy = eei_strdup(path);
+    if (!copy) return eei_nomem(err);
+    ee_status st = EE_OK;
+    for (char *p = copy + 1; !st && *p; p++) {
+        if (*p != '/' || p[-1] == '/') continue;
+        *p = '\0';
+        st = make_one(copy, mode, err);
+        *p = '/';
+    }
+    if (!st) st = make_one(copy, mode, err);
+    eei_free(copy);
+    return st;
+}
