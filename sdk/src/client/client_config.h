@@ -1,0 +1,27 @@
+/* client_config.h - where a client finds its network: argument > EE_* environment > profile > running devnet, each value on its own, and a
+ * record of where each came from. Reads files, opens no connection. Called by client.c. */
+#ifndef CLIENT_CONFIG_H
+#define CLIENT_CONFIG_H
+#include <eesdk/client.h>
+
+#include "base/encoding.h"
+
+enum { CLIENT_VALUE_MAX = 512 };
+typedef struct client_value {
+    char text[CLIENT_VALUE_MAX];
+    char origin[CLIENT_VALUE_MAX]; /* "argument", "EE_URL", "profile work in /.../config.toml", "devnet file /..." */
+} client_value;
+
+typedef struct client_config {
+    client_value url, api_key, network_id, registry, budget, policy_origin;
+    ee_policy *policy; /* owned */
+    bool devnet;       /* the network is the running devnet's */
+    uint32_t timeout_ms, max_retries;
+    char *json; /* ee_client_config_json() */
+} client_config;
+
+ee_status client_config_load(const ee_client_options *options, client_config *out, ee_error *err) EE_MUST_USE;
+void client_config_clear(client_config *config);
+/* $XDG_RUNTIME_DIR/easyenclave/devnet.json, else ~/.local/state/easyenclave/devnet.json. */
+ee_status client_devnet_path(char *out, size_t cap, ee_error *err) EE_MUST_USE;
+#endif

@@ -1,0 +1,64 @@
+/* client_internal.h - what the files of client/ share: the client's insides and its signed calls. Not public; the server never includes it. */
+#ifndef CLIENT_INTERNAL_H
+#define CLIENT_INTERNAL_H
+#include <eesdk/eesdk.h>
+
+#include "client/client_config.h"
+#include "client/engine.h"
+#include "net/fetch.h"
+#include "ratls/request.h"
+
+#include <pthread.h>
+
+struct ee_client {
+    client_config config;
+    eei_key *key;
+    uint8_t network_id[32];
+    eei_judge *judge;
+    eei_fetch *api, *collateral;
+    client_engine *engine;
+    ee_verdict *verdict;   /* of the control plane, under mutex */
+    uint8_t control_instance[32];
+    pthread_mutex_t mutex; /* guards: verdict, spent, account */
+    ee_money budget, spent;
+    char account[EEI_NAME_BYTES_MAX + 1];
+    ee_log_fn log;
+    void *log_user;
+};
+
+/* NULL = the default client, made on first use; lives until the process ends. */
+ee_status client_resolve(ee_client **client, ee_error *err) EE_MUST_USE;
+
+typedef struct client_call {
+    const char *method, *path;
+    const json_t *body;           /* nullable */
+    const char *idempotency_key;  /* nullable */
+    bool repeatable;              /* safe to send again: GET, or carries an idempotency key the server honours */
+    const ee_cancel *cancel;
+} client_call;
+/* A signed call to the attested control plane; an error answer becomes err. Retries connection faults, 429 and 502-504 while repeatable,
+ * with full jitter. If it may have been acted on and no answer came: EE_E_OUTCOME_UNKNOWN with the key. *out: json_decref(). */
+ee_status client_call_api(ee_client *client, const client_call *call, json_t **out, ee_error *err) EE_MUST_USE;
+/* Attest the control plane if that has not happened, and give its instance id. */
+ee_status client_control_instance(ee_client *client, uint8_t out[32], ee_error *err) EE_MUST_USE;
+ee_status client_account_name(ee_client *client, char out[EEI_NAME_BYTES_MAX + 1], ee_error *err) EE_MUST_USE;
+/* Take an amount from the client's budget before it is spent; give back what was not. */
+ee_status client_budget_take(ee_client *client, ee_money amount, ee_error *err) EE_MUST_USE;
+void client_budget_return(ee_client *client, ee_money amount);
+ee_status client_make_key(const char *prefix, const char *given, char out[72], ee_error *err) EE_MUST_USE;
+ee_status client_u64(const json_t *object, const char *field, uint64_t *out, ee_error *err) EE_MUST_USE;
+/* {"micros": n} of a money object. */
+ee_status client_money(const json_t *object, const char *field, ee_money *out, ee_error *err) EE_MUST_USE;
+ee_status client_hex(const json_t *object, const char *field, void *out, size_t len, ee_error *err) EE_MUST_USE;
+ee_status client_bytes(const json_t *object, const char *field, eei_buf *out, ee_error *err) EE_MUST_USE; /* base64url */
+
+/* Image reference -> registry, repository, tag, digest. Asks the registry itself: nobody else says what a tag means. */
+typedef struct client_image {
+    char repository[256], tag[129];
+    uint8_t digest[32];
+    bool insecure;
+} client_image;
+ee_status client_image_resolve(ee_client *client, const char *reference, const ee_cancel *cancel, client_image *out, ee_error *err) EE_MUST_USE;
+
+#define CLIENT_RELEASE "eesdk"
+#endif
