@@ -1,9 +1,8 @@
 /* client.c - the client object: configuration, identity, signed calls with retries, money. Jobs and apps are beside it. */
-#include "client_internal.h"
-
 #include "attest/statement.h"
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "client_internal.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,9 +21,9 @@ static ee_status fetch_collateral(void *user, const eei_collateral_id *id, eei_b
     (void)snprintf(path, sizeof path, "/v1/collateral/%s?ca=%s", fmspc, id->ca);
     eei_request request = {.method = "GET", .path = path, .response_max = EEI_COLLATERAL_BYTES_MAX};
     ee_status st = eei_fetch_call(client->collateral, &request, &reply, err);
-    if (!st && reply.status != 200)
-        st = eei_fail(err, EE_E_ATTESTATION, "no collateral for FMSPC %s: HTTP status %d", fmspc, reply.status);
-    if (!st && eei_buf_append_span(json, eei_buf_span(&reply.body))) st = eei_fail(err, EE_E_LIMIT, "collateral for %s is too large", fmspc);
+    if (!st && reply.status != 200) st = eei_fail(err, EE_E_ATTESTATION, "no collateral for FMSPC %s: HTTP status %d", fmspc, reply.status);
+    if (!st && eei_buf_append_span(json, eei_buf_span(&reply.body)))
+        st = eei_fail(err, EE_E_LIMIT, "collateral for %s is too large", fmspc);
     eei_buf_clear(&reply.body);
     return st;
 }
@@ -64,7 +63,8 @@ ee_status ee_client_new(const ee_client_options *options, ee_client **out, ee_er
     ee_client_options_init(&defaults);
     if (!options) options = &defaults;
     if (options->struct_bytes != sizeof *options)
-        return eei_fail(err, EE_E_INVALID, "ee_client_options has %zu bytes, this library knows %zu: call ee_client_options_init()", options->struct_bytes, sizeof *options);
+        return eei_fail(err, EE_E_INVALID, "ee_client_options has %zu bytes, this library knows %zu: call ee_client_options_init()",
+                        options->struct_bytes, sizeof *options);
     client = eei_calloc(1, sizeof *client);
     if (!client) return eei_nomem(err);
     pthread_mutex_init(&client->mutex, NULL);
@@ -215,7 +215,8 @@ static ee_status error_from_reply(const eei_reply *reply, ee_error *err) {
     ee_error story = {0};
     if (eei_json_parse(eei_buf_span(&reply->body), RESPONSE_MAX, &body, NULL) == EE_OK) {
         const json_t *error = json_object_get(body, "error");
-        const char *code = json_string_value(json_object_get(error, "code")), *message = json_string_value(json_object_get(error, "message"));
+        const char *code = json_string_value(json_object_get(error, "code")),
+                   *message = json_string_value(json_object_get(error, "message"));
         if (code && message) {
             eei_fail(&story, eei_status_from_word(code), "%s", message);
             copy_text(story.hint, sizeof story.hint, error, "hint");
@@ -232,9 +233,7 @@ static ee_status error_from_reply(const eei_reply *reply, ee_error *err) {
     }
     json_decref(body);
     if (!story.status) {
-        ee_status st = reply->status == 429   ? EE_E_RATE_LIMIT
-                       : reply->status >= 500 ? EE_E_SERVER
-                                              : EE_E_INVALID;
+        ee_status st = reply->status == 429 ? EE_E_RATE_LIMIT : reply->status >= 500 ? EE_E_SERVER : EE_E_INVALID;
         eei_fail(&story, st, "the control plane answered HTTP %d without saying why", reply->status);
     }
     if (!story.request_id[0]) (void)snprintf(story.request_id, sizeof story.request_id, "%s", reply->request_id);
@@ -477,11 +476,8 @@ static ee_status send_transfer(ee_client *client, const char *to, ee_money amoun
     if (!st) st = client_control_instance(client, order.control_instance, err);
     if (!st) st = seal_order(client, &order, &text, err);
     if (!st && !(body = json_pack("{s:s}", "order", (const char *)text.data))) st = eei_nomem(err);
-    client_call call = {.method = "POST",
-                        .path = "/v1/credits/transfer",
-                        .body = body,
-                        .idempotency_key = out->idempotency_key,
-                        .repeatable = true};
+    client_call call = {
+        .method = "POST", .path = "/v1/credits/transfer", .body = body, .idempotency_key = out->idempotency_key, .repeatable = true};
     if (!st) st = client_call_api(client, &call, &answer, err);
     if (!st) st = read_transfer(answer, out, err);
     json_decref(answer);

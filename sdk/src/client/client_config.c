@@ -50,8 +50,10 @@ static ee_status from_environment(client_config *config, char *policy_path, size
         const char *variable;
         size_t offset;
     } plain[] = {
-        {"EE_URL", offsetof(client_config, url)},           {"EE_API_KEY", offsetof(client_config, api_key)},
-        {"EE_NETWORK_ID", offsetof(client_config, network_id)}, {"EE_REGISTRY", offsetof(client_config, registry)},
+        {"EE_URL", offsetof(client_config, url)},
+        {"EE_API_KEY", offsetof(client_config, api_key)},
+        {"EE_NETWORK_ID", offsetof(client_config, network_id)},
+        {"EE_REGISTRY", offsetof(client_config, registry)},
         {"EE_BUDGET", offsetof(client_config, budget)},
     };
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
@@ -91,7 +93,8 @@ static const json_t *find_profile(const eei_toml *file, const char *name) {
     return json_object_get(json_object_get(eei_toml_root(file), "profile"), name);
 }
 
-static ee_status check_profile_keys(const eei_toml *file, const char *name, const json_t *profile, const char *const *known, ee_error *err) {
+static ee_status check_profile_keys(const eei_toml *file, const char *name, const json_t *profile, const char *const *known,
+                                    ee_error *err) {
     const char *key;
     json_t *value;
     char path[256];
@@ -189,7 +192,8 @@ static ee_status from_devnet(client_config *config, ee_error *err) {
             err->status = EE_E_CONFIG;
             snprintf(err->word, sizeof err->word, "%s", ee_status_word(EE_E_CONFIG));
         }
-        st = eei_hint(err, eei_prefix(err, EE_E_CONFIG, noun), "`ee devnet down` and `ee devnet up` write a new one; remove a file that is not yours");
+        st = eei_hint(err, eei_prefix(err, EE_E_CONFIG, noun),
+                      "`ee devnet down` and `ee devnet up` write a new one; remove a file that is not yours");
         goto done;
     }
     snprintf(origin, sizeof origin, "devnet file %s", path);

@@ -2,9 +2,9 @@
  * record of where each came from. Reads files, opens no connection. Called by client.c. */
 #ifndef CLIENT_CONFIG_H
 #define CLIENT_CONFIG_H
-#include <eesdk/client.h>
-
 #include "base/encoding.h"
+
+#include <eesdk/client.h>
 
 enum { CLIENT_VALUE_MAX = 512 };
 typedef struct client_value {

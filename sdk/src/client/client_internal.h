@@ -1,12 +1,13 @@
-/* client_internal.h - what the files of client/ share: the client's insides and its signed calls. Not public; the server never includes it. */
+/* client_internal.h - what the files of client/ share: the client's insides and its signed calls. Not public; the server never includes it.
+ */
 #ifndef CLIENT_INTERNAL_H
 #define CLIENT_INTERNAL_H
-#include <eesdk/eesdk.h>
-
 #include "client/client_config.h"
 #include "client/engine.h"
 #include "net/fetch.h"
 #include "ratls/request.h"
+
+#include <eesdk/eesdk.h>
 
 #include <pthread.h>
 
@@ -17,7 +18,7 @@ struct ee_client {
     eei_judge *judge;
     eei_fetch *api, *collateral;
     client_engine *engine;
-    ee_verdict *verdict;   /* of the control plane, under mutex */
+    ee_verdict *verdict; /* of the control plane, under mutex */
     uint8_t control_instance[32];
     pthread_mutex_t mutex; /* guards: verdict, spent, account */
     ee_money budget, spent;
@@ -31,9 +32,9 @@ ee_status client_resolve(ee_client **client, ee_error *err) EE_MUST_USE;
 
 typedef struct client_call {
     const char *method, *path;
-    const json_t *body;           /* nullable */
-    const char *idempotency_key;  /* nullable */
-    bool repeatable;              /* safe to send again: GET, or carries an idempotency key the server honours */
+    const json_t *body;          /* nullable */
+    const char *idempotency_key; /* nullable */
+    bool repeatable;             /* safe to send again: GET, or carries an idempotency key the server honours */
     const ee_cancel *cancel;
 } client_call;
 /* A signed call to the attested control plane; an error answer becomes err. Retries connection faults, 429 and 502-504 while repeatable,
@@ -58,7 +59,8 @@ typedef struct client_image {
     uint8_t digest[32];
     bool insecure;
 } client_image;
-ee_status client_image_resolve(ee_client *client, const char *reference, const ee_cancel *cancel, client_image *out, ee_error *err) EE_MUST_USE;
+ee_status client_image_resolve(ee_client *client, const char *reference, const ee_cancel *cancel, client_image *out,
+                               ee_error *err) EE_MUST_USE;
 
 #define CLIENT_RELEASE "eesdk"
 #endif

@@ -202,7 +202,8 @@ static void dial_now(client_conn *conn) {
     eei_buf payload = EEI_BUF_INIT(4096);
     eei_channel *channel = NULL;
     ee_error err = {0};
-    eei_channel_client options = {.ctx = engine->tls, .judge = engine->judge, .alpn = conn->alpn, .node_name = conn->node_name, .strict = conn->strict};
+    eei_channel_client options = {
+        .ctx = engine->tls, .judge = engine->judge, .alpn = conn->alpn, .node_name = conn->node_name, .strict = conn->strict};
     eei_pipe_callbacks callbacks = {conn, pipe_open, pipe_readable, pipe_writable, pipe_end};
 
     memcpy(options.instance_id, conn->open.instance_id, sizeof options.instance_id);
@@ -425,9 +426,13 @@ ee_status client_conn_receive(client_conn *conn, uint64_t deadline_ms, const ee_
         bool ended = conn->state == CONN_ENDED, resume = conn->stalled;
         conn->stalled = false;
         if (st == EE_E_AGAIN && ended) {
-            if (conn->received.len) st = eei_fail(err, EE_E_CLOSED, "the connection ended in the middle of a message");
-            else if (conn->error.status) { st = conn->error.status; if (err) *err = conn->error; }
-            else st = eei_fail(err, EE_E_END, "the agent ended the connection");
+            if (conn->received.len)
+                st = eei_fail(err, EE_E_CLOSED, "the connection ended in the middle of a message");
+            else if (conn->error.status) {
+                st = conn->error.status;
+                if (err) *err = conn->error;
+            } else
+                st = eei_fail(err, EE_E_END, "the agent ended the connection");
         }
         pthread_mutex_unlock(&conn->mutex);
         if (resume) (void)post_conn(conn, resume_in, NULL);

@@ -7,23 +7,25 @@
 
 typedef struct client_engine client_engine;
 /* url, network_id and judge as in eei_link_options; starts the thread. */
-ee_status client_engine_new(const char *url, const uint8_t network_id[32], eei_judge *judge, client_engine **out, ee_error *err) EE_MUST_USE;
+ee_status client_engine_new(const char *url, const uint8_t network_id[32], eei_judge *judge, client_engine **out,
+                            ee_error *err) EE_MUST_USE;
 void client_engine_free(client_engine *engine); /* joins the thread; every connection must have been freed */
 
 /* An attested connection to one agent. The user's thread and the loop each hold it. */
 typedef struct client_conn client_conn;
 typedef struct client_dial {
-    uint64_t kind;              /* eei_open_kind */
-    const char *target;         /* app name or job id */
+    uint64_t kind;      /* eei_open_kind */
+    const char *target; /* app name or job id */
     uint8_t instance_id[32];
     ee_span token;
     const char *alpn, *node_name;
     bool strict;
-    uint64_t deadline_ms;       /* mono */
+    uint64_t deadline_ms; /* mono */
     const ee_cancel *cancel;
 } client_dial;
 /* Returns once the agent is attested. On EE_E_ATTESTATION *verdict (nullable) receives a reference to the refused verdict. */
-ee_status client_conn_open(client_engine *engine, const client_dial *dial, client_conn **out, ee_verdict **verdict, ee_error *err) EE_MUST_USE;
+ee_status client_conn_open(client_engine *engine, const client_dial *dial, client_conn **out, ee_verdict **verdict,
+                           ee_error *err) EE_MUST_USE;
 const ee_verdict *client_conn_verdict(const client_conn *conn);
 void client_conn_free(client_conn *conn); /* closes; any thread of the user's */
 

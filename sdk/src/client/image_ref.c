@@ -1,9 +1,8 @@
-/* image_ref.c - image reference to digest, asked of the registry by the SDK itself (OCI distribution API), so that neither the control plane nor
- * a host decides what a tag means. Private registries come with their own issue. */
-#include "client_internal.h"
-
+/* image_ref.c - image reference to digest, asked of the registry by the SDK itself (OCI distribution API), so that neither the control
+ * plane nor a host decides what a tag means. Private registries come with their own issue. */
 #include "attest/statement.h"
 #include "base/alloc.h"
+#include "client_internal.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -75,8 +74,8 @@ static bool is_loopback(const char *host) {
     return strncmp(host, "127.", 4) == 0 || strncmp(host, "localhost", 9) == 0 || strncmp(host, "[::1]", 5) == 0;
 }
 
-static ee_status ask_registry(const reference *ref, const char *base, bool insecure, uint32_t timeout_ms, const ee_cancel *cancel, uint8_t digest[32],
-                              ee_error *err) {
+static ee_status ask_registry(const reference *ref, const char *base, bool insecure, uint32_t timeout_ms, const ee_cancel *cancel,
+                              uint8_t digest[32], ee_error *err) {
     static const char *const headers[] = {
         "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
         "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json",

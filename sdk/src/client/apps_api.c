@@ -1,0 +1,506 @@
+/* apps_api.c - private apps: connect, request, socket, forward, deploy. Behind <eesdk/apps.h>. libcurl does HTTP over sockets whose other
+ * end is an attested channel (net/fetch.h); nothing of HTTP is written here. */
+#include "attest/statement.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "client/spec.h"
+#include "client_internal.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    CONNECT_TIMEOUT_MS = 30000,
+    REQUEST_TIMEOUT_MS = 30000,
+    POOL_MAX = 8, /* idle HTTP connections kept per app */
+    DEPLOY_POLL_MS = 50,
+};
+
+struct ee_app {
+    ee_client *client;
+    char name[EEI_NAME_BYTES_MAX + 1], base_url[128], http_url[128];
+    bool strict;
+    uint32_t timeout_ms;
+    pthread_mutex_t mutex; /* guards: pool, verdicts, first_fd */
+    eei_http *pool[POOL_MAX];
+    size_t pooled;
+    int first_fd;          /* made by ee_connect(), taken by the first request */
+    ee_verdict **verdicts; /* one per instance that served us, latest last; kept, since ee_app_attestation() hands them out */
+    size_t verdict_count;
+};
+
+struct ee_response {
+    ee_app *app;
+    eei_http *http; /* while streaming */
+    eei_http_response parts;
+    eei_buf piece;
+};
+
+/* ---- connect --------------------------------------------------------------------------------------------------------- */
+
+void ee_connect_options_init(ee_connect_options *options) {
+    memset(options, 0, sizeof *options);
+    options->struct_bytes = sizeof *options;
+}
+
+void ee_request_options_init(ee_request_options *options) {
+    memset(options, 0, sizeof *options);
+    options->struct_bytes = sizeof *options;
+}
+
+void ee_deploy_options_init(ee_deploy_options *options) {
+    memset(options, 0, sizeof *options);
+    options->struct_bytes = sizeof *options;
+}
+
+static ee_status resolve(ee_app *app, const ee_cancel *cancel, client_dial *dial, char node[EEI_NAME_BYTES_MAX + 1], eei_buf *token,
+                         ee_error *err) {
+    char path[96];
+    const char *text = NULL;
+    json_t *answer = NULL;
+    (void)snprintf(path, sizeof path, "/v1/resolve/%s", app->name);
+    client_call call = {.method = "GET", .path = path, .repeatable = true, .cancel = cancel};
+    ee_status st = client_call_api(app->client, &call, &answer, err);
+    if (!st) st = eei_json_string(answer, "node", &text, err);
+    if (!st) (void)snprintf(node, EEI_NAME_BYTES_MAX + 1, "%s", text);
+    if (!st) st = client_hex(answer, "instance_id", dial->instance_id, sizeof dial->instance_id, err);
+    if (!st) st = client_bytes(answer, "token", token, err);
+    json_decref(answer);
+    return st;
+}
+
+static ee_status remember(ee_app *app, const ee_verdict *verdict, ee_error *err) {
+    ee_status st = EE_OK;
+    pthread_mutex_lock(&app->mutex);
+    const ee_verdict *latest = app->verdict_count ? app->verdicts[app->verdict_count - 1] : NULL;
+    if (!latest || memcmp(eei_verdict_statement(latest)->instance_pub, eei_verdict_statement(verdict)->instance_pub, 32) != 0) {
+        ee_verdict **grown = eei_realloc(app->verdicts, (app->verdict_count + 1) * sizeof(ee_verdict *));
+        if (grown) {
+            app->verdicts = grown;
+            app->verdicts[app->verdict_count++] = eei_verdict_ref(verdict);
+        } else {
+            st = eei_nomem(err);
+        }
+    }
+    pthread_mutex_unlock(&app->mutex);
+    return st;
+}
+
+/* A new attested connection to the app. */
+static ee_status dial_app(ee_app *app, uint32_t timeout_ms, bool strict, const ee_cancel *cancel, client_conn **out, ee_error *err) {
+    char node[EEI_NAME_BYTES_MAX + 1];
+    eei_buf token = EEI_BUF_INIT_SECRET(1024);
+    ee_verdict *refused = NULL;
+    client_dial dial = {.kind = EEI_OPEN_APP,
+                        .target = app->name,
+                        .alpn = EEI_ALPN_APP,
+                        .node_name = node,
+                        .strict = strict,
+                        .deadline_ms = eei_mono_ms() + timeout_ms,
+                        .cancel = cancel};
+    *out = NULL;
+    ee_status st = resolve(app, cancel, &dial, node, &token, err);
+    dial.token = eei_buf_span(&token);
+    if (!st) st = client_conn_open(app->client->engine, &dial, out, &refused, err);
+    if (!st) {
+        st = remember(app, client_conn_verdict(*out), err);
+        if (st) client_conn_free(eei_take(out));
+    }
+    ee_verdict_free(refused);
+    eei_buf_clear(&token);
+    return st;
+}
+
+static ee_status open_socket(void *user, int *fd, ee_error *err) {
+    ee_app *app = user;
+    client_conn *conn = NULL;
+    pthread_mutex_lock(&app->mutex);
+    *fd = app->first_fd;
+    app->first_fd = -1;
+    pthread_mutex_unlock(&app->mutex);
+    if (*fd >= 0) return EE_OK;
+    ee_status st = dial_app(app, app->timeout_ms, app->strict, NULL, &conn, err);
+    if (!st) st = client_conn_to_socket(conn, fd, err);
+    client_conn_free(conn);
+    return st;
+}
+
+static bool name_ok(const char *name) {
+    size_t len = strlen(name);
+    if (len == 0 || len > EEI_NAME_BYTES_MAX || name[0] == '-' || name[len - 1] == '-') return false;
+    return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+}
+
+/* The first connection is made and attested here, and kept: what ee_connect() promises is true before it returns. */
+static ee_status first_connection(ee_app *app, const ee_connect_options *options, ee_error *err) {
+    client_conn *conn = NULL;
+    ee_status st = dial_app(app, app->timeout_ms, app->strict, options->cancel, &conn, err);
+    if (!st) st = client_conn_to_socket(conn, &app->first_fd, err);
+    client_conn_free(conn);
+    return st;
+}
+
+ee_status ee_connect(ee_client *client, const char *name, const ee_connect_options *options, ee_app **out, ee_error *err) {
+    ee_connect_options defaults;
+    ee_app *app = NULL;
+    ee_status st;
+
+    *out = NULL;
+    ee_connect_options_init(&defaults);
+    if (!options) options = &defaults;
+    if (options->struct_bytes != sizeof *options)
+        return eei_fail(err, EE_E_INVALID, "ee_connect_options has %zu bytes, this library knows %zu", options->struct_bytes,
+                        sizeof *options);
+    if (!name || !name_ok(name)) return eei_fail(err, EE_E_INVALID, "an app's name has 1 to %u of a-z, 0-9 and \"-\"", EEI_NAME_BYTES_MAX);
+    if (options->policy) return eei_fail(err, EE_E_INVALID, "a policy for one app is not supported yet; give it to the client");
+    st = client_resolve(&client, err);
+    if (st) return st;
+    app = eei_calloc(1, sizeof *app);
+    if (!app) return eei_nomem(err);
+    app->client = client;
+    app->first_fd = -1;
+    app->strict = options->strict != 0;
+    app->timeout_ms = options->timeout_ms ? options->timeout_ms : CONNECT_TIMEOUT_MS;
+    pthread_mutex_init(&app->mutex, NULL);
+    (void)snprintf(app->name, sizeof app->name, "%s", name);
+    (void)snprintf(app->base_url, sizeof app->base_url, "https://%s.ee.internal", name);
+    (void)snprintf(app->http_url, sizeof app->http_url, "http://%s.ee.internal", name);
+    st = first_connection(app, options, err);
+    if (st) {
+        ee_app_free(app);
+        return st;
+    }
+    *out = app;
+    return EE_OK;
+}
+
+const ee_verdict *ee_app_attestation(const ee_app *app) {
+    ee_app *self = (ee_app *)(uintptr_t)app; /* the mutex is not part of what const promises */
+    pthread_mutex_lock(&self->mutex);
+    const ee_verdict *latest = app->verdicts[app->verdict_count - 1];
+    pthread_mutex_unlock(&self->mutex);
+    return latest;
+}
+
+const char *ee_app_base_url(const ee_app *app) { return app->base_url; }
+
+void ee_app_free(ee_app *app) {
+    if (!app) return;
+    for (size_t i = 0; i < app->pooled; i++) eei_http_free(app->pool[i]);
+    if (app->first_fd >= 0) close(app->first_fd);
+    for (size_t i = 0; i < app->verdict_count; i++) ee_verdict_free(app->verdicts[i]);
+    eei_free(app->verdicts);
+    pthread_mutex_destroy(&app->mutex);
+    eei_free(app);
+}
+
+/* ---- requests -------------------------------------------------------------------------------------------------------- */
+
+static ee_status take_http(ee_app *app, eei_http **out, ee_error *err) {
+    pthread_mutex_lock(&app->mutex);
+    *out = app->pooled ? app->pool[--app->pooled] : NULL;
+    pthread_mutex_unlock(&app->mutex);
+    return *out ? EE_OK : eei_http_new(app->http_url, open_socket, app, out, err);
+}
+
+static void give_http(ee_app *app, eei_http *http) {
+    pthread_mutex_lock(&app->mutex);
+    if (http && eei_http_reusable(http) && app->pooled < POOL_MAX) app->pool[app->pooled++] = eei_take(&http);
+    pthread_mutex_unlock(&app->mutex);
+    eei_http_free(http);
+}
+
+ee_status ee_app_request(ee_app *app, const char *method, const char *path, const ee_request_options *options, ee_response **out,
+                         ee_error *err) {
+    ee_request_options defaults;
+    ee_response *response = NULL;
+    eei_http *http = NULL;
+    ee_status st;
+
+    *out = NULL;
+    ee_request_options_init(&defaults);
+    if (!options) options = &defaults;
+    if (options->struct_bytes != sizeof *options)
+        return eei_fail(err, EE_E_INVALID, "ee_request_options has %zu bytes, this library knows %zu", options->struct_bytes,
+                        sizeof *options);
+    if (!method || !*method || strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != strlen(method))
+        return eei_fail(err, EE_E_INVALID, "the method must be capital letters, such as GET");
+    if (!path || path[0] != '/') return eei_fail(err, EE_E_INVALID, "the path must start with \"/\"");
+    for (const char *c = path; *c; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+            return eei_fail(err, EE_E_INVALID, "byte %zu of the path is a space or a control character: encode it as %%%02X",
+                            (size_t)(c - path), (unsigned char)*c);
+    response = eei_calloc(1, sizeof *response);
+    if (!response) return eei_nomem(err);
+    response->app = app;
+    response->piece = (eei_buf)EEI_BUF_INIT(EEI_RESPONSE_BODY_MAX);
+    eei_http_request request = {.method = method,
+                                .path = path,
+                                .headers = options->headers,
+                                .body = options->body,
+                                .timeout_ms = options->timeout_ms ? options->timeout_ms : REQUEST_TIMEOUT_MS,
+                                .body_max = EEI_RESPONSE_BODY_MAX,
+                                .cancel = options->cancel,
+                                .stream = options->stream != 0};
+    st = take_http(app, &http, err);
+    if (!st) st = eei_http_call(http, &request, &response->parts, err);
+    if (st) {
+        eei_http_free(http);
+        ee_response_free(response);
+        return st;
+    }
+    if (options->stream)
+        response->http = http;
+    else
+        give_http(app, http);
+    *out = response;
+    return EE_OK;
+}
+
+ee_status ee_get(ee_app *app, const char *path, ee_response **out, ee_error *err) {
+    return ee_app_request(app, "GET", path, NULL, out, err);
+}
+
+int32_t ee_response_status(const ee_response *response) { return response->parts.status; }
+size_t ee_response_header_count(const ee_response *response) { return response->parts.header_count; }
+
+const char *ee_response_header_name(const ee_response *response, size_t index) {
+    return index < response->parts.header_count ? response->parts.headers[index].name : NULL;
+}
+
+const char *ee_response_header_value(const ee_response *response, size_t index) {
+    return index < response->parts.header_count ? response->parts.headers[index].value : NULL;
+}
+
+const char *ee_response_header(const ee_response *response, const char *name) {
+    for (size_t i = 0; i < response->parts.header_count; i++)
+        if (strcasecmp(response->parts.headers[i].name, name) == 0) return response->parts.headers[i].value;
+    return NULL;
+}
+
+ee_span ee_response_body(const ee_response *response) { return eei_buf_span(&response->parts.body); }
+
+ee_status ee_response_read(ee_response *response, int64_t timeout_ms, ee_span *out, ee_error *err) {
+    *out = (ee_span){NULL, 0};
+    if (!response->http) return eei_fail(err, EE_E_END, "the body has ended");
+    eei_buf_reset(&response->piece);
+    ee_status st = eei_http_read(response->http, timeout_ms, &response->piece, err);
+    if (st == EE_E_END) give_http(response->app, eei_take(&response->http));
+    if (!st) *out = eei_buf_span(&response->piece);
+    return st;
+}
+
+void ee_response_free(ee_response *response) {
+    if (!response) return;
+    eei_http_free(response->http); /* mid-body: its connection cannot be used again */
+    eei_http_response_clear(&response->parts);
+    eei_buf_clear(&response->piece);
+    eei_free(response);
+}
+
+/* ---- sockets --------------------------------------------------------------------------------------------------------- */
+
+ee_status ee_app_socket(ee_app *app, const ee_connect_options *options, int *out_fd, ee_error *err) {
+    client_conn *conn = NULL;
+    uint32_t timeout = options && options->timeout_ms ? options->timeout_ms : app->timeout_ms;
+    bool strict = app->strict || (options && options->strict);
+    *out_fd = -1;
+    ee_status st = dial_app(app, timeout, strict, options ? options->cancel : NULL, &conn, err);
+    if (!st) st = client_conn_to_socket(conn, out_fd, err);
+    client_conn_free(conn);
+    return st;
+}
+
+struct ee_forward {
+    ee_app *app;
+    int listener, stop[2];
+    uint16_t port;
+    pthread_t thread;
+};
+
+/* Two sockets, both ways, until both directions ended. One thread per forwarded connection: a developer's tool, not a server. */
+typedef struct relay {
+    int a, b;
+} relay;
+
+static bool move_bytes(int from, int to) {
+    uint8_t block[16384];
+    ssize_t n = read(from, block, sizeof block);
+    if (n <= 0) return false;
+    for (ssize_t sent = 0; sent < n;) {
+        ssize_t m = send(to, block + sent, (size_t)(n - sent), MSG_NOSIGNAL);
+        if (m < 0 && errno == EINTR) continue;
+        if (m <= 0) return false;
+        sent += m;
+    }
+    return true;
+}
+
+static void *run_relay(void *arg) {
+    relay *pair = arg;
+    bool open_a = true, open_b = true;
+    while (open_a || open_b) {
+        struct pollfd fds[2] = {{.fd = open_a ? pair->a : -1, .events = POLLIN}, {.fd = open_b ? pair->b : -1, .events = POLLIN}};
+        if (poll(fds, 2, -1) < 0 && errno != EINTR) break;
+        if (fds[0].revents && !move_bytes(pair->a, pair->b)) {
+            open_a = false;
+            (void)shutdown(pair->b, SHUT_WR);
+        }
+        if (fds[1].revents && !move_bytes(pair->b, pair->a)) {
+            open_b = false;
+            (void)shutdown(pair->a, SHUT_WR);
+        }
+    }
+    close(pair->a);
+    close(pair->b);
+    eei_free(pair);
+    return NULL;
+}
+
+static void *run_accept(void *arg) {
+    ee_forward *forward = arg;
+    for (;;) {
+        struct pollfd fds[2] = {{.fd = forward->listener, .events = POLLIN}, {.fd = forward->stop[0], .events = POLLIN}};
+        if (poll(fds, 2, -1) < 0 && errno != EINTR) break;
+        if (fds[1].revents) break;
+        int client = accept4(forward->listener, NULL, NULL, SOCK_CLOEXEC), remote = -1;
+        if (client < 0) continue;
+        relay *pair = eei_calloc(1, sizeof *pair);
+        pthread_t thread;
+        if (!pair || ee_app_socket(forward->app, NULL, &remote, NULL)) {
+            eei_free(pair);
+            close(client);
+            continue;
+        }
+        *pair = (relay){client, remote};
+        if (pthread_create(&thread, NULL, run_relay, pair) != 0) {
+            close(client);
+            close(remote);
+            eei_free(pair);
+            continue;
+        }
+        pthread_detach(thread);
+    }
+    return NULL;
+}
+
+ee_status ee_app_forward(ee_app *app, uint16_t port, ee_forward **out, ee_error *err) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof address;
+    int one = 1, rc;
+    ee_forward *forward = eei_calloc(1, sizeof *forward);
+    ee_status st = EE_OK;
+
+    *out = NULL;
+    if (!forward) return eei_nomem(err);
+    forward->app = app;
+    forward->stop[0] = forward->stop[1] = -1;
+    forward->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (forward->listener < 0 || setsockopt(forward->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
+        bind(forward->listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(forward->listener, 64) != 0 ||
+        getsockname(forward->listener, (struct sockaddr *)&address, &len) != 0 || pipe2(forward->stop, O_CLOEXEC) != 0) {
+        st = eei_fail_errno(err, EE_E_IO, errno, "listening on 127.0.0.1:%u", port);
+    } else if ((rc = pthread_create(&forward->thread, NULL, run_accept, forward)) != 0) {
+        st = eei_fail_errno(err, EE_E_IO, rc, "no thread to forward with");
+    }
+    if (st) {
+        if (forward->listener >= 0) close(forward->listener);
+        for (int i = 0; i < 2; i++)
+            if (forward->stop[i] >= 0) close(forward->stop[i]);
+        eei_free(forward);
+        return st;
+    }
+    forward->port = ntohs(address.sin_port);
+    *out = forward;
+    return EE_OK;
+}
+
+uint16_t ee_forward_port(const ee_forward *forward) { return forward->port; }
+
+void ee_forward_free(ee_forward *forward) {
+    if (!forward) return;
+    close(forward->stop[1]); /* the accept loop sees the hang-up */
+    pthread_join(forward->thread, NULL);
+    close(forward->stop[0]);
+    close(forward->listener);
+    eei_free(forward);
+}
+
+/* ---- deploy ---------------------------------------------------------------------------------------------------------- */
+
+static ee_status wait_running(ee_client *client, const char *name, uint64_t deadline, json_t **out, ee_error *err) {
+    char path[96];
+    (void)snprintf(path, sizeof path, "/v1/apps/%s", name);
+    for (;;) {
+        json_t *answer = NULL;
+        const char *state = NULL, *message;
+        client_call call = {.method = "GET", .path = path, .repeatable = true};
+        ee_status st = client_call_api(client, &call, &answer, err);
+        if (!st) st = eei_json_string(answer, "state", &state, err);
+        if (!st && strcmp(state, "running") == 0) {
+            *out = answer;
+            return EE_OK;
+        }
+        if (!st && strcmp(state, "failed") == 0) {
+            message = json_string_value(json_object_get(answer, "message"));
+            const char *word = json_string_value(json_object_get(answer, "word"));
+            ee_status why = word ? eei_status_from_word(word) : EE_E_APP_UNAVAILABLE;
+            st = eei_fail(err, why, "app %s did not start: %s", name, message ? message : "no reason was given");
+        }
+        json_decref(answer);
+        if (st) return st;
+        if (eei_mono_ms() >= deadline) return eei_fail(err, EE_E_TIMEOUT, "app %s is not running yet", name);
+        (void)poll(NULL, 0, DEPLOY_POLL_MS);
+    }
+}
+
+ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *options, int64_t timeout_ms, char **out_json, ee_error *err) {
+    client_spec spec = {0};
+    client_offer offer;
+    client_admission admission = {0};
+    char key[72];
+    json_t *answer = NULL;
+    eei_buf text = EEI_BUF_INIT(EEI_JSON_BYTES_MAX);
+    uint64_t deadline = timeout_ms < 0 ? UINT64_MAX : eei_mono_ms() + (uint64_t)timeout_ms;
+    ee_status st = EE_OK;
+
+    *out_json = NULL;
+    if (!options || options->struct_bytes != sizeof *options) return eei_fail(err, EE_E_INVALID, "use ee_deploy_options_init()");
+    if (!options->image || !*options->image) return eei_fail(err, EE_E_INVALID, "the image is missing");
+    if (!options->name || !name_ok(options->name))
+        return eei_fail(err, EE_E_INVALID, "an app's name has 1 to %u of a-z, 0-9 and \"-\"", EEI_NAME_BYTES_MAX);
+    st = client_resolve(&client, err);
+    if (!st) st = client_make_key("app_", options->idempotency_key, key, err);
+    if (!st) st = client_spec_app(client, options, &spec, err);
+    if (!st) st = client_best_offer(client, &spec, NULL, &offer, err);
+    if (!st) st = client_admit(client, "/v1/apps", &spec, &offer, key, NULL, &admission, err);
+    if (!st) st = wait_running(client, options->name, deadline, &answer, err);
+    if (!st) st = eei_json_dump(answer, &text, err);
+    if (!st && !eei_buf_cstr(&text)) st = eei_nomem(err);
+    if (!st) *out_json = (char *)eei_take(&text.data);
+    json_decref(answer);
+    eei_buf_clear(&text);
+    client_admission_clear(&admission);
+    client_spec_clear(&spec);
+    return st;
+}
+
+ee_status ee_app_stop(ee_client *client, const char *name, ee_error *err) {
+    char path[96];
+    json_t *answer = NULL;
+    ee_status st = client_resolve(&client, err);
+    if (st) return st;
+    if (!name || !name_ok(name)) return eei_fail(err, EE_E_INVALID, "an app's name has 1 to %u of a-z, 0-9 and \"-\"", EEI_NAME_BYTES_MAX);
+    (void)snprintf(path, sizeof path, "/v1/apps/%s", name);
+    client_call call = {.method = "DELETE", .path = path, .repeatable = true};
+    st = client_call_api(client, &call, &answer, err);
+    json_decref(answer);
+    return st;
+}

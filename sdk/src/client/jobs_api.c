@@ -1,0 +1,461 @@
+/* jobs_api.c - private jobs: quote, lock, attest, deliver the secrets, follow the output, check the receipt. Behind <eesdk/jobs.h>. */
+#include "attest/digest.h"
+#include "attest/statement.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "client/receipt.h"
+#include "client/spec.h"
+#include "client_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    DIAL_DEADLINE_MS = 30000,
+    SETTLE_GRACE_MS = 30000, /* past the job's own limit: pulling, starting, booking */
+    PULL_DEADLINE_MS = 600000,
+    CANCEL_GRACE_MS = 2000,
+    CAPTURE_DEFAULT = 1 << 20,
+};
+
+typedef struct capture {
+    eei_buf bytes;
+    bool truncated;
+} capture;
+
+struct ee_job {
+    ee_client *client;
+    char id[64], node[64], key[72];
+    client_spec spec;
+    client_admission admission;
+    client_conn *conn;
+    eei_sha256_ctx *output_hash;
+    capture out[2]; /* stdout, stderr */
+    uint64_t next_seq;
+    ee_verdict *verdict;
+    uint8_t k_env[32];
+    int step; /* which of the opening progress events comes next */
+    bool done;
+    ee_error failure; /* of the job, once done; status EE_OK = it ran */
+    ee_result *result;
+    char phase[33], message[201];
+};
+
+struct ee_result {
+    int refs; /* atomic */
+    char job_id[64], node[64], reason[33], image_digest[80];
+    int32_t exit_code;
+    eei_buf out[2];
+    bool truncated;
+    ee_money cost, locked;
+    char *receipt_json;
+    ee_verdict *verdict;
+};
+
+/* ---- options --------------------------------------------------------------------------------------------------------- */
+
+void ee_job_options_init(ee_job_options *options) {
+    memset(options, 0, sizeof *options);
+    options->struct_bytes = sizeof *options;
+}
+
+static ee_status check_options(const ee_job_options *options, ee_error *err) {
+    if (!options) return eei_fail(err, EE_E_INVALID, "job options are missing");
+    if (options->struct_bytes != sizeof *options)
+        return eei_fail(err, EE_E_INVALID, "ee_job_options has %zu bytes, this library knows %zu: use EE_JOB() or ee_job_options_init()",
+                        options->struct_bytes, sizeof *options);
+    if (!options->image || !*options->image) return eei_fail(err, EE_E_INVALID, "the image is missing");
+    return EE_OK;
+}
+
+/* ---- quote and admission --------------------------------------------------------------------------------------------- */
+
+ee_status ee_job_quote(ee_client *client, const ee_job_options *options, char **out_json, ee_error *err) {
+    client_spec spec = {0};
+    json_t *answer = NULL;
+    eei_buf text = EEI_BUF_INIT(EEI_JSON_BYTES_MAX);
+    ee_status st = check_options(options, err);
+
+    *out_json = NULL;
+    if (!st) st = client_resolve(&client, err);
+    if (!st) st = client_spec_job(client, options, &spec, err);
+    if (!st) st = client_quote(client, &spec, options->cancel, &answer, err);
+    if (!st) st = eei_json_dump(answer, &text, err);
+    if (!st && !eei_buf_cstr(&text)) st = eei_nomem(err);
+    if (!st) *out_json = (char *)eei_take(&text.data);
+    eei_buf_clear(&text);
+    json_decref(answer);
+    client_spec_clear(&spec);
+    return st;
+}
+
+/* The caller's cap, then the client's budget: both before anything is locked. */
+static ee_status check_cost(ee_client *client, const ee_job_options *options, ee_money ceiling, ee_error *err) {
+    ee_money cap;
+    if (options->max_cost) {
+        ee_status st = ee_money_parse(options->max_cost, &cap, err);
+        if (st) return eei_prefix(err, st, "max_cost");
+        if (ceiling > cap) {
+            char need[32], have[32];
+            eei_fail(err, EE_E_BUDGET, "this job may cost up to %s, over the cap of %s; nothing was locked", ee_money_format(ceiling, need),
+                     ee_money_format(cap, have));
+            if (err) {
+                err->needed = ceiling;
+                err->available = cap;
+            }
+            return eei_hint(err, EE_E_BUDGET, "raise max_cost, or lower the timeout or the vcpus");
+        }
+    }
+    return client_budget_take(client, ceiling, err);
+}
+
+static ee_status admit(ee_job *job, const ee_job_options *options, ee_error *err) {
+    client_offer offer;
+    ee_status st = client_best_offer(job->client, &job->spec, options->cancel, &offer, err);
+    if (!st) st = check_cost(job->client, options, offer.ceiling, err);
+    if (st) return st;
+    st = client_admit(job->client, "/v1/jobs", &job->spec, &offer, job->key, options->cancel, &job->admission, err);
+    if (st) {
+        client_budget_return(job->client, offer.ceiling);
+        return st;
+    }
+    (void)snprintf(job->id, sizeof job->id, "%s", job->admission.id);
+    (void)snprintf(job->node, sizeof job->node, "%s", job->admission.node);
+    return EE_OK;
+}
+
+/* Tell the control plane that an admitted job is not wanted: its lock returns at once instead of at the connect deadline. */
+static void withdraw(ee_job *job) {
+    char path[96];
+    json_t *answer = NULL;
+    (void)snprintf(path, sizeof path, "/v1/jobs/%s", job->id);
+    client_call call = {.method = "DELETE", .path = path, .repeatable = true};
+    (void)client_call_api(job->client, &call, &answer, NULL);
+    json_decref(answer);
+}
+
+/* ---- secrets --------------------------------------------------------------------------------------------------------- */
+
+static ee_status seal_secrets(ee_job *job, const ee_job_options *options, eei_buf *start, ee_error *err) {
+    eei_secrets secrets = {.stdin_data = eei_span(options->stdin_data, options->stdin_bytes)};
+    eei_buf body = EEI_BUF_INIT_SECRET(EEI_MESSAGE_BYTES_MAX), envelope = EEI_BUF_INIT_SECRET(EEI_MESSAGE_BYTES_MAX);
+    ee_status st = eei_random(job->k_env, sizeof job->k_env, err);
+
+    memcpy(secrets.auth_id, job->admission.auth_id, sizeof secrets.auth_id);
+    memcpy(secrets.spec_hash, job->spec.hash, sizeof secrets.spec_hash);
+    memcpy(secrets.instance_id, job->admission.instance_id, sizeof secrets.instance_id);
+    memcpy(secrets.k_env, job->k_env, sizeof secrets.k_env);
+    secrets.env = (eei_list){job->spec.env, job->spec.env_count};
+    if (!st) st = eei_encode(&eei_secrets_schema, &secrets, &body, err);
+    if (!st) st = eei_envelope_seal(job->client->key, EEI_SIGNED_SECRETS, eei_buf_span(&body), &envelope, err);
+    eei_job_start message = {eei_span_text(job->id), eei_buf_span(&envelope)};
+    if (!st) st = eei_encode(&eei_job_start_schema, &message, start, err);
+    eei_wipe(secrets.k_env, sizeof secrets.k_env);
+    eei_buf_clear(&body);
+    eei_buf_clear(&envelope);
+    return st;
+}
+
+static ee_status deliver(ee_job *job, const ee_job_options *options, ee_error *err) {
+    eei_buf start = EEI_BUF_INIT_SECRET(EEI_MESSAGE_BYTES_MAX);
+    client_dial dial = {.kind = EEI_OPEN_JOB,
+                        .target = job->id,
+                        .token = eei_buf_span(&job->admission.token),
+                        .alpn = EEI_ALPN_JOB,
+                        .node_name = job->node,
+                        .deadline_ms = eei_mono_ms() + DIAL_DEADLINE_MS,
+                        .cancel = options->cancel};
+    memcpy(dial.instance_id, job->admission.instance_id, sizeof dial.instance_id);
+    ee_status st = client_conn_open(job->client->engine, &dial, &job->conn, &job->verdict, err);
+    if (st) return st;
+    job->verdict = eei_verdict_ref(client_conn_verdict(job->conn));
+    st = seal_secrets(job, options, &start, err);
+    if (!st) st = client_conn_send(job->conn, EEI_FRAME_JOB_START, eei_buf_span(&start), err);
+    eei_buf_clear(&start);
+    return st;
+}
+
+/* ---- start ----------------------------------------------------------------------------------------------------------- */
+
+static int tell(const ee_job_options *options, const char *phase, const char *message) {
+    return options->on_progress ? options->on_progress(options->user, phase, 0, 0, message) : 0;
+}
+
+static ee_status stopped_by_caller(ee_error *err) { return eei_fail(err, EE_E_CANCELLED, "the caller's callback ended the job"); }
+
+ee_status ee_job_start(ee_client *client, const ee_job_options *options, ee_job **out, ee_error *err) {
+    ee_job *job = NULL;
+    ee_status st = check_options(options, err);
+
+    *out = NULL;
+    if (st) return st;
+    st = client_resolve(&client, err);
+    if (st) return st;
+    job = eei_calloc(1, sizeof *job);
+    if (!job) return eei_nomem(err);
+    job->client = client;
+    job->next_seq = 1;
+    uint64_t limit = options->output_limit_bytes ? options->output_limit_bytes : CAPTURE_DEFAULT;
+    if (limit > EEI_OUTPUT_CAPTURE_MAX) limit = EEI_OUTPUT_CAPTURE_MAX;
+    for (int i = 0; i < 2; i++) job->out[i].bytes = (eei_buf)EEI_BUF_INIT((size_t)limit);
+    st = client_make_key("run_", options->idempotency_key, job->key, err);
+    if (!st) st = eei_sha256_new(&job->output_hash, err);
+    if (!st && tell(options, "quoting", "asking for the image's digest and the price")) st = stopped_by_caller(err);
+    if (!st) st = client_spec_job(client, options, &job->spec, err);
+    if (!st && tell(options, "placing", "locking credits and choosing a node")) st = stopped_by_caller(err);
+    if (!st) st = admit(job, options, err);
+    if (!st && tell(options, "attesting", job->node)) st = stopped_by_caller(err);
+    if (!st) st = deliver(job, options, err);
+    if (st) {
+        ee_job_free(job);
+        return st;
+    }
+    *out = job;
+    return EE_OK;
+}
+
+/* ---- events ---------------------------------------------------------------------------------------------------------- */
+
+static ee_status keep_output(ee_job *job, const eei_output *output, ee_job_event *event, ee_error *err) {
+    uint8_t stream = (uint8_t)output->stream;
+    if (output->seq != job->next_seq)
+        return eei_fail(err, EE_E_JOB_LOST, "output %llu came where %llu was due", (unsigned long long)output->seq,
+                        (unsigned long long)job->next_seq);
+    if (stream != EE_STDOUT && stream != EE_STDERR) return eei_fail(err, EE_E_MALFORMED, "output for stream %u", stream);
+    job->next_seq++;
+    eei_sha256_add(job->output_hash, eei_span(&stream, 1));
+    eei_sha256_add(job->output_hash, output->data);
+    capture *kept = &job->out[stream - 1];
+    size_t room = kept->bytes.max - kept->bytes.len, take = output->data.len < room ? output->data.len : room;
+    if (take && eei_buf_append(&kept->bytes, output->data.data, take) == EE_E_NOMEM) return eei_nomem(err);
+    if (take < output->data.len) kept->truncated = true;
+    *event = (ee_job_event){
+        .kind = EE_JOB_OUTPUT, .stream = (ee_stream_id)stream, .seq = output->seq, .time_unix_ms = output->time_ms, .data = output->data};
+    return EE_OK;
+}
+
+static ee_status make_result(ee_job *job, const eei_receipt *receipt, ee_span envelope, ee_error *err) {
+    ee_result *result = eei_calloc(1, sizeof *result);
+    char hex[65];
+    if (!result) return eei_nomem(err);
+    result->refs = 1;
+    (void)snprintf(result->job_id, sizeof result->job_id, "%s", job->id);
+    (void)snprintf(result->node, sizeof result->node, "%s", job->node);
+    (void)snprintf(result->reason, sizeof result->reason, "%.*s", (int)receipt->reason.len, (const char *)receipt->reason.data);
+    eei_hex_encode(eei_span(receipt->image_digest, 32), hex);
+    (void)snprintf(result->image_digest, sizeof result->image_digest, "sha256:%s", hex);
+    result->exit_code = (int32_t)receipt->exit_code;
+    result->cost = (ee_money)receipt->charge;
+    result->locked = job->admission.locked;
+    for (int i = 0; i < 2; i++) {
+        job->out[i].bytes.max++; /* for the NUL behind */
+        if (!eei_buf_cstr(&job->out[i].bytes)) {
+            ee_result_free(result);
+            return eei_nomem(err);
+        }
+        result->out[i] = job->out[i].bytes;
+        job->out[i].bytes = (eei_buf)EEI_BUF_INIT(0);
+        result->truncated |= job->out[i].truncated;
+    }
+    result->verdict = eei_verdict_ref(job->verdict);
+    ee_status st = client_receipt_json(receipt, envelope, result->locked, &result->receipt_json, err);
+    if (st) {
+        ee_result_free(result);
+        return st;
+    }
+    job->result = result;
+    return EE_OK;
+}
+
+static ee_status finish(ee_job *job, const eei_result *message, ee_error *err) {
+    eei_receipt receipt;
+    char word[33], text[513];
+    ee_status st = EE_OK;
+
+    (void)snprintf(word, sizeof word, "%.*s", (int)message->word.len, (const char *)message->word.data);
+    (void)snprintf(text, sizeof text, "%.*s", (int)message->message.len, (const char *)message->message.data);
+    if (message->receipt.len) {
+        client_receipt_expect expect = {
+            .verdict = job->verdict, .spec = &job->spec, .admission = &job->admission, .k_env = job->k_env, .node = job->node};
+        eei_sha256_end(job->output_hash, expect.output_hash);
+        st = client_receipt_check(&expect, message->receipt, &receipt, err);
+        if (!st) st = make_result(job, &receipt, message->receipt, err);
+        if (!st) client_budget_return(job->client, job->admission.locked - job->result->cost);
+    } else if (!word[0]) {
+        st = eei_fail(err, EE_E_ATTESTATION, "the agent says that the job ran but gives no receipt");
+    }
+    if (st) return st;
+    job->done = true;
+    if (word[0]) {
+        eei_fail(&job->failure, eei_status_from_word(word), "%s", text);
+    } else if (strcmp(job->result->reason, "timed_out") == 0) {
+        eei_fail(&job->failure, EE_E_JOB_TIMEOUT, "the job reached its time limit of %llu ms and was ended",
+                 (unsigned long long)job->spec.message.wall_ms);
+        eei_hint(&job->failure, EE_E_JOB_TIMEOUT, "raise the timeout; what it printed so far is in the result");
+    } else if (strcmp(job->result->reason, "cancelled") == 0) {
+        eei_fail(&job->failure, EE_E_CANCELLED, "the job was cancelled");
+    }
+    return EE_OK;
+}
+
+static ee_status take_frame(ee_job *job, const eei_frame *frame, ee_job_event *event, bool *is_event, ee_error *err) {
+    eei_arena arena = EEI_ARENA_INIT(4096);
+    ee_status st = EE_OK;
+    *is_event = true;
+    if (frame->type == EEI_FRAME_OUTPUT) {
+        eei_output output;
+        st = eei_decode(&eei_output_schema, frame->payload, &arena, &output, err);
+        if (!st) st = keep_output(job, &output, event, err);
+    } else if (frame->type == EEI_FRAME_PROGRESS) {
+        eei_progress progress;
+        st = eei_decode(&eei_progress_schema, frame->payload, &arena, &progress, err);
+        if (!st) {
+            (void)snprintf(job->phase, sizeof job->phase, "%.*s", (int)progress.phase.len, (const char *)progress.phase.data);
+            (void)snprintf(job->message, sizeof job->message, "%.*s", (int)progress.message.len, (const char *)progress.message.data);
+            *event = (ee_job_event){
+                .kind = EE_JOB_PROGRESS, .phase = job->phase, .done = progress.done, .total = progress.total, .message = job->message};
+        }
+    } else if (frame->type == EEI_FRAME_RESULT) {
+        eei_result message;
+        st = eei_decode(&eei_result_schema, frame->payload, &arena, &message, err);
+        if (!st) st = finish(job, &message, err);
+        if (!st) *event = (ee_job_event){.kind = EE_JOB_DONE};
+    } else if (frame->flags & EEI_FRAME_CRITICAL) {
+        st = eei_fail(err, EE_E_VERSION, "the agent sent message type %u, which this version does not know", frame->type);
+    } else {
+        *is_event = false;
+    }
+    eei_arena_clear(&arena);
+    return st;
+}
+
+static ee_status lost(ee_job *job, const ee_error *why, ee_error *err) {
+    char locked[32];
+    eei_fail(err, EE_E_JOB_LOST, "node %s went away while the job ran (%s)", job->node, why->message);
+    return eei_hint(err, EE_E_JOB_LOST, "what is not used of the %s that were locked comes back; run it again to use another node",
+                    ee_money_format(job->admission.locked, locked));
+}
+
+ee_status ee_job_next(ee_job *job, int64_t timeout_ms, ee_cancel *cancel, ee_job_event *event, ee_error *err) {
+    uint64_t deadline = timeout_ms < 0 ? UINT64_MAX : eei_mono_ms() + (uint64_t)timeout_ms;
+    if (job->done) return eei_fail(err, EE_E_END, "the job has ended");
+    for (;;) {
+        eei_frame frame;
+        ee_error story = {0};
+        bool is_event = false;
+        ee_status st = client_conn_receive(job->conn, deadline, cancel, &frame, &story);
+        if (st == EE_E_END || st == EE_E_CLOSED || st == EE_E_CONNECT || st == EE_E_IO) return lost(job, &story, err);
+        if (!st) st = take_frame(job, &frame, event, &is_event, &story);
+        if (st) {
+            if (err) *err = story;
+            return st;
+        }
+        if (is_event) return EE_OK;
+    }
+}
+
+ee_status ee_job_cancel(ee_job *job, uint32_t grace_ms, ee_error *err) {
+    eei_cancel_job message = {grace_ms};
+    eei_buf payload = EEI_BUF_INIT(64);
+    ee_status st = eei_encode(&eei_cancel_job_schema, &message, &payload, err);
+    if (!st) st = client_conn_send(job->conn, EEI_FRAME_CANCEL, eei_buf_span(&payload), err);
+    eei_buf_clear(&payload);
+    return st;
+}
+
+const char *ee_job_id(const ee_job *job) { return job->id; }
+
+ee_status ee_job_result(ee_job *job, ee_result **out, ee_error *err) {
+    *out = NULL;
+    if (!job->done) return eei_fail(err, EE_E_STATE, "job %s has not ended yet", job->id);
+    if (job->result) {
+        __atomic_add_fetch(&job->result->refs, 1, __ATOMIC_ACQ_REL);
+        *out = job->result;
+    }
+    if (job->failure.status && err) *err = job->failure;
+    return job->failure.status;
+}
+
+void ee_job_free(ee_job *job) {
+    if (!job) return;
+    if (job->id[0] && !job->done) {
+        withdraw(job);
+        if (!job->result) client_budget_return(job->client, job->admission.locked);
+    }
+    client_conn_free(job->conn);
+    eei_sha256_free(job->output_hash);
+    for (int i = 0; i < 2; i++) eei_buf_clear(&job->out[i].bytes);
+    ee_verdict_free(job->verdict);
+    ee_result_free(job->result);
+    client_spec_clear(&job->spec);
+    client_admission_clear(&job->admission);
+    eei_wipe(job->k_env, sizeof job->k_env);
+    eei_free(job);
+}
+
+/* ---- the one call ---------------------------------------------------------------------------------------------------- */
+
+static ee_status follow(ee_job *job, const ee_job_options *options, ee_error *err) {
+    bool cancelling = false;
+    int64_t left = (int64_t)job->spec.message.wall_ms + PULL_DEADLINE_MS + SETTLE_GRACE_MS;
+    for (;;) {
+        ee_job_event event;
+        int stop = 0;
+        ee_status st = ee_job_next(job, left, cancelling ? NULL : options->cancel, &event, err);
+        if (st == EE_E_CANCELLED && !cancelling) { /* once: then wait for what came so far, its receipt and the bill */
+            cancelling = true;
+            left = CANCEL_GRACE_MS + SETTLE_GRACE_MS;
+            st = ee_job_cancel(job, CANCEL_GRACE_MS, err);
+            if (!st) continue;
+        }
+        if (st || event.kind == EE_JOB_DONE) return st;
+        if (event.kind == EE_JOB_OUTPUT && options->on_output)
+            stop = options->on_output(options->user, event.stream, event.seq, event.data.data, event.data.len);
+        if (event.kind == EE_JOB_PROGRESS && options->on_progress)
+            stop = options->on_progress(options->user, event.phase, event.done, event.total, event.message);
+        if (stop && !cancelling) {
+            cancelling = true;
+            left = CANCEL_GRACE_MS + SETTLE_GRACE_MS;
+            st = ee_job_cancel(job, CANCEL_GRACE_MS, err);
+            if (st) return st;
+        }
+    }
+}
+
+ee_status ee_run_private_job(ee_client *client, const ee_job_options *options, ee_result **out, ee_error *err) {
+    ee_job *job = NULL;
+    ee_status st;
+
+    *out = NULL;
+    st = ee_job_start(client, options, &job, err);
+    if (!st) st = follow(job, options, err);
+    if (!st) st = ee_job_result(job, out, err);
+    if (!st && options->check && (*out)->exit_code != 0)
+        st = eei_fail(err, EE_E_JOB_FAILED, "the job ended with exit code %d", (*out)->exit_code);
+    ee_job_free(job);
+    return st;
+}
+
+/* ---- results --------------------------------------------------------------------------------------------------------- */
+
+const char *ee_result_job_id(const ee_result *result) { return result->job_id; }
+int32_t ee_result_exit_code(const ee_result *result) { return result->exit_code; }
+const char *ee_result_reason(const ee_result *result) { return result->reason; }
+ee_span ee_result_output(const ee_result *result, ee_stream_id stream) {
+    return stream == EE_STDOUT || stream == EE_STDERR ? eei_buf_span(&result->out[stream - 1]) : (ee_span){NULL, 0};
+}
+int32_t ee_result_truncated(const ee_result *result) { return result->truncated; }
+const char *ee_result_image_digest(const ee_result *result) { return result->image_digest; }
+const char *ee_result_node(const ee_result *result) { return result->node; }
+ee_money ee_result_cost(const ee_result *result) { return result->cost; }
+ee_money ee_result_locked(const ee_result *result) { return result->locked; }
+const char *ee_result_receipt_json(const ee_result *result) { return result->receipt_json; }
+const ee_verdict *ee_result_attestation(const ee_result *result) { return result->verdict; }
+
+void ee_result_free(ee_result *result) {
+    if (!result || __atomic_sub_fetch(&result->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
+    for (int i = 0; i < 2; i++) eei_buf_clear(&result->out[i]);
+    ee_verdict_free(result->verdict);
+    eei_free(result->receipt_json);
+    eei_free(result);
+}

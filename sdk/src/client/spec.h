@@ -1,0 +1,43 @@
+/* spec.h - what is asked of the network: a job's or app's spec, its quote, its spend authorization and admission. Called by jobs_api.c and
+ * apps_api.c. Proto: docs/protocol.md#jobs */
+#ifndef CLIENT_SPEC_H
+#define CLIENT_SPEC_H
+#include "client/client_internal.h"
+#include "wire/messages.h"
+
+typedef struct client_spec {
+    eei_spec message; /* spans and lists point into the fields below */
+    client_image image;
+    ee_span *args, *env_names;
+    eei_env *env; /* sorted by name; values borrowed from the options */
+    size_t env_count;
+    eei_buf bytes; /* encoded */
+    uint8_t hash[32];
+    char node[EEI_NAME_BYTES_MAX + 1], name[EEI_NAME_BYTES_MAX + 1];
+    ee_span stdin_data;
+} client_spec;
+ee_status client_spec_job(ee_client *client, const ee_job_options *options, client_spec *out, ee_error *err) EE_MUST_USE;
+ee_status client_spec_app(ee_client *client, const ee_deploy_options *options, client_spec *out, ee_error *err) EE_MUST_USE;
+void client_spec_clear(client_spec *spec);
+
+/* One candidate, the best: lowest effective price. */
+typedef struct client_offer {
+    char node[EEI_NAME_BYTES_MAX + 1], tier[16];
+    ee_money price, ceiling;
+} client_offer;
+ee_status client_quote(ee_client *client, const client_spec *spec, const ee_cancel *cancel, json_t **out, ee_error *err) EE_MUST_USE;
+ee_status client_best_offer(ee_client *client, const client_spec *spec, const ee_cancel *cancel, client_offer *out,
+                            ee_error *err) EE_MUST_USE;
+
+typedef struct client_admission {
+    char id[64], node[EEI_NAME_BYTES_MAX + 1];
+    uint8_t instance_id[32], auth_id[16], spend_auth_hash[32];
+    ee_money locked, price;
+    uint64_t period_start_ms;
+    eei_buf token;
+} client_admission;
+/* Sign the spend authorization and have the work admitted: credits locked, node chosen. */
+ee_status client_admit(ee_client *client, const char *path, const client_spec *spec, const client_offer *offer, const char *key,
+                       const ee_cancel *cancel, client_admission *out, ee_error *err) EE_MUST_USE;
+void client_admission_clear(client_admission *admission);
+#endif
