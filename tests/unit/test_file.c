@@ -1,0 +1,200 @@
+/* test_file.c - small files: limits, atomic replacement, privacy. Works in a folder of its own under TMPDIR. Called by CTest. */
+/* clang-format off */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+/* clang-format on */
+
+#include "base/alloc.h"
+#include "base/file.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char root[256];
+
+static const char *at(const char *name) {
+    static char path[4][512];
+    static unsigned turn;
+    char *out = path[turn++ % 4];
+    snprintf(out, sizeof path[0], "%s/%s", root, name);
+    return out;
+}
+
+static int setup(void **state) {
+    (void)state;
+    const char *tmp = getenv("TMPDIR");
+    snprintf(root, sizeof root, "%s/ee-test-file-XXXXXX", tmp ? tmp : "/tmp");
+    umask(022);
+    return mkdtemp(root) ? 0 : -1;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    static const char *const left[] = {"f", "link", "open/f", "open", "a/b/c", "a/b", "a", "full"};
+    for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
+        if (unlink(at(left[i]))) rmdir(at(left[i]));
+    return rmdir(root); /* fails when a temporary file was left behind */
+}
+
+static void write_file(const char *path, const char *text, mode_t mode) {
+    assert_int_equal(eei_file_write_atomic(path, eei_span_text(text), (unsigned)mode, NULL), EE_OK);
+}
+
+static void test_read_limits(void **state) {
+    (void)state;
+    ee_error err = {0};
+    write_file(at("f"), "0123456789", 0600);
+    for (size_t max = 0; max < 12; max++) {
+        eei_buf b = EEI_BUF_INIT(max);
+        ee_status st = eei_file_read(at("f"), &b, &err);
+        assert_int_equal(st, max < 10 ? EE_E_LIMIT : EE_OK);
+        assert_int_equal(b.len, max < 10 ? 0 : 10);
+        eei_buf_clear(&b);
+    }
+    eei_buf b = EEI_BUF_INIT(100000);
+    assert_int_equal(eei_file_read(at("none"), &b, &err), EE_E_NOT_FOUND);
+    assert_non_null(strstr(err.message, "/none: No such file"));
+    assert_int_equal(eei_file_read(at("f/none"), &b, &err), EE_E_NOT_FOUND);
+    assert_int_equal(eei_file_read(root, &b, &err), EE_E_IO); /* a folder */
+    assert_int_equal(eei_buf_append_text(&b, "kept"), EE_OK);
+    assert_int_equal(eei_file_read(at("f"), &b, &err), EE_OK);
+    assert_string_equal(eei_buf_cstr(&b), "kept0123456789");
+    eei_buf_clear(&b);
+}
+
+static void test_large_file(void **state) {
+    (void)state;
+    const size_t size = 50000;
+    char *text = eei_malloc(size + 1);
+    memset(text, 'x', size);
+    text[size] = '\0';
+    write_file(at("f"), text, 0644);
+    eei_buf b = EEI_BUF_INIT_SECRET(size);
+    assert_int_equal(eei_file_read(at("f"), &b, NULL), EE_OK);
+    assert_string_equal(eei_buf_cstr(&b), text);
+    eei_buf_clear(&b);
+    eei_free(text);
+}
+
+static unsigned mode_of(const char *path) {
+    struct stat s;
+    assert_int_equal(lstat(path, &s), 0);
+    return (unsigned)s.st_mode & 07777u;
+}
+
+static void test_write_replaces_whole_files(void **state) {
+    (void)state;
+    ee_error err = {0};
+    eei_buf b = EEI_BUF_INIT(100);
+    write_file(at("f"), "old and long", 0644);
+    assert_int_equal(mode_of(at("f")), 0644);
+    umask(0777); /* the mode is what was asked for, whatever the umask */
+    write_file(at("f"), "new", 0600);
+    umask(022);
+    assert_int_equal(mode_of(at("f")), 0600);
+    assert_int_equal(eei_file_read(at("f"), &b, NULL), EE_OK);
+    assert_string_equal(eei_buf_cstr(&b), "new");
+    assert_int_equal(eei_file_write_atomic(at("none/f"), eei_span_text("x"), 0600, &err), EE_E_IO);
+    assert_int_equal(mkdir(at("full"), 0700), 0);
+    assert_int_equal(eei_file_write_atomic(at("full"), eei_span_text("x"), 0600, &err), EE_E_IO); /* a folder is in the way */
+    assert_int_equal(eei_file_write_atomic(at("f"), eei_span(NULL, 0), 0600, &err), EE_OK);
+    eei_buf_reset(&b);
+    assert_int_equal(eei_file_read(at("f"), &b, NULL), EE_OK);
+    assert_int_equal(b.len, 0);
+    eei_buf_clear(&b);
+}
+
+static void test_write_replaces_a_link_not_its_target(void **state) {
+    (void)state;
+    write_file(at("f"), "target", 0644);
+    (void)!symlink(at("f"), at("link"));
+    write_file(at("link"), "secret", 0600);
+    eei_buf b = EEI_BUF_INIT(100);
+    assert_int_equal(eei_file_read(at("f"), &b, NULL), EE_OK);
+    assert_string_equal(eei_buf_cstr(&b), "target");
+    eei_buf_clear(&b);
+    unlink(at("link"));
+}
+
+static void test_private_files(void **state) {
+    (void)state;
+    ee_error err = {0};
+    static const struct {
+        mode_t mode;
+        ee_status want;
+    } cases[] = {{0600, EE_OK},       {0400, EE_OK},       {0700, EE_OK},      {0640, EE_E_CONFIG},
+                 {0604, EE_E_CONFIG}, {0601, EE_E_CONFIG}, {0620, EE_E_CONFIG}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        write_file(at("f"), "key", cases[i].mode);
+        if (eei_file_check_private(at("f"), &err) != cases[i].want) fail_msg("%o: %s", (unsigned)cases[i].mode, err.message);
+    }
+    assert_non_null(strstr(err.message, "is open to others (mode 0620)"));
+    assert_string_equal(err.hint, "it must be yours alone: chmod 600");
+    write_file(at("f"), "key", 0600);
+    (void)!symlink(at("f"), at("link"));
+    assert_int_equal(eei_file_check_private(at("link"), &err), EE_E_CONFIG);
+    assert_non_null(strstr(err.message, "not a regular file"));
+    assert_int_equal(eei_file_check_private(root, &err), EE_E_CONFIG);
+    assert_int_equal(eei_file_check_private(at("none"), &err), EE_E_CONFIG);
+    assert_int_equal(mkdir(at("open"), 0777), 0);
+    assert_int_equal(chmod(at("open"), 0777), 0);
+    write_file(at("open/f"), "key", 0600);
+    assert_int_equal(eei_file_check_private(at("open/f"), &err), EE_E_CONFIG);
+    assert_non_null(strstr(err.message, "is writable by others (mode 0777)"));
+}
+
+static void test_make_dirs(void **state) {
+    (void)state;
+    ee_error err = {0};
+    assert_int_equal(eei_make_dirs(at("a//b/c/"), 0700, &err), EE_OK);
+    assert_int_equal(eei_make_dirs(at("a/b/c"), 0700, &err), EE_OK); /* again is fine */
+    assert_int_equal(mode_of(at("a/b")), 0700);
+    write_file(at("f"), "", 0600);
+    assert_int_equal(eei_make_dirs(at("f/x"), 0700, &err), EE_E_IO);
+    assert_int_equal(eei_make_dirs(at("f"), 0700, &err), EE_E_IO);
+    assert_int_equal(eei_make_dirs("", 0700, &err), EE_E_INVALID);
+    assert_int_equal(eei_make_dirs("/", 0700, &err), EE_OK);
+}
+
+static void test_every_allocation_may_fail(void **state) {
+    (void)state;
+    write_file(at("f"), "first", 0600);
+    size_t made = 0;
+    for (size_t n = 1;; n++) {
+        eei_buf b = EEI_BUF_INIT(100);
+        eei_alloc_fail_at(n);
+        ee_status st = eei_file_write_atomic(at("f"), eei_span_text("again"), 0600, NULL);
+        if (!st) st = eei_file_read(at("f"), &b, NULL);
+        if (!st) st = eei_file_check_private(at("f"), NULL);
+        if (!st) st = eei_make_dirs(at("a/b"), 0700, NULL);
+        made = eei_alloc_fail_at(0);
+        eei_buf_clear(&b);
+        assert_int_equal(st, made >= n ? EE_E_NOMEM : EE_OK);
+        assert_int_equal(eei_file_read(at("f"), &b, NULL), EE_OK); /* never half-written */
+        assert_true(strcmp(eei_buf_cstr(&b), "first") == 0 || strcmp(eei_buf_cstr(&b), "again") == 0);
+        eei_buf_clear(&b);
+        if (made < n) break;
+    }
+    assert_true(made >= 4);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_read_limits),
+        cmocka_unit_test(test_large_file),
+        cmocka_unit_test(test_write_replaces_whole_files),
+        cmocka_unit_test(test_write_replaces_a_link_not_its_target),
+        cmocka_unit_test(test_private_files),
+        cmocka_unit_test(test_make_dirs),
+        cmocka_unit_test(test_every_allocation_may_fail),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
