@@ -1,6 +1,6 @@
 /* prover.h - the attesting side's identity: instance keys of one boot, its RTMR3 event log, and the quotes over statements.
  * The quote itself comes from an eei_quoter (configfs-tsm, vsock, simulated) that server/common provides; the SDK never has one.
- * Not thread-safe, except where said. Called by session, channel and the programs. Proto: docs/protocol.md#statement */
+ * Thread-safe but for new and free. Called by session, channel and the programs. Proto: docs/protocol.md#statement */
 #ifndef EEI_PROVER_H
 #define EEI_PROVER_H
 #include <openssl/ssl.h>
@@ -41,13 +41,14 @@ const uint8_t *eei_prover_spki_sha256(const eei_prover *prover);      /* 32 */
 ee_span eei_prover_certificate_der(const eei_prover *prover);
 ee_span eei_prover_tls_key_der(const eei_prover *prover);             /* secret; for a TLS library that takes DER from memory */
 /* TLS 1.3 only, this certificate, no tickets, no resumption, no 0-RTT. For inner channels; shared by all of them. */
-SSL_CTX *eei_prover_server_ctx(const eei_prover *prover);             /* borrowed */
-/* Make a new certificate when the old one is past half its life. */
+SSL_CTX *eei_prover_server_ctx(const eei_prover *prover);             /* borrowed; good for one renewal, as the certificate above */
+ee_status eei_prover_ssl_new(eei_prover *prover, SSL **out, ee_error *err) EE_MUST_USE; /* one connection of it; any thread */
+/* Make a new certificate when the old one is past half its life; else nothing. Quotes, so it may block: for a worker thread. */
 ee_status eei_prover_renew(eei_prover *prover, ee_error *err) EE_MUST_USE;
 
-/* One more RTMR3 event (APP, APP_END, DRAIN). */
+/* One more RTMR3 event (APP, APP_END, DRAIN). Waits for a quote that is being made, so it may block: for a worker thread. */
 ee_status eei_prover_event(eei_prover *prover, uint16_t type, ee_span payload, ee_error *err) EE_MUST_USE;
-/* A receipt this instance signed: goes into receipts_root of later statements. */
+/* A receipt this instance signed: goes into receipts_root of later statements (RFC 6962 tree, receipt hashes are the leaves). Any thread. */
 ee_status eei_prover_receipt(eei_prover *prover, const uint8_t receipt_hash[32], ee_error *err) EE_MUST_USE;
 
 typedef struct eei_prove {

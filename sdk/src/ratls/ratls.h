@@ -42,6 +42,10 @@ ee_status eei_judge_evidence(eei_judge *judge, ee_span evidence, const eei_expec
  * at most EEI_EVIDENCE_AGE_MAX_MS), so a reconnect costs no quote check. expect->purpose is set by this function. */
 ee_status eei_judge_certificate(eei_judge *judge, X509 *certificate, const eei_expect *expect, ee_verdict **out, ee_error *err) EE_MUST_USE;
 
+/* A signed session statement on top of `base`, a verified verdict over the same TLS key: no quote, no collateral. */
+ee_status eei_judge_session(eei_judge *judge, ee_span evidence, const ee_verdict *base, const eei_expect *expect, ee_verdict **out,
+                            ee_error *err) EE_MUST_USE;
+
 /* A client SSL_CTX: TLS 1.3 only, no session cache, no tickets, peer certificate always taken and never checked against a CA: the
  * caller judges it (eei_judge_certificate) after the handshake and before the first byte. */
 ee_status eei_client_ctx_new(SSL_CTX **out, ee_error *err) EE_MUST_USE;
