@@ -64,7 +64,7 @@ typedef struct job_admit_request {
     uint64_t period_ms;
     uint64_t lock_expires_ms;
     uint64_t connect_by_ms;
-    ee_span key;            /* idempotency key; content is {account, auth, spec, max_total} */
+    ee_span key;            /* idempotency key; content is the spec: what was asked for, not what it was quoted at */
     unsigned open_jobs_max; /* of this account; 0 = no limit (threat B10) */
     uint64_t now_ms;
 } job_admit_request;

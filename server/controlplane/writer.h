@@ -20,7 +20,7 @@ typedef struct writer_options {
     size_t batch_max; /* works in one transaction; 0 = 4,096 */
 } writer_options;
 
-/* Takes db: the writer closes it. options NULL = defaults. */
+/* Takes db when it succeeds: the writer closes it. options NULL = defaults. */
 ee_status writer_start(uv_loop_t *loop, store *db, const writer_options *options, writer **out, ee_error *err) EE_MUST_USE;
 /* From the loop's thread. EE_E_RATE_LIMIT when the queue is full, EE_E_SERVER after a failed commit, EE_E_CLOSED after writer_close();
  * on any failure done is not called. done may be NULL and may submit more. */
