@@ -41,9 +41,13 @@ ee_status eei_mux_new(const eei_mux_options *options, uint64_t now_ms, eei_mux *
 
 void eei_mux_free(eei_mux *mux) {
     if (!mux) return;
+    mux->wake = NULL;
     while (mux_linked(&mux->streams)) {
         eei_stream *stream = mux_owner(mux->streams.next, eei_stream, all);
-        if (stream->twin) mux_stream_kill(stream->twin, true, true, eei_span_text("the connection behind the relay ended"));
+        if (stream->twin) {
+            mux_wake(stream->twin->mux);
+            mux_stream_kill(stream->twin, true, true, eei_span_text("the connection behind the relay ended"));
+        }
         mux_stream_destroy(stream);
     }
     while (mux_linked(&mux->control)) {
