@@ -168,7 +168,7 @@ static ee_status take_string(parser *p, char *out, size_t cap) {
         unsigned char c = (unsigned char)peek(p);
         if (c == '\0' || c == '\n' || c == '\r') return fail_here(p, "the string has no closing quote on this line");
         if ((c < 0x20 && c != '\t') || c == 0x7f) return fail_here(p, "control character 0x%02x in a string", c);
-        if (len + 5 > cap) return fail_here(p, "the string is longer than %zu bytes", cap - 5);
+        if (len + 5 >= cap) return fail_here(p, "the string is longer than %zu bytes", cap - 5);
         p->at++;
         if (c != '\\') {
             out[len++] = (char)c;
@@ -261,7 +261,7 @@ static ee_status array_value(parser *p, json_t **out) {
         if (st) return st;
         if (peek(p) == ',')
             p->at++;
-        else if (peek(p) != ']')
+        else if (peek(p) != ']' && p->at < p->end)
             return fail_here(p, "expected a comma or a closing bracket in the array");
     }
     p->at++;
