@@ -1,7 +1,12 @@
 /* channel.h - the inner channel: TLS 1.3 between SDK and agent inside one stream of the tunnel, whose certificate is bound to a quote, then
  * a challenge and a session statement before any byte of the user. Sans-I/O: cipher bytes in and out, plain bytes in and out.
  * Called by net/link's users: SDK (client side), agent (server side), uptime server (client side). Proto: docs/protocol.md#channel
- * (threats Q9, Q11, Q12) */
+ * (threats Q9, Q11, Q12)
+ *
+ * After the TLS handshake, inside TLS:  client CHALLENGE {kind session, r, strict} -> <- server EVIDENCE, then the user's bytes.
+ * nonce = eei_nonce_derive(0, 0, r, 0), binder = exporter(nonce), transcript = SHA-256(CHALLENGE's payload), purpose CHALLENGE: a statement
+ * signed by the instance key, on top of the certificate's quote; or, strict, a quote of its own.
+ * One thread at a time; eei_channel_judge() and eei_channel_quote() may run on another one while nobody else touches the channel. */
 #ifndef EEI_CHANNEL_H
 #define EEI_CHANNEL_H
 #include "ratls/session.h"
@@ -26,6 +31,8 @@ void eei_channel_free(eei_channel *channel);
 
 /* Cipher bytes that arrived. Advances everything; never blocks, except: NEED_VERDICT / NEED_QUOTE below are the owner's to run anywhere. */
 ee_status eei_channel_receive(eei_channel *channel, ee_span cipher, uint64_t now_ms, ee_error *err) EE_MUST_USE;
+/* How much eei_channel_receive() should be given now: 0 while unread plain bytes wait. More than that is EE_E_LIMIT at 1 MiB. */
+size_t eei_channel_receivable(const eei_channel *channel);
 /* Peer closed the stream. A close without TLS close_notify after data is EE_E_CLOSED to the reader: truncation is told apart. */
 void eei_channel_receive_end(eei_channel *channel);
 /* Cipher bytes to send: borrowed; consume what the stream took. */
@@ -37,7 +44,7 @@ typedef enum eei_channel_step {
     EEI_CHANNEL_NEED_VERDICT, /* client: run eei_channel_judge(), which may fetch collateral */
     EEI_CHANNEL_NEED_QUOTE,   /* server, strict: run eei_channel_quote(), which may block in the quoter */
     EEI_CHANNEL_OPEN,
-    EEI_CHANNEL_ENDED,        /* peer sent close_notify and everything was read */
+    EEI_CHANNEL_ENDED,        /* peer sent close_notify and everything was read; writing still works (half-close) */
     EEI_CHANNEL_FAILED,
 } eei_channel_step;
 eei_channel_step eei_channel_state(const eei_channel *channel);
@@ -46,12 +53,16 @@ ee_status eei_channel_judge(eei_channel *channel, uint64_t now_ms, ee_error *err
 ee_status eei_channel_quote(eei_channel *channel, uint64_t now_ms, ee_error *err) EE_MUST_USE;
 
 const char *eei_channel_alpn(const eei_channel *channel);
-const ee_verdict *eei_channel_verdict(const eei_channel *channel); /* client: certificate and session statement; NULL before OPEN, set on an attestation failure too */
+/* Client: certificate and session statement. NULL before OPEN; on an attestation failure the verdict of the part that failed, when there
+ * is one. */
+const ee_verdict *eei_channel_verdict(const eei_channel *channel);
 const ee_error *eei_channel_error(const eei_channel *channel);
 
 /* Plain bytes. Read borrows what was decrypted; write takes at most what fits (256 KiB of cipher may be pending) and returns how much. */
 ee_span eei_channel_peek(const eei_channel *channel);
 void eei_channel_consume(eei_channel *channel, size_t len);
 size_t eei_channel_write(eei_channel *channel, ee_span plain);
-void eei_channel_close(eei_channel *channel); /* close_notify after what was written */
+size_t eei_channel_writable(const eei_channel *channel); /* what a write would take at least; 0 before OPEN */
+void eei_channel_close(eei_channel *channel); /* close_notify after what was written; reading goes on */
+bool eei_channel_is_closed(const eei_channel *channel); /* eei_channel_close() was called */
 #endif
