@@ -2,7 +2,7 @@
  * Each transition is a compare-and-set. Not for placing or probing. Writing functions run inside a writer's work. */
 #ifndef APPS_TABLE_H
 #define APPS_TABLE_H
-#include "ledger.h"
+#include "controlplane/ledger.h"
 
 #define APP_ID_CAP         40u
 #define APP_SPEC_BYTES_MAX 65536u

@@ -1,9 +1,9 @@
 /* jobs_table.c - rows of jobs and the money that goes with each step, in one transaction. Not for placing or agents.
  * Spec: network.md#spending-and-locks; threats M5, M6, M7, M12 */
-#include "jobs_table.h"
+#include "controlplane/jobs_table.h"
 
 #include "attest/statement.h"
-#include "metering.h"
+#include "controlplane/metering.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  */
 #ifndef JOBS_TABLE_H
 #define JOBS_TABLE_H
-#include "ledger.h"
+#include "controlplane/ledger.h"
 
 #define JOB_ID_CAP             40u
 #define JOB_SPEC_BYTES_MAX     65536u

@@ -2,8 +2,8 @@
  * (ledger_locks.c), first answers (ledger_keys.c) or lists (ledger_read.c). Runs on the writer's thread. Spec: network.md#credits */
 #include "attest/statement.h"
 #include "base/clock.h"
-#include "ledger_internal.h"
-#include "metering.h"
+#include "controlplane/ledger_internal.h"
+#include "controlplane/metering.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -344,7 +344,7 @@ static void fill_entry(const ledger_posting *p, const ledger_posted *posted, ee_
 static void entry_of_outcome(const ledger_outcome *was, ledger_entry *out) {
     memset(out, 0, sizeof *out);
     out->seq = was->number;
-    (void)snprintf(out->id, sizeof out->id, "%s", was->text);
+    (void)snprintf(out->id, sizeof out->id, "%.*s", (int)sizeof out->id - 1, was->text);
     out->amount = was->amount;
     out->balance_after = was->after;
     out->time_ms = was->time_ms;

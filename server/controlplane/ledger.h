@@ -4,8 +4,8 @@
  * Spec: network.md#credits; the numbers of kinds and codes are stored, so they are frozen. */
 #ifndef LEDGER_H
 #define LEDGER_H
-#include "names.h"
-#include "store.h"
+#include "controlplane/names.h"
+#include "store/store.h"
 
 #define LEDGER_KEY_BYTES_MAX      64u /* an idempotency key: printable ASCII */
 #define LEDGER_MEMO_BYTES_MAX     140u

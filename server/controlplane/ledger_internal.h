@@ -1,7 +1,7 @@
 /* ledger_internal.h - what the ledger's own files share: system accounts, the one way a journal row is written. Not for anybody else. */
 #ifndef LEDGER_INTERNAL_H
 #define LEDGER_INTERNAL_H
-#include "ledger.h"
+#include "controlplane/ledger.h"
 
 /* Rows of the schema. */
 #define LEDGER_MINT_ID      1

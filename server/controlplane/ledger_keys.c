@@ -1,7 +1,7 @@
 /* ledger_keys.c - idempotency: the first answer to a key is the answer for ever, refusals too, so that a late duplicate can not succeed
  * after its sender gave up. Not for mints, whose key is the payment's reference. Called by the ledger, jobs_table and apps_table. */
 #include "attest/statement.h"
-#include "ledger_internal.h"
+#include "controlplane/ledger_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>

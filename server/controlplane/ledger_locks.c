@@ -1,6 +1,6 @@
 /* ledger_locks.c - money held for work: locked when it is admitted, used when it is metered, then paid or returned once (threats M4, M7).
  * Not for deciding which: jobs_table meters, settlement judges. Spec: network.md#spending-and-locks */
-#include "ledger_internal.h"
+#include "controlplane/ledger_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* ledger_read.c - lists of movements, and the audit that recomputes every account from the journal. Reads only; any store will do.
  * Not for balances in a decision: those are read in the writer's transaction. */
-#include "ledger_internal.h"
+#include "controlplane/ledger_internal.h"
 
 #include <inttypes.h>
 #include <string.h>

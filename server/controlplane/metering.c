@@ -1,5 +1,5 @@
 /* metering.c - price arithmetic in 128 bits. Pure. Rounding: a ceiling rounds up, a charge down, and the rest stays with the payer (M6). */
-#include "metering.h"
+#include "controlplane/metering.h"
 
 #include <inttypes.h>
 

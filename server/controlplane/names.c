@@ -1,5 +1,5 @@
 /* names.c - the rule for names, and Damerau's distance for "did you mean". Pure. Called by ledger, apps_table and registry. */
-#include "names.h"
+#include "controlplane/names.h"
 
 #include "base/limits.h"
 

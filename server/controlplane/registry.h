@@ -2,7 +2,7 @@
  * outlive a restart is in the ledger (principals, stake) and in registry_table. Not for choosing (routing). One thread: the loop's. */
 #ifndef REGISTRY_H
 #define REGISTRY_H
-#include "routing.h"
+#include "controlplane/routing.h"
 
 #define REGISTRY_NODES_MAX 4096u
 

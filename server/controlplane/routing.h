@@ -3,7 +3,7 @@
  * Proto: docs/protocol.md#routing. All integers; a ppm is a millionth. */
 #ifndef ROUTING_H
 #define ROUTING_H
-#include "names.h"
+#include "controlplane/names.h"
 
 typedef enum routing_tier { TIER_ECONOMY = 1, TIER_STANDARD = 2, TIER_PREMIUM = 3 } routing_tier;
 const char *routing_tier_word(routing_tier tier); /* "economy" "standard" "premium" */

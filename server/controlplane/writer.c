@@ -1,6 +1,6 @@
 /* writer.c - the writing thread: takes all that is queued, runs it in one transaction, answers after COMMIT. The only lock guards the two
  * lists and the counts; it is never held while SQL or a callback runs. Not for rules: works bring them. */
-#include "writer.h"
+#include "controlplane/writer.h"
 
 #include "base/alloc.h"
 #include "base/log.h"

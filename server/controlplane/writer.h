@@ -3,7 +3,7 @@
  * Not for reading: the loop has a read-only store. Called by the control plane's API, broker and timers. */
 #ifndef WRITER_H
 #define WRITER_H
-#include "store.h"
+#include "store/store.h"
 
 #include <uv.h>
 

@@ -1,7 +1,7 @@
 /* schema.c - the tables, as numbered steps; what is true of money is enforced here, in the database itself, so that no caller can forget
  * it. Not for indexes on the journal: each one halves the commit rate. A released step never changes; a change is a new step. The numbers
  * of kinds, codes and states are those of ledger.h, jobs_table.h and apps_table.h. */
-#include "schema.h"
+#include "store/schema.h"
 
 /* STRICT, because a plain table turns 2^63-1 + 1 into a REAL without an error. Every append-only table has three guards: UPDATE, DELETE,
  * and an INSERT that would replace a row (REPLACE deletes without asking a DELETE trigger unless the connection set recursive_triggers). */

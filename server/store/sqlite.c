@@ -2,8 +2,8 @@
  * simulated power cuts, NORMAL does; STRICT tables and triggers cost nothing that can be measured. */
 #include "base/alloc.h"
 #include "base/log.h"
-#include "schema.h"
-#include "store.h"
+#include "store/schema.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
