@@ -1,0 +1,88 @@
+/* evidence.c - evidence on the wire and the RTMR3 event log: encode, decode, digests, replay. It judges nothing; appraise.c does.
+ * Called by ratls and appraise.c. Proto: docs/protocol.md#evidence */
+#include "attest/evidence.h"
+
+#include "attest/crypto.h"
+#include "base/limits.h"
+#include "wire/codec.h"
+
+#include <string.h>
+
+enum { EVENT_PAYLOAD_MAX = 4096, TICKET_MAX = 4096, SIGNED_MAX = EEI_STATEMENT_BYTES + EEI_ENVELOPE_OVERHEAD };
+
+static const eei_field event_fields[] = {
+    EEI_FIELD(eei_event, type, 1, EEI_KIND_U64, true, UINT16_MAX),
+    EEI_FIELD(eei_event, digest, 2, EEI_KIND_FIXED, true, 48),
+    EEI_FIELD(eei_event, payload, 3, EEI_KIND_BYTES, false, EVENT_PAYLOAD_MAX),
+};
+static const eei_schema event_schema = {"event", sizeof(eei_event), event_fields, 3};
+
+/* The same as eei_evidence with the list as the codec wants it. */
+typedef struct wire_evidence {
+    ee_span statement, quote, ticket, signature;
+    eei_list events;
+} wire_evidence;
+
+static const eei_field evidence_fields[] = {
+    {.key = 1,
+     .kind = EEI_KIND_BYTES,
+     .required = true,
+     .name = "statement",
+     .offset = offsetof(wire_evidence, statement),
+     .max = EEI_STATEMENT_BYTES},
+    {.key = 2, .kind = EEI_KIND_BYTES, .name = "quote", .offset = offsetof(wire_evidence, quote), .max = EEI_QUOTE_BYTES_MAX},
+    {.key = 3,
+     .kind = EEI_KIND_MESSAGES,
+     .name = "events",
+     .offset = offsetof(wire_evidence, events),
+     .most = EEI_EVENTS_MAX,
+     .sub = &event_schema},
+    {.key = 4, .kind = EEI_KIND_BYTES, .name = "ticket", .offset = offsetof(wire_evidence, ticket), .max = TICKET_MAX},
+    {.key = 5, .kind = EEI_KIND_BYTES, .name = "signed", .offset = offsetof(wire_evidence, signature), .max = SIGNED_MAX},
+};
+static const eei_schema evidence_schema = {"evidence", sizeof(wire_evidence), evidence_fields, 5};
+
+void eei_event_digest(uint16_t type, ee_span payload, uint8_t out[48]) {
+    const uint8_t head[] = {(uint8_t)(type >> 8),        (uint8_t)type,       (uint8_t)(payload.len >> 24), (uint8_t)(payload.len >> 16),
+                            (uint8_t)(payload.len >> 8), (uint8_t)payload.len};
+    const ee_span parts[] = {eei_span_text("EE1-EV"), {head, sizeof head}, payload};
+    eei_hash_parts(EVP_sha384(), parts, 3, out);
+}
+
+void eei_rtmr_extend(uint8_t rtmr[48], const uint8_t digest[48]) {
+    const ee_span parts[] = {{rtmr, 48}, {digest, 48}};
+    uint8_t after[48];
+    eei_hash_parts(EVP_sha384(), parts, 2, after);
+    memcpy(rtmr, after, 48);
+}
+
+/* Either a quote and its event log, or a signature and neither: evidence that is half of both is nobody's. */
+static ee_status check_shape(const eei_evidence *e, ee_error *err) {
+    if (e->statement.len != EEI_STATEMENT_BYTES)
+        return eei_fail(err, EE_E_MALFORMED, "evidence: statement is %zu bytes, must be %u", e->statement.len, EEI_STATEMENT_BYTES);
+    if (!e->quote.len == !e->signature.len) return eei_fail(err, EE_E_MALFORMED, "evidence must have either a quote or a signed statement");
+    if (e->signature.len && (e->event_count || e->ticket.len))
+        return eei_fail(err, EE_E_MALFORMED, "evidence: a signed statement carries no events and no ticket");
+    return EE_OK;
+}
+
+ee_status eei_evidence_encode(const eei_evidence *evidence, eei_buf *out, ee_error *err) {
+    const wire_evidence wire = {
+        evidence->statement, evidence->quote, evidence->ticket, evidence->signature, {evidence->events, evidence->event_count}};
+    ee_status st = check_shape(evidence, err);
+    return st ? st : eei_encode(&evidence_schema, &wire, out, err);
+}
+
+ee_status eei_evidence_decode(ee_span bytes, eei_arena *arena, eei_evidence *out, ee_error *err) {
+    wire_evidence wire;
+    memset(&wire, 0, sizeof wire);
+    memset(out, 0, sizeof *out);
+    if (bytes.len > EEI_EVIDENCE_BYTES_MAX) /* threat Q18 */
+        return eei_fail(err, EE_E_LIMIT, "evidence is %zu bytes, limit %u", bytes.len, EEI_EVIDENCE_BYTES_MAX);
+    ee_status st = eei_decode(&evidence_schema, bytes, arena, &wire, err);
+    if (st) return st;
+    const eei_evidence e = {wire.statement, wire.quote, wire.events.items, wire.events.count, wire.ticket, wire.signature};
+    st = check_shape(&e, err);
+    if (!st) *out = e;
+    return st;
+}

@@ -1,0 +1,58 @@
+/* policy.h - what the verifier needs of a policy: anchor, statuses, masks, pins. The public half is eesdk/verify.h.
+ * Called by verify.c, appraise.c and chain.c. */
+#ifndef EEI_POLICY_H
+#define EEI_POLICY_H
+#include "attest/collateral.h"
+#include "attest/quote.h"
+
+#include <eesdk/verify.h>
+
+/* SHA-256 of the DER of Intel SGX Root CA. The certificate itself comes with every chain. */
+extern const uint8_t eei_anchor_intel[32];
+
+typedef enum eei_pin_id {
+    EEI_PIN_MRTD,
+    EEI_PIN_RTMR0,
+    EEI_PIN_RTMR1,
+    EEI_PIN_RTMR2,
+    EEI_PIN_RTMR3,
+    EEI_PIN_MRSEAM,
+    EEI_PIN_MRCONFIGID,
+    EEI_PIN_MROWNER,
+    EEI_PIN_MROWNERCONFIG,
+    EEI_PIN_COUNT
+} eei_pin_id;
+extern const char *const eei_pin_names[EEI_PIN_COUNT];
+const uint8_t *eei_pin_of_quote(const eei_quote *quote, eei_pin_id pin); /* 48 bytes */
+
+/* A profile matches when all of its pins do. */
+typedef struct eei_profile {
+    char name[64];
+    uint32_t pinned; /* bit per eei_pin_id */
+    uint8_t value[EEI_PIN_COUNT][48];
+    unsigned line[EEI_PIN_COUNT]; /* in the policy file; 0 when pinned by code */
+} eei_profile;
+
+struct ee_policy {
+    atomic_uint refs;
+    char name[128]; /* of the file, for explanations */
+    uint8_t anchor[32];
+    bool simulated; /* the anchor is not Intel's */
+    bool allow_any_measurement, require_sealed;
+    uint32_t statuses; /* bit per eei_tcb_status */
+    uint64_t min_tcb_eval;
+    uint64_t td_attributes_allow; /* beyond SEPT_VE_DISABLE, which must be set; never DEBUG */
+    eei_profile *profiles;
+    size_t profile_count;
+    bool has_image;
+    uint8_t image[32];
+    unsigned image_line;
+    uint8_t (*machines)[16];
+    size_t machine_count; /* 0: any */
+    uint8_t hash[32];
+    char hash_hex[65];
+};
+
+/* Name of a TD attribute bit, NULL for one that has none. */
+const char *eei_td_attribute_name(unsigned bit);
+#endif
