@@ -84,6 +84,15 @@ static void test_large_file(void **state) {
     eei_free(text);
 }
 
+static size_t names_in(const char *folder) {
+    size_t count = 0;
+    DIR *d = opendir(folder);
+    assert_non_null(d);
+    while (readdir(d)) count++;
+    closedir(d);
+    return count - 2; /* . and .. */
+}
+
 static unsigned mode_of(const char *path) {
     struct stat s;
     assert_int_equal(lstat(path, &s), 0);
@@ -104,7 +113,9 @@ static void test_write_replaces_whole_files(void **state) {
     assert_string_equal(eei_buf_cstr(&b), "new");
     assert_int_equal(eei_file_write_atomic(at("none/f"), eei_span_text("x"), 0600, &err), EE_E_IO);
     assert_int_equal(mkdir(at("full"), 0700), 0);
+    const size_t names = names_in(root);
     assert_int_equal(eei_file_write_atomic(at("full"), eei_span_text("x"), 0600, &err), EE_E_IO); /* a folder is in the way */
+    assert_int_equal(names_in(root), names);                                                      /* the temporary file is gone */
     assert_int_equal(eei_file_write_atomic(at("f"), eei_span(NULL, 0), 0600, &err), EE_OK);
     eei_buf_reset(&b);
     assert_int_equal(eei_file_read(at("f"), &b, NULL), EE_OK);
