@@ -199,6 +199,12 @@ ee_status registry_apply(registry *r, registry_node *node, registry_event event,
     return EE_OK;
 }
 
+/* A session that ends is LOST in every state that has one. */
+static void lose(registry *r, registry_node *node, uint64_t now_ms) {
+    ee_status st = registry_apply(r, node, REGISTRY_LOST, now_ms, NULL);
+    EE_ASSERT(st == EE_OK);
+}
+
 ee_status registry_attach(registry *r, registry_node *node, void *session, const uint8_t instance_id[32], const uint8_t instance_pub[32],
                           bool simulated, uint64_t now_ms, void **replaced, ee_error *err) {
     *replaced = NULL;
@@ -207,7 +213,7 @@ ee_status registry_attach(registry *r, registry_node *node, void *session, const
     if (other && other != node) return eei_fail(err, EE_E_CONFLICT, "this instance is the node %s already", other->profile.name);
     if (node->session && node->session != session) {
         *replaced = node->session;
-        (void)registry_apply(r, node, REGISTRY_LOST, now_ms, NULL);
+        lose(r, node, now_ms);
     }
     ee_status st = registry_apply(r, node, REGISTRY_ATTESTED, now_ms, err);
     if (st) return st;
@@ -224,7 +230,7 @@ bool registry_detach(registry *r, const void *session, uint64_t now_ms) {
     node->session = NULL;
     memset(node->instance_id, 0, sizeof node->instance_id);
     memset(node->instance_pub, 0, sizeof node->instance_pub);
-    (void)registry_apply(r, node, REGISTRY_LOST, now_ms, NULL);
+    lose(r, node, now_ms);
     return true;
 }
 
