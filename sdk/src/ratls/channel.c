@@ -46,7 +46,14 @@ struct eei_channel {
     eei_prover *prover; /* server */
 
     uint8_t nonce[32], binder[32], transcript[32];
+    bool short_write;
     ee_error error;
+
+    /* What eei_channel_work() makes, apart from everything else, so that the owner's thread may use the rest meanwhile. */
+    X509 *certificate;
+    ee_verdict *made_verdict;
+    eei_buf made_evidence;
+    ee_error made_error;
 };
 
 /* ---- failure ---------------------------------------------------------------------------------------------------------- */
@@ -154,13 +161,18 @@ static void opened(eei_channel *c) {
     c->deadline_ms = UINT64_MAX;
 }
 
-static ee_status answer(eei_channel *c, ee_status (*prove)(eei_prover *, const eei_prove *, eei_buf *, ee_error *), ee_error *err) {
+static ee_status answer(eei_channel *c, ee_span evidence, ee_error *err) {
+    ee_status st = send_frame(c, EEI_FRAME_EVIDENCE, evidence, err);
+    if (!st) opened(c);
+    return st;
+}
+
+static ee_status answer_signed(eei_channel *c, ee_error *err) {
     eei_buf evidence = EEI_BUF_INIT(EEI_EVIDENCE_BYTES_MAX);
     eei_prove what = what_to_prove(c);
-    ee_status st = prove(c->prover, &what, &evidence, err);
+    ee_status st = eei_prover_session(c->prover, &what, &evidence, err);
 
-    if (!st) st = send_frame(c, EEI_FRAME_EVIDENCE, eei_buf_span(&evidence), err);
-    if (!st) opened(c);
+    if (!st) st = answer(c, eei_buf_span(&evidence), err);
     eei_buf_clear(&evidence);
     return st;
 }
@@ -181,13 +193,15 @@ static ee_status on_challenge(eei_channel *c, ee_span payload, ee_error *err) {
         c->phase = QUOTE;
         return EE_OK;
     }
-    return answer(c, eei_prover_session, err);
+    return answer_signed(c, err);
 }
 
 static ee_status on_evidence(eei_channel *c, ee_span payload, ee_error *err) {
     ee_status st = eei_buf_append_span(&c->evidence, payload);
 
     if (st) return eei_fail(err, st, "evidence of %zu bytes, at most %u", payload.len, EEI_EVIDENCE_BYTES_MAX);
+    c->certificate = SSL_get1_peer_certificate(c->ssl);
+    if (!c->certificate) return eei_fail(err, EE_E_ATTESTATION, "peer showed no certificate");
     c->phase = VERDICT;
     return EE_OK;
 }
@@ -249,18 +263,25 @@ static ee_status step(eei_channel *c, uint64_t now_ms, ee_error *err) {
     return EE_E_AGAIN; /* open: everything there is to read was read */
 }
 
+/* The stream is over and all of it was read: was there a goodbye? */
+static ee_status check_cut(eei_channel *c, ee_error *err) {
+    if (!c->cut || c->peer_closed || eei_tls_io_has_input(&c->io)) return EE_OK;
+    return eei_fail(err, EE_E_CLOSED,
+                    c->phase == OPEN ? "inner channel was cut off: the stream ended without a TLS goodbye"
+                                     : "peer left during the inner handshake");
+}
+
 /* As far as the bytes that are there carry. Nothing is decrypted while a step is the owner's. */
 static ee_status advance(eei_channel *c, uint64_t now_ms, ee_error *err) {
     ee_status st = EE_OK;
     ee_error local = {0};
 
     while (!st && c->phase != QUOTE && c->phase != VERDICT && c->phase != FAILED) st = step(c, now_ms, &local);
-    if (st == EE_E_AGAIN || !st) {
-        bool opening = c->phase == CHALLENGE_WAIT || c->phase == EVIDENCE_WAIT;
-        if (!(opening && c->peer_closed)) return EE_OK;
-        eei_fail(&local, EE_E_CLOSED, "peer closed the inner channel before it was proved");
-    }
-    return fail_with(c, &local, err);
+    if (st == EE_E_AGAIN) st = EE_OK;
+    if (!st) st = check_cut(c, &local);
+    if (!st && c->peer_closed && (c->phase == CHALLENGE_WAIT || c->phase == EVIDENCE_WAIT))
+        st = eei_fail(&local, EE_E_CLOSED, "peer closed the inner channel before it was proved");
+    return st ? fail_with(c, &local, err) : EE_OK;
 }
 
 ee_status eei_channel_receive(eei_channel *c, ee_span cipher, uint64_t now_ms, ee_error *err) {
@@ -284,13 +305,7 @@ void eei_channel_receive_end(eei_channel *c) {
     ee_error local = {0};
 
     c->cut = true;
-    if (c->peer_closed || c->phase == FAILED) return;
-    if (eei_queue_len(&c->io.in) && (c->phase == OPEN || c->phase == VERDICT || c->phase == QUOTE))
-        return; /* close_notify may be in there */
-    eei_fail(&local, EE_E_CLOSED,
-             c->phase == OPEN ? "inner channel was cut off: the stream ended without a TLS goodbye"
-                              : "peer left during the inner handshake");
-    fail_with(c, &local, NULL);
+    if (c->phase != FAILED && check_cut(c, &local)) fail_with(c, &local, NULL);
 }
 
 ee_span eei_channel_cipher(const eei_channel *c) { return eei_queue_span(&c->io.out); }
@@ -315,14 +330,7 @@ static ee_status check_instance(const eei_channel *c, const ee_verdict *verdict,
     return EE_OK;
 }
 
-static ee_status judge_certificate(eei_channel *c, X509 *certificate, ee_verdict **out, ee_error *err) {
-    const eei_expect expect = {.role = EEI_ROLE_AGENT, .node_name = c->node_name};
-    ee_status st = eei_judge_certificate(c->judge, certificate, &expect, out, err);
-
-    return st ? st : check_instance(c, *out, err);
-}
-
-static ee_status judge_session(eei_channel *c, X509 *certificate, const ee_verdict *base, ee_verdict **out, ee_error *err) {
+static ee_status judge_session(eei_channel *c, const ee_verdict *base, ee_verdict **out, ee_error *err) {
     uint8_t spki[32];
     const eei_expect expect = {.purpose = EEI_PURPOSE_CHALLENGE,
                                .role = EEI_ROLE_AGENT,
@@ -333,49 +341,63 @@ static ee_status judge_session(eei_channel *c, X509 *certificate, const ee_verdi
                                .node_id = eei_verdict_statement(base)->node_id,
                                .transcript = c->transcript,
                                .node_name = c->node_name};
-    ee_status st = eei_certificate_spki_sha256(certificate, spki, err);
+    ee_status st = eei_certificate_spki_sha256(c->certificate, spki, err);
 
     if (st) return st;
     if (c->strict) return eei_judge_evidence(c->judge, eei_buf_span(&c->evidence), &expect, out, err);
     return eei_judge_session(c->judge, eei_buf_span(&c->evidence), base, &expect, out, err);
 }
 
-ee_status eei_channel_judge(eei_channel *c, uint64_t now_ms, ee_error *err) {
-    X509 *certificate = SSL_get1_peer_certificate(c->ssl);
-    ee_verdict *base = NULL, *verdict = NULL;
-    ee_error local = {0};
-    ee_status st;
+static ee_status judge(eei_channel *c, ee_verdict **out, ee_error *err) {
+    const eei_expect expect = {.role = EEI_ROLE_AGENT, .node_name = c->node_name};
+    ee_verdict *base = NULL;
+    ee_status st = eei_judge_certificate(c->judge, c->certificate, &expect, &base, err);
 
-    if (c->phase != VERDICT) {
-        st = eei_fail(err, EE_E_STATE, "channel has nothing to judge now");
-        goto done;
-    }
-    st = certificate ? judge_certificate(c, certificate, &base, &local) : eei_fail(&local, EE_E_ATTESTATION, "peer showed no certificate");
-    if (!st) st = judge_session(c, certificate, base, &verdict, &local);
-    c->verdict = verdict ? eei_take(&verdict) : eei_take(&base);
     if (st) {
-        if (c->verdict && ee_verdict_verified(c->verdict)) ee_verdict_free(eei_take(&c->verdict)); /* it is not what failed */
-        fail_with(c, &local, err);
-        goto done;
+        *out = eei_take(&base);
+        return st;
     }
-    opened(c);
-    st = advance(c, now_ms, err);
-done:
-    ee_verdict_free(verdict);
+    st = check_instance(c, base, err);
+    if (!st) st = judge_session(c, base, out, err);
     ee_verdict_free(base);
-    X509_free(certificate);
     return st;
 }
 
-ee_status eei_channel_quote(eei_channel *c, uint64_t now_ms, ee_error *err) {
-    ee_error local = {0};
-    ee_status st;
+void eei_channel_work(eei_channel *c) {
+    eei_prove what;
 
-    if (c->phase != QUOTE) return eei_fail(err, EE_E_STATE, "channel has nothing to quote now");
-    st = answer(c, eei_prover_quote, &local);
+    c->made_error = (ee_error){0};
+    if (c->phase == VERDICT) {
+        c->made_error.status = judge(c, &c->made_verdict, &c->made_error);
+    } else if (c->phase == QUOTE) {
+        what = what_to_prove(c);
+        c->made_error.status = eei_prover_quote(c->prover, &what, &c->made_evidence, &c->made_error);
+    }
+}
+
+ee_status eei_channel_work_done(eei_channel *c, uint64_t now_ms, ee_error *err) {
+    ee_error local = c->made_error;
+    ee_status st = local.status;
+
+    if (c->phase == FAILED) return fail_with(c, &c->error, err);
+    if (c->phase != VERDICT && c->phase != QUOTE) return eei_fail(err, EE_E_STATE, "channel: there was no work to do");
+    ee_verdict_free(c->verdict);
+    c->verdict = eei_take(&c->made_verdict);
+    if (!st && c->phase == QUOTE) st = answer(c, eei_buf_span(&c->made_evidence), &local);
+    eei_buf_clear(&c->made_evidence);
     if (st) return fail_with(c, &local, err);
+    opened(c);
     return advance(c, now_ms, err);
 }
+
+static ee_status work_now(eei_channel *c, phase due, uint64_t now_ms, ee_error *err) {
+    if (c->phase != due) return eei_fail(err, EE_E_STATE, "channel: that step is not due now");
+    eei_channel_work(c);
+    return eei_channel_work_done(c, now_ms, err);
+}
+
+ee_status eei_channel_judge(eei_channel *c, uint64_t now_ms, ee_error *err) { return work_now(c, VERDICT, now_ms, err); }
+ee_status eei_channel_quote(eei_channel *c, uint64_t now_ms, ee_error *err) { return work_now(c, QUOTE, now_ms, err); }
 
 /* ---- plain bytes ------------------------------------------------------------------------------------------------------ */
 
@@ -386,12 +408,18 @@ void eei_channel_consume(eei_channel *c, size_t len) {
     eei_queue_consume(&c->plain, len);
     if (c->peer_closed || !eei_tls_io_has_input(&c->io) || eei_queue_len(&c->plain) >= PLAIN_WANT_MAX / 2) return;
     (void)!advance(c, 0, NULL); /* a failure is in eei_channel_state() */
-    if (c->cut && !eei_tls_io_has_input(&c->io)) eei_channel_receive_end(c);
 }
 
 size_t eei_channel_writable(const eei_channel *c) {
     size_t pending = eei_queue_len(&c->io.out);
-    return c->phase == OPEN && !c->closed && pending < CIPHER_OUT_MAX ? CIPHER_OUT_MAX - pending : 0;
+    size_t room = c->phase == OPEN && !c->closed && pending < CIPHER_OUT_MAX ? CIPHER_OUT_MAX - pending : 0;
+    return room - room / 64; /* 22 bytes of each record are not the user's */
+}
+
+bool eei_channel_take_short(eei_channel *c) {
+    bool now = c->short_write && eei_channel_writable(c) >= CIPHER_OUT_MAX / 4;
+    if (now) c->short_write = false;
+    return now;
 }
 
 size_t eei_channel_write(eei_channel *c, ee_span plain) {
@@ -406,6 +434,7 @@ size_t eei_channel_write(eei_channel *c, ee_span plain) {
         }
         at += n;
     }
+    if (at < plain.len || !eei_channel_writable(c)) c->short_write = true;
     return at;
 }
 
@@ -450,6 +479,7 @@ static eei_channel *channel_alloc(uint64_t now_ms) {
     c->plain = (eei_queue)EEI_QUEUE_INIT(PLAIN_WANT_MAX + 2 * RECORD_MAX);
     c->plain.buf.secret = true; /* environments and inputs of jobs pass here */
     c->evidence = (eei_buf)EEI_BUF_INIT(EEI_EVIDENCE_BYTES_MAX);
+    c->made_evidence = (eei_buf)EEI_BUF_INIT(EEI_EVIDENCE_BYTES_MAX);
     return c;
 }
 
@@ -517,6 +547,9 @@ void eei_channel_free(eei_channel *c) {
     eei_tls_io_clear(&c->io);
     eei_queue_clear(&c->plain);
     eei_buf_clear(&c->evidence);
+    eei_buf_clear(&c->made_evidence);
+    X509_free(c->certificate);
+    ee_verdict_free(c->made_verdict);
     ee_verdict_free(c->verdict);
     eei_judge_free(c->judge);
     eei_free(c);

@@ -6,7 +6,7 @@
  * After the TLS handshake, inside TLS:  client CHALLENGE {kind session, r, strict} -> <- server EVIDENCE, then the user's bytes.
  * nonce = eei_nonce_derive(0, 0, r, 0), binder = exporter(nonce), transcript = SHA-256(CHALLENGE's payload), purpose CHALLENGE: a statement
  * signed by the instance key, on top of the certificate's quote; or, strict, a quote of its own.
- * One thread at a time; eei_channel_judge() and eei_channel_quote() may run on another one while nobody else touches the channel. */
+ * One thread at a time, but for eei_channel_work(). */
 #ifndef EEI_CHANNEL_H
 #define EEI_CHANNEL_H
 #include "ratls/session.h"
@@ -41,14 +41,19 @@ void eei_channel_cipher_sent(eei_channel *channel, size_t len);
 
 typedef enum eei_channel_step {
     EEI_CHANNEL_HANDSHAKE,
-    EEI_CHANNEL_NEED_VERDICT, /* client: run eei_channel_judge(), which may fetch collateral */
-    EEI_CHANNEL_NEED_QUOTE,   /* server, strict: run eei_channel_quote(), which may block in the quoter */
+    EEI_CHANNEL_NEED_VERDICT, /* client: judge, which may fetch collateral */
+    EEI_CHANNEL_NEED_QUOTE,   /* server, strict: quote, which may block in the quoter */
     EEI_CHANNEL_OPEN,
     EEI_CHANNEL_ENDED,        /* peer sent close_notify and everything was read; writing still works (half-close) */
     EEI_CHANNEL_FAILED,
 } eei_channel_step;
 eei_channel_step eei_channel_state(const eei_channel *channel);
 uint64_t eei_channel_deadline_ms(const eei_channel *channel); /* of the handshake; UINT64_MAX when open */
+/* The slow step of NEED_VERDICT or NEED_QUOTE in two halves: work on any thread (the owner may use the channel meanwhile, but not free it),
+ * then done on the owner's, which moves the channel on. */
+void eei_channel_work(eei_channel *channel);
+ee_status eei_channel_work_done(eei_channel *channel, uint64_t now_ms, ee_error *err) EE_MUST_USE;
+/* Both halves at once. EE_E_STATE when it is not the step that is due. */
 ee_status eei_channel_judge(eei_channel *channel, uint64_t now_ms, ee_error *err) EE_MUST_USE;
 ee_status eei_channel_quote(eei_channel *channel, uint64_t now_ms, ee_error *err) EE_MUST_USE;
 
@@ -63,6 +68,7 @@ ee_span eei_channel_peek(const eei_channel *channel);
 void eei_channel_consume(eei_channel *channel, size_t len);
 size_t eei_channel_write(eei_channel *channel, ee_span plain);
 size_t eei_channel_writable(const eei_channel *channel); /* what a write would take at least; 0 before OPEN */
+bool eei_channel_take_short(eei_channel *channel);       /* a write came up short since the last call and there is room again; forgets it */
 void eei_channel_close(eei_channel *channel); /* close_notify after what was written; reading goes on */
 bool eei_channel_is_closed(const eei_channel *channel); /* eei_channel_close() was called */
 #endif

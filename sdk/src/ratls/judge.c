@@ -12,6 +12,7 @@
 #define COLLATERAL_KEPT       8u       /* FMSPCs of one network's machines */
 #define COLLATERAL_AGE_MAX_MS 3600000u /* asked again each hour: a revocation is seen within it */
 #define COLLATERAL_RETRY_MS   300000u  /* older than this, a failure may be the collateral's: ask once more (bounded, threat B9) */
+#define VERDICT_AGE_MAX_MS    (EEI_EVIDENCE_AGE_MAX_MS / 2) /* a session stands on it for a while yet */
 #define VERDICTS_KEPT         64u
 #define EVIDENCE_ARENA_MAX    (1u << 20) /* EEI_EVENTS_MAX decoded events are 400 KiB */
 
@@ -277,7 +278,7 @@ static ee_verdict *verdict_find(eei_judge *judge, const uint8_t key[32]) {
     pthread_mutex_lock(&judge->lock);
     for (size_t i = 0; i < VERDICTS_KEPT && !found; i++) {
         verdict_entry *v = &judge->verdicts[i];
-        if (v->verdict && now - v->made_ms <= EEI_EVIDENCE_AGE_MAX_MS && !memcmp(v->key, key, 32)) found = eei_verdict_ref(v->verdict);
+        if (v->verdict && now - v->made_ms <= VERDICT_AGE_MAX_MS && !memcmp(v->key, key, 32)) found = eei_verdict_ref(v->verdict);
     }
     pthread_mutex_unlock(&judge->lock);
     return found;

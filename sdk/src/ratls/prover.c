@@ -153,7 +153,7 @@ ee_status eei_prover_receipt(eei_prover *p, const uint8_t receipt_hash[32], ee_e
 static void statement_make(eei_prover *p, const eei_prove *what, uint8_t out[EEI_STATEMENT_BYTES]) {
     eei_statement s = {.purpose = what->purpose, .role = p->o.role, .wire_version = what->wire_version};
 
-    s.flags = p->o.quoter.simulated ? EEI_STATEMENT_SIM : 0;
+    s.flags = (p->o.quoter.simulated ? EEI_STATEMENT_SIM : 0) | (p->o.sealed ? EEI_STATEMENT_SEALED : 0);
     memcpy(s.nonce, what->nonce, 32);
     memcpy(s.binder, what->binder, 32);
     memcpy(s.transcript, what->transcript, 32);

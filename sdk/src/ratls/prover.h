@@ -22,6 +22,7 @@ typedef struct eei_prover_options {
     const char *node;         /* node name; control plane: network name */
     uint8_t node_id[32];      /* control plane: network id */
     uint8_t policy_hash[32];
+    bool sealed;              /* production build: goes into every statement, and only the measurements vouch for it */
     const char *release;      /* RELEASE event payload */
     ee_span config;           /* CONFIG event payload: what the program's behaviour depends on */
     const char *dns_name;     /* certificate's DNS SAN */
