@@ -17,12 +17,16 @@ typedef struct eei_listener_options {
     eei_prover *prover;       /* certificate and key, from memory; borrowed */
     const char *tunnel_path;  /* "/v1/tunnel", subprotocol "ee.v1" */
     uint32_t connections_max, per_address_max; /* 0 = defaults */
+    uint32_t head_timeout_ms; /* from accept, or from the first byte of a later request, to the whole head; 0 = 10 s (threat B1) */
+    uint32_t idle_timeout_ms; /* between two requests of one connection; 0 = 60 s */
     void *user;
     void (*on_request)(void *user, eei_exchange *exchange);  /* the whole body is there; answer now or later */
     void (*on_socket)(void *user, eei_socket *socket);       /* upgraded; set its callbacks now */
 } eei_listener_options;
 ee_status eei_listener_new(uv_loop_t *loop, const eei_listener_options *options, eei_listener **out, ee_error *err) EE_MUST_USE;
 uint16_t eei_listener_port(const eei_listener *listener);
+/* Ends every connection at once: gone() and on_closed() of all that are open are called before this returns, none after. The handles
+ * close in the next turns of the loop, which the owner must still run. Not from inside a callback of this listener. */
 void eei_listener_free(eei_listener *listener);
 
 const char *eei_exchange_method(const eei_exchange *exchange); /* "GET" */
@@ -36,7 +40,8 @@ const char *eei_exchange_id(const eei_exchange *exchange);     /* request id, al
 ee_status eei_exchange_binder(const eei_exchange *exchange, const uint8_t nonce[32], uint8_t out[32], ee_error *err) EE_MUST_USE;
 void eei_exchange_set_user(eei_exchange *exchange, void *user, void (*gone)(void *user)); /* gone: the peer left before the answer */
 void *eei_exchange_user(const eei_exchange *exchange);
-/* Answer once. extra_headers: "Name: value" lines, NULL-ended, nullable. The exchange is invalid after. */
+/* Answer exactly once, also after gone() and after eei_listener_free(): the exchange is the owner's until then, and invalid after.
+ * extra_headers: "Name: value" lines, NULL-ended, nullable. */
 void eei_exchange_reply(eei_exchange *exchange, int status, const char *content_type, const char *const *extra_headers, ee_span body);
 
 typedef struct eei_socket_callbacks {
