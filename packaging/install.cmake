@@ -26,5 +26,6 @@ endfunction()
 eesdk_pc(${CMAKE_BINARY_DIR}/lib/pkgconfig/eesdk.pc "${CMAKE_BINARY_DIR}" "${PROJECT_SOURCE_DIR}/sdk/include" "\${prefix}/lib" "-Wl,-rpath,\${libdir} ")
 # ${pcfiledir} makes the installed file right wherever the prefix is moved to (DESTDIR, --prefix).
 file(RELATIVE_PATH up "/p/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/p")
+string(REGEX REPLACE "/$" "" up "${up}")
 eesdk_pc(${CMAKE_BINARY_DIR}/install/eesdk.pc "\${pcfiledir}/${up}" "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}" "\${prefix}/${CMAKE_INSTALL_LIBDIR}" "")
 install(FILES ${CMAKE_BINARY_DIR}/install/eesdk.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

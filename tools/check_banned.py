@@ -71,7 +71,7 @@ def check_code(path, text):
         for match in re.finditer(call("memcmp", "strcmp", "strncmp"), code):
             word = SECRETISH.search(arguments(code, match.start()).lower())
             if word and (match.group(1) == "memcmp" or word.group(1) in ("secret", "mac", "token", "seed")):
-                yield match.start(), f"{match.group(1)}() on '{word.group(1)}': stops early; use CRYPTO_memcmp"
+                yield match.start(), f"{match.group(1)}() on '{word.group(1)}': its time tells how much was right; use eei_secret_equal"
         for match in MONEY.finditer(code):
             yield match.start(), f"floating point for '{match.group(1)}': money is ee_money, int64_t millionths"
 

@@ -126,7 +126,7 @@ def report(test):
     text = f"{test.result:<5} {test.name}  {test.seconds:.2f} s"
     if test.result == "FAIL":
         text += "\n" + "".join(f"    {line}\n" for line in test.output.rstrip().splitlines())
-        text += f"    again: {shlex.join(map(str, test.command))}"
+        text += f"    again: ./dev test {shlex.quote(test.name)}"
     say(text)
 
 
