@@ -44,12 +44,14 @@ ee_status ledger_history(store *db, int64_t principal, int64_t before, unsigned 
     return st;
 }
 
-/* Each answers with the number of things that are wrong. */
+/* Each answers with the number of things that are wrong. Sums over all accounts may pass 2^63, so they are taken in halves. */
 static const struct {
     const char *what, *sql;
 } checks[] = {
-    {"debits and credits posted differ", "SELECT (sum(dp) <> sum(cp)) FROM account"},
-    {"debits and credits pending differ", "SELECT (sum(dn) <> sum(cn)) FROM account"},
+    {"debits and credits posted differ", "SELECT (h * 4294967296 + l <> 0) FROM (SELECT sum((dp >> 32) - (cp >> 32)) AS h,"
+                                         " sum((dp & 4294967295) - (cp & 4294967295)) AS l FROM account)"},
+    {"debits and credits pending differ", "SELECT (h * 4294967296 + l <> 0) FROM (SELECT sum((dn >> 32) - (cn >> 32)) AS h,"
+                                          " sum((dn & 4294967295) - (cn & 4294967295)) AS l FROM account)"},
     {"the journal has gaps", "SELECT (coalesce(max(seq), 0) <> count(*)) FROM transfer"},
     {"accounts differ from what the journal says",
      "WITH leg(account, dp, cp, dn, cn) AS ("
