@@ -378,7 +378,7 @@ ee_status ee_job_result(ee_job *job, ee_result **out, ee_error *err) {
 
 void ee_job_free(ee_job *job) {
     if (!job) return;
-    if (job->id[0] && !job->done) {
+    if (job->id[0] && !(job->done && job->result)) { /* did not run to a receipt: see that nothing stays locked */
         withdraw(job);
         if (!job->result) client_budget_return(job->client, job->admission.locked);
     }

@@ -5,6 +5,7 @@
 #include "attest/statement.h"
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/price.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -38,12 +39,10 @@ static ee_status check_identity(const client_receipt_expect *expect, const eei_r
 }
 
 static ee_status check_money(const client_receipt_expect *expect, const eei_receipt *receipt, ee_error *err) {
-    __extension__ typedef unsigned __int128 wide;
-    wide exact = (wide)receipt->price * receipt->vcpu_ms / 3600000u;
-    uint64_t locked = (uint64_t)expect->admission->locked, charge = exact > locked ? locked : (uint64_t)exact;
+    ee_money charge = eei_price_charge(expect->admission->price, receipt->vcpu_ms, expect->admission->locked);
     if (receipt->price != (uint64_t)expect->admission->price) return wrong(err, "price");
     if (receipt->vcpus_milli != expect->spec->message.vcpus_milli) return wrong(err, "vcpus");
-    if (receipt->charge != charge) return wrong(err, "charge");
+    if (receipt->charge != (uint64_t)charge) return wrong(err, "charge");
     return EE_OK;
 }
 

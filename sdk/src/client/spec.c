@@ -13,7 +13,7 @@ enum {
     MEMORY_DEFAULT = 512 << 20,
     WALL_DEFAULT_MS = 600000,
     WALL_MAX_MS = 86400000, /* a day: one lock must end */
-    MEMORY_MIN = 4 << 20,   /* less cannot start a process in a sandbox */
+    MEMORY_MIN = 16 << 20,  /* less cannot start a process in a sandbox */
     VCPUS_MAX = 1024,
     AUTH_LIFE_MS = 300000,
 };

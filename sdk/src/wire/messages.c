@@ -137,6 +137,13 @@ static const eei_field app_state_fields[] = {
 };
 SCHEMA(app_state, app_state_fields);
 
+static const eei_field app_event_fields[] = {
+    FIELD(eei_app_event, 1, id, EEI_KIND_TEXT, true, 128, 0, NULL),
+    FIELD(eei_app_event, 2, image_digest, EEI_KIND_FIXED, true, 32, 0, NULL),
+    FIELD(eei_app_event, 3, spec_hash, EEI_KIND_FIXED, true, 32, 0, NULL),
+};
+SCHEMA(app_event, app_event_fields);
+
 static const eei_field receipt_fields[] = {
     FIELD(eei_receipt, 1, network_id, EEI_KIND_FIXED, true, 32, 0, NULL),
     FIELD(eei_receipt, 2, period_start_ms, EEI_KIND_U64, true, 0, 0, NULL),

@@ -156,6 +156,12 @@ typedef struct eei_receipt_ack { /* RECEIPT_ACK, control plane -> agent: booked 
     uint8_t receipt_hash[32];
 } eei_receipt_ack;
 
+typedef struct eei_app_event { /* payload of an RTMR3 event of type APP: which image runs, before it runs (threat Q14) */
+    ee_span id;
+    uint8_t image_digest[32];
+    uint8_t spec_hash[32];
+} eei_app_event;
+
 /* ---- checks --------------------------------------------------------------------------------------------------------- */
 typedef enum eei_challenge_kind { EEI_CHALLENGE_HEALTH = 1, EEI_CHALLENGE_ATTEST = 2, EEI_CHALLENGE_SESSION = 3 } eei_challenge_kind;
 typedef struct eei_challenge { /* CHALLENGE: on stream 0 from the control plane; first frame of an inner channel from its client */
@@ -206,7 +212,7 @@ typedef struct eei_result { /* RESULT: the last frame */
 typedef struct eei_cancel_job { uint64_t grace_ms; } eei_cancel_job;
 
 extern const eei_schema eei_hello_schema, eei_accept_schema, eei_reject_schema, eei_open_schema, eei_token_schema, eei_spec_schema,
-    eei_spend_auth_schema, eei_transfer_order_schema, eei_job_schema, eei_job_state_schema, eei_app_schema, eei_app_state_schema,
+    eei_spend_auth_schema, eei_transfer_order_schema, eei_job_schema, eei_job_state_schema, eei_app_schema, eei_app_state_schema, eei_app_event_schema,
     eei_receipt_schema, eei_receipt_ack_schema, eei_challenge_schema, eei_app_probe_schema, eei_health_schema, eei_observation_schema,
     eei_env_schema, eei_secrets_schema, eei_job_start_schema, eei_progress_schema, eei_output_schema, eei_result_schema,
     eei_cancel_job_schema;

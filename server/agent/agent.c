@@ -1,0 +1,42 @@
+/* agent.c - hands the tunnel's frames and streams to jobs, apps and health. Called by main.c's link callbacks. */
+#include "agent/agent.h"
+
+void agent_send(agent *self, uint8_t type, const eei_schema *schema, const void *message) {
+    eei_buf payload = EEI_BUF_INIT(EEI_FRAME_PAYLOAD_MAX);
+    ee_error err = {0};
+    ee_status st = eei_encode(schema, message, &payload, &err);
+    if (!st && eei_link_is_open(self->link)) st = eei_link_send(self->link, type, EEI_FRAME_CRITICAL, eei_buf_span(&payload), &err);
+    if (st) eei_log(EEI_LOG_WARN, "control.not_sent", "type=%s message=%s", eei_frame_name(type), err.message);
+    eei_buf_clear(&payload);
+}
+
+void agent_on_control(agent *self, const eei_frame *frame) {
+    switch (frame->type) {
+    case EEI_FRAME_JOB:
+    case EEI_FRAME_RECEIPT_ACK: agent_jobs_control(self, frame); break;
+    case EEI_FRAME_APP: agent_apps_control(self, frame); break;
+    case EEI_FRAME_CHALLENGE: agent_health_control(self, frame); break;
+    default: eei_log(EEI_LOG_DEBUG, "control.ignored", "type=%u", frame->type);
+    }
+}
+
+void agent_on_opened(agent *self, eei_stream *stream, ee_span payload) {
+    eei_open open;
+    eei_arena arena = EEI_ARENA_INIT(1024);
+    ee_error err = {0};
+    ee_status st = eei_decode(&eei_open_schema, payload, &arena, &open, &err);
+    if (!st && open.kind == EEI_OPEN_JOB) {
+        agent_jobs_stream(self, stream, &open);
+    } else if (!st && open.kind == EEI_OPEN_APP) {
+        agent_apps_stream(self, stream, &open);
+    } else {
+        eei_stream_reset(stream, st ? err.message : "this kind of stream is not known");
+        eei_stream_free(stream);
+    }
+    eei_arena_clear(&arena);
+}
+
+void agent_on_session(agent *self) {
+    agent_jobs_session(self);
+    agent_apps_session(self);
+}
