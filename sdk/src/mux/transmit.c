@@ -22,24 +22,26 @@ void mux_schedule_control(eei_stream *stream) {
 
 static bool has_work(const eei_stream *stream) { return stream->out.len > 0 || stream->close_unsent; }
 
-static size_t next_frame_bytes(const eei_stream *stream) { return min_size(stream->out.len, EEI_DATA_PAYLOAD_MAX); }
-
-/* A new round gives a new quantum. What is left of the old one counts only for a stream that had to wait with more than that. */
+/* A new round gives a new quantum; nothing is carried over, so that one quantum is all anybody ever waits for. */
 static void refresh_quantum(eei_stream *stream) {
     if (stream->round == stream->mux->round) return;
     stream->round = stream->mux->round;
-    stream->deficit = MUX_QUANTUM + (mux_linked(&stream->sched) ? stream->deficit : 0);
+    stream->deficit = MUX_QUANTUM;
 }
+
+static size_t next_frame_bytes(const eei_stream *stream) {
+    return min_size(min_size(stream->out.len, EEI_DATA_PAYLOAD_MAX), stream->deficit);
+}
+
+/* The rest of a quantum is used up in a smaller frame, but not in crumbs. */
+static bool has_turn(const eei_stream *stream) { return stream->deficit >= min_size(stream->out.len, MUX_FRAGMENT_MIN); }
 
 static void place(eei_stream *stream) {
     eei_mux *mux = stream->mux;
-    bool has_turn = stream->deficit >= next_frame_bytes(stream);
+    mux_link *bulk = has_turn(stream) ? &mux->bulk_now : &mux->bulk_next;
 
-    stream->bulk = !has_turn || stream->out.len >= MUX_SPARSE_BYTES;
-    if (!stream->bulk)
-        mux_link_last(&mux->sparse, &stream->sched);
-    else
-        mux_link_last(has_turn ? &mux->bulk_now : &mux->bulk_next, &stream->sched);
+    stream->bulk = !has_turn(stream) || stream->out.len >= MUX_SPARSE_BYTES;
+    mux_link_last(stream->bulk ? bulk : &mux->sparse, &stream->sched);
 }
 
 void mux_schedule(eei_stream *stream) {
@@ -231,7 +233,7 @@ static ee_status send_close(emitter *e, eei_stream *stream) {
 /* One frame of the stream whose turn it is. */
 static ee_status serve(emitter *e, eei_stream *stream) {
     refresh_quantum(stream);
-    if (stream->deficit < next_frame_bytes(stream)) { /* its turn is over */
+    if (!has_turn(stream)) {
         place(stream);
         return EE_OK;
     }
@@ -240,7 +242,7 @@ static ee_status serve(emitter *e, eei_stream *stream) {
         if (st) return st;
     }
     if (stream->out.len > 0) {
-        if (stream->deficit < next_frame_bytes(stream)) place(stream);
+        if (!has_turn(stream)) place(stream);
         return EE_OK;
     }
     if (stream->close_unsent) return send_close(e, stream);
