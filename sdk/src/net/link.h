@@ -28,8 +28,9 @@ typedef struct eei_link_options {
     void (*on_closed)(void *user, const ee_error *why, uint64_t retry_in_ms);   /* every stream of it is gone; UINT64_MAX = no retry */
 } eei_link_options;
 ee_status eei_link_new(uv_loop_t *loop, const eei_link_options *options, eei_link **out, ee_error *err) EE_MUST_USE;
-void eei_link_start(eei_link *link);
-/* Closes and frees; on_closed is not called; done(user) when no handle of it is left on the loop. */
+void eei_link_start(eei_link *link); /* the first attempt begins in the loop's next turn */
+/* Closes and frees; on_closed is not called, on_end of pipes that are left is, at once. done(user) (nullable) when no handle, request or
+ * worker of it is left: judge and prover may go then. Not from inside a callback of this link. */
 void eei_link_free(eei_link *link, void (*done)(void *user), void *user);
 bool eei_link_is_open(const eei_link *link);
 const ee_verdict *eei_link_verdict(const eei_link *link); /* of the control plane, while open */
@@ -37,6 +38,8 @@ const uint8_t *eei_link_control_instance(const eei_link *link); /* 32; NULL whil
 
 ee_status eei_link_send(eei_link *link, uint8_t type, uint16_t flags, ee_span payload, ee_error *err) EE_MUST_USE;
 ee_status eei_link_open_stream(eei_link *link, ee_span payload, eei_stream **out, ee_error *err) EE_MUST_USE;
+/* Inside on_stream(RESET) only: the reason the stream was reset for, "" if none was given. A status word and ": " may open it. */
+const char *eei_link_reset_reason(const eei_link *link);
 /* After writing to, consuming from, closing or freeing streams outside a callback: send what is ready at the end of this turn. */
 void eei_link_flush(eei_link *link);
 
@@ -49,20 +52,23 @@ typedef struct eei_pipe_callbacks {
     void (*on_writable)(void *user); /* after a short eei_channel_write() */
     void (*on_end)(void *user, const ee_error *why); /* NULL = clean end; nothing is called after */
 } eei_pipe_callbacks;
-/* Takes the stream and the channel. The link's owner passes on_stream events of this stream to eei_pipe_event() (eei_stream_user() is
+/* Takes the stream and the channel; on failure it takes nothing. The link's owner passes on_stream events of this stream to eei_pipe_event() (eei_stream_user() is
  * the pipe). */
 ee_status eei_pipe_new(eei_link *link, eei_stream *stream, eei_channel *channel, const eei_pipe_callbacks *callbacks, eei_pipe **out,
                        ee_error *err) EE_MUST_USE;
 void eei_pipe_event(eei_pipe *pipe, eei_mux_event_kind kind);
 eei_channel *eei_pipe_channel(const eei_pipe *pipe);
-void eei_pipe_flush(eei_pipe *pipe); /* after eei_channel_write/consume/close outside a callback */
+/* Hand the pipe over to other callbacks. on_eof (nullable): the peer ended its direction and everything was read; ours stays open until
+ * eei_channel_close(). Without it ours is closed then too. A clean on_end comes when both directions have ended. */
+void eei_pipe_hand_over(eei_pipe *pipe, const eei_pipe_callbacks *callbacks, void (*on_eof)(void *user));
+void eei_pipe_flush(eei_pipe *pipe); /* after eei_channel_write/consume/close: moved on at the end of this turn, callbacks come from there */
 void eei_pipe_free(eei_pipe *pipe);  /* any time on the loop's thread, callbacks included */
 
-/* Joins a pipe's plain bytes to a connected socket, both ways with back-pressure and half-close; owns both; done once, then freed.
- * The agent joins an app's backend socket, the SDK one end of a socketpair. */
+/* Joins a pipe's plain bytes to a connected socket, both ways with back-pressure and half-close; owns both from eei_splice_new() on (on
+ * failure it takes nothing); done is called once, then it frees itself. The agent joins an app's backend socket, the SDK one end of a
+ * socketpair. */
 typedef struct eei_splice eei_splice;
 ee_status eei_splice_new(eei_link *link, eei_pipe *pipe, int fd, void (*done)(void *user, const ee_error *why), void *user, eei_splice **out,
                          ee_error *err) EE_MUST_USE;
-eei_pipe_callbacks eei_splice_callbacks(eei_splice *splice);
-void eei_splice_free(eei_splice *splice);
+void eei_splice_free(eei_splice *splice); /* before done: ends both; done is not called */
 #endif
