@@ -1,0 +1,259 @@
+/* http.c - HTTP over sockets that somebody else connected: libcurl speaks, open() brings the socket (one end of a socketpair whose other
+ * end is an attested channel). Not for trust: the channel has it. Called by client. */
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "net/fetch.h"
+#include "net/fetch_curl.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { TIMEOUT_MS = 60000, HEADERS_MAX = 128, HEADER_BYTES_MAX = 65536, STREAM_HIGH = 262144 };
+
+struct eei_http {
+    eei_curl curl;
+    char *base;
+    struct curl_slist *connect_to;
+    ee_status (*open)(void *user, int *fd, ee_error *err);
+    void *user;
+    int sockets;           /* open now */
+    ee_status open_status; /* why open() failed */
+    ee_error open_error;
+    eei_http_response *response; /* of the running request, until its headers are there */
+    size_t header_bytes;
+    bool headers_done, stream, paused, over;
+    eei_buf body;
+    const ee_cancel *cancel; /* of the running request */
+};
+
+/* ---- curl's hooks ---------------------------------------------------------------------------------------------------- */
+
+static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_sockaddr *address) {
+    eei_http *http = user;
+    int fd = -1;
+    (void)purpose;
+    (void)address;
+    http->open_status = http->open(http->user, &fd, &http->open_error);
+    if (http->open_status) return CURL_SOCKET_BAD;
+    http->sockets++;
+    return fd;
+}
+
+static int on_socket(void *user, curl_socket_t fd, curlsocktype purpose) {
+    (void)user;
+    (void)fd;
+    (void)purpose;
+    return CURL_SOCKOPT_ALREADY_CONNECTED;
+}
+
+static int on_close(void *user, curl_socket_t fd) {
+    eei_http *http = user;
+    http->sockets--;
+    return close(fd);
+}
+
+static ee_status add_header(eei_http_response *r, const char *line, size_t len) {
+    const char *colon = memchr(line, ':', len), *end = line + len;
+    if (!colon || r->header_count == HEADERS_MAX) return colon ? EE_E_LIMIT : EE_OK;
+    const char *value = colon + 1;
+    while (value < end && (*value == ' ' || *value == '\t')) value++;
+    while (end > value && (unsigned char)end[-1] <= ' ') end--;
+    if (r->header_count % 16 == 0) {
+        eei_http_header *more = eei_realloc(r->headers, (r->header_count + 16) * sizeof *more);
+        if (!more) return EE_E_NOMEM;
+        r->headers = more;
+    }
+    eei_http_header header = {eei_strndup(line, (size_t)(colon - line)), eei_strndup(value, (size_t)(end - value))};
+    if (!header.name || !header.value) {
+        eei_free(header.name);
+        eei_free(header.value);
+        return EE_E_NOMEM;
+    }
+    r->headers[r->header_count++] = header;
+    return EE_OK;
+}
+
+static void drop_headers(eei_http_response *r) {
+    for (size_t i = 0; i < r->header_count; i++) {
+        eei_free(r->headers[i].name);
+        eei_free(r->headers[i].value);
+    }
+    r->header_count = 0;
+}
+
+static size_t on_header(char *line, size_t size, size_t count, void *user) {
+    eei_http *http = user;
+    size_t len = size * count;
+    long status = 0;
+    if (!http->response || http->headers_done) return len; /* trailers */
+    http->header_bytes += len;
+    if (http->header_bytes > HEADER_BYTES_MAX) {
+        http->over = true;
+        return 0;
+    }
+    if (len >= 5 && memcmp(line, "HTTP/", 5) == 0) {
+        drop_headers(http->response); /* of an interim answer before */
+        return len;
+    }
+    if (len > 2) {
+        ee_status st = add_header(http->response, line, len);
+        http->over = http->over || st == EE_E_LIMIT;
+        return st ? 0 : len;
+    }
+    (void)curl_easy_getinfo(http->curl.easy, CURLINFO_RESPONSE_CODE, &status);
+    http->response->status = (int)status;
+    http->headers_done = status >= 200 || status == 101;
+    return len;
+}
+
+static size_t on_body(char *data, size_t size, size_t count, void *user) {
+    eei_http *http = user;
+    size_t len = size * count;
+    if (http->stream && http->body.len >= STREAM_HIGH) {
+        http->paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    if (eei_buf_append(&http->body, data, len) == EE_OK) return len;
+    http->over = http->body.len + len > http->body.max;
+    return 0;
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------ */
+
+static ee_status set_options(eei_http *http, ee_error *err) {
+    CURL *e = http->curl.easy;
+    /* Every host is 127.0.0.1 as far as curl knows: the name is for the Host header, no resolver is asked about it. */
+    http->connect_to = curl_slist_append(NULL, "::127.0.0.1:");
+    if (!http->connect_to) return eei_nomem(err);
+    CURLcode bad = curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http");
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_PROXY, "");
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_CONNECT_TO, http->connect_to);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, http);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_socket);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, http);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_WRITEDATA, http);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_HEADERDATA, http);
+    return bad ? eei_fail(err, EE_E_INTERNAL, "libcurl: %s", curl_easy_strerror(bad)) : EE_OK;
+}
+
+ee_status eei_http_new(const char *base_url, ee_status (*open)(void *user, int *fd, ee_error *err), void *user, eei_http **out,
+                       ee_error *err) {
+    *out = NULL;
+    if (strncmp(base_url, "http://", 7) != 0) return eei_fail(err, EE_E_INVALID, "the base URL must start with http://");
+    eei_http *http = eei_calloc(1, sizeof *http);
+    if (!http) return eei_nomem(err);
+    http->open = open;
+    http->user = user;
+    http->base = eei_strdup(base_url);
+    ee_status st = http->base ? eei_curl_open(&http->curl, err) : eei_nomem(err);
+    if (!st) st = set_options(http, err);
+    if (st)
+        eei_http_free(http);
+    else
+        *out = http;
+    return st;
+}
+
+void eei_http_free(eei_http *http) {
+    if (!http) return;
+    eei_curl_close(&http->curl);
+    curl_slist_free_all(http->connect_to);
+    eei_buf_clear(&http->body);
+    eei_free(http->base);
+    eei_free(http);
+}
+
+void eei_http_response_clear(eei_http_response *response) {
+    drop_headers(response);
+    eei_free(response->headers);
+    eei_buf_clear(&response->body);
+    *response = (eei_http_response){0};
+}
+
+bool eei_http_reusable(const eei_http *http) { return !http->curl.running && http->curl.result == CURLE_OK && http->sockets > 0; }
+
+/* ---- requests -------------------------------------------------------------------------------------------------------- */
+
+/* Why the transfer that is over failed, or EE_OK. */
+static ee_status outcome(eei_http *http, const char *what, ee_error *err) {
+    if (http->open_status) {
+        if (err) *err = http->open_error;
+        return http->open_status;
+    }
+    if (http->over) return eei_fail(err, EE_E_LIMIT, "%s: the answer is over its limit", what);
+    return eei_curl_fail(&http->curl, what, err);
+}
+
+static void reset(eei_http *http, const eei_http_request *request, eei_http_response *out) {
+    eei_curl_stop(&http->curl);
+    eei_buf_clear(&http->body);
+    size_t most = request->body_max ? request->body_max : EEI_RESPONSE_BODY_MAX;
+    http->body = (eei_buf)EEI_BUF_INIT(request->stream ? STREAM_HIGH + CURL_MAX_WRITE_SIZE : most);
+    http->open_status = EE_OK;
+    http->header_bytes = 0;
+    http->headers_done = http->paused = http->over = false;
+    http->stream = request->stream;
+    http->response = out;
+    http->cancel = request->cancel;
+}
+
+ee_status eei_http_call(eei_http *http, const eei_http_request *request, eei_http_response *out, ee_error *err) {
+    char what[160];
+    uint64_t deadline_ms = eei_mono_ms() + (request->timeout_ms ? request->timeout_ms : TIMEOUT_MS);
+    *out = (eei_http_response){0};
+    reset(http, request, out);
+    (void)snprintf(what, sizeof what, "%s %.100s", request->method, request->path);
+    ee_status st = eei_curl_request(&http->curl, http->base, request->method, request->path, request->headers, NULL, request->body, err);
+    if (!st) st = eei_curl_start(&http->curl, err);
+    while (!st && http->curl.running && !(http->stream && http->headers_done))
+        st = eei_curl_step(&http->curl, deadline_ms, request->cancel, err);
+    if (st) eei_curl_stop(&http->curl);
+    if (st == EE_E_TIMEOUT) st = eei_fail(err, st, "%s: no answer in time", what);
+    if (!st && !http->curl.running) st = outcome(http, what, err);
+    http->response = NULL;
+    if (st) {
+        eei_http_response_clear(out);
+    } else if (!http->stream) {
+        out->body = http->body;
+        http->body = (eei_buf)EEI_BUF_INIT(0);
+    }
+    if (!http->stream) http->cancel = NULL;
+    return st;
+}
+
+static ee_status hand_over(eei_http *http, eei_buf *out, ee_error *err) {
+    size_t n = http->body.len < out->max - out->len ? http->body.len : out->max - out->len;
+    if (n == 0) return eei_fail(err, EE_E_LIMIT, "no room for more of the body");
+    if (eei_buf_append(out, http->body.data, n)) return eei_nomem(err);
+    eei_buf_consume(&http->body, n);
+    if (http->paused && http->body.len < STREAM_HIGH / 2) {
+        http->paused = false;
+        (void)curl_easy_pause(http->curl.easy, CURLPAUSE_CONT); /* may call on_body(): after the hand-over */
+    }
+    return EE_OK;
+}
+
+ee_status eei_http_read(eei_http *http, int64_t timeout_ms, eei_buf *out, ee_error *err) {
+    uint64_t deadline_ms = timeout_ms < 0 ? UINT64_MAX : eei_mono_ms() + (uint64_t)timeout_ms;
+    while (http->body.len == 0) {
+        if (!http->curl.running) {
+            ee_status st = outcome(http, "reading the body", err);
+            return st ? st : eei_fail(err, EE_E_END, "the body has ended");
+        }
+        ee_status st = eei_curl_step(&http->curl, deadline_ms, http->cancel, err);
+        if (st) return st; /* a timeout leaves the transfer as it is: reading may go on */
+    }
+    return hand_over(http, out, err);
+}
