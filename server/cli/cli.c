@@ -1,0 +1,296 @@
+/* cli.c - see cli.h. */
+#include "cli/cli.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* ---- errors and talk ------------------------------------------------------------------------------------------------- */
+
+static json_t *money_json(ee_money amount) {
+    char text[32];
+    (void)ee_money_format(amount, text);
+    return json_pack("{s:s, s:I}", "usd", text + 1, "micros", (json_int_t)amount);
+}
+
+static void error_json(const ee_error *err) {
+    json_t *error = json_pack("{s:s, s:s, s:s, s:s, s:b}", "code", err->word, "message", err->message, "hint", err->hint, "request_id",
+                              err->request_id, "retryable", err->retryable);
+    json_t *details = err->details[0] ? json_loads(err->details, 0, NULL) : json_object();
+    if (err->status == EE_E_LOW_BALANCE || err->status == EE_E_BUDGET) {
+        json_object_set_new(details, "needed", money_json(err->needed));
+        json_object_set_new(details, "available", money_json(err->available));
+        json_object_set_new(details, "locked", money_json(err->locked));
+    }
+    if (err->idempotency_key[0]) json_object_set_new(details, "idempotency_key", json_string(err->idempotency_key));
+    json_object_set_new(error, "details", details);
+    json_t *document = json_pack("{s:o}", "error", error);
+    char *text = json_dumps(document, JSON_COMPACT);
+    fprintf(stderr, "%s\n", text ? text : "{}");
+    free(text);
+    json_decref(document);
+}
+
+int cli_error(const cli *c, const ee_error *err) {
+    if (c->json) {
+        error_json(err);
+    } else {
+        fprintf(stderr, "ee: %s: %s\n", err->word, err->message);
+        if (err->hint[0]) fprintf(stderr, "  %s\n", err->hint);
+        if (err->request_id[0]) fprintf(stderr, "  (request %s)\n", err->request_id);
+    }
+    return ee_status_exit_code(err->status);
+}
+
+int cli_usage(const cli *c, const char *command, const char *format, ...) {
+    ee_error err = {.status = EE_E_INVALID};
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(err.message, sizeof err.message, format, args);
+    va_end(args);
+    (void)snprintf(err.word, sizeof err.word, "%s", ee_status_word(EE_E_INVALID));
+    (void)snprintf(err.hint, sizeof err.hint, "see `ee help %s`", command);
+    return cli_error(c, &err);
+}
+
+void cli_talk(const cli *c, const char *format, ...) {
+    va_list args;
+    if (c->quiet || c->json) return;
+    va_start(args, format);
+    (void)vfprintf(stderr, format, args);
+    va_end(args);
+    (void)fputc('\n', stderr);
+}
+
+/* ---- client ---------------------------------------------------------------------------------------------------------- */
+
+ee_client *cli_client(cli *c, int *code) {
+    ee_client_options options;
+    ee_error err = {0};
+    *code = 0;
+    if (c->client) return c->client;
+    ee_client_options_init(&options);
+    options.profile = c->profile;
+    options.url = c->url;
+    if (ee_client_new(&options, &c->client, &err)) *code = cli_error(c, &err);
+    return c->client;
+}
+
+json_t *cli_call(cli *c, const char *method, const char *path, const json_t *body, const char *key, int *code) {
+    ee_client *client = cli_client(c, code);
+    ee_error err = {0};
+    char *text = NULL, *body_text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    json_t *answer = NULL;
+    if (!client) return NULL;
+    if (ee_client_call(client, method, path, body_text, key, &text, &err))
+        *code = cli_error(c, &err);
+    else
+        answer = json_loads(text, 0, NULL);
+    ee_string_free(text);
+    free(body_text);
+    return answer;
+}
+
+void cli_print_json(const json_t *value) {
+    (void)json_dumpf(value, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+    (void)fputc('\n', stdout);
+}
+
+void cli_print_json_text(const char *text) {
+    json_t *value = json_loads(text, 0, NULL);
+    cli_print_json(value);
+    json_decref(value);
+}
+
+/* ---- options --------------------------------------------------------------------------------------------------------- */
+
+static const cli_option *find_option(const cli_option *options, size_t count, const char *arg, size_t len) {
+    for (size_t i = 0; i < count; i++) {
+        if (options[i].name && strlen(options[i].name) == len && strncmp(options[i].name, arg, len) == 0) return &options[i];
+        if (options[i].short_name && strlen(options[i].short_name) == len && strncmp(options[i].short_name, arg, len) == 0)
+            return &options[i];
+    }
+    return NULL;
+}
+
+static int take_option(const cli *c, const char *command, const cli_option *option, const char *arg, const char *value) {
+    if (option->takes_value && !value) return cli_usage(c, command, "%s needs a value", arg);
+    if (!option->takes_value && value) return cli_usage(c, command, "%s takes no value", arg);
+    if (option->flag) *option->flag = true;
+    if (option->value) *option->value = value;
+    if (option->list) {
+        if (*option->list_count >= option->list_max) return cli_usage(c, command, "%s is given more than %zu times", arg, option->list_max);
+        option->list[(*option->list_count)++] = value;
+        option->list[*option->list_count] = NULL;
+    }
+    return 0;
+}
+
+int cli_parse(const cli *c, const char *command, int argc, char **argv, const cli_option *options, size_t count, char **rest,
+              int *rest_count) {
+    *rest_count = 0;
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i];
+        if (strcmp(arg, "--") == 0) {
+            for (; i < argc; i++) rest[(*rest_count)++] = argv[i]; /* with the "--", so that a command can tell its own part */
+            break;
+        }
+        if (arg[0] != '-' || arg[1] == 0) {
+            rest[(*rest_count)++] = argv[i];
+            continue;
+        }
+        const char *equals = arg[1] == '-' ? strchr(arg, '=') : NULL, *value = equals ? equals + 1 : NULL;
+        size_t len = equals ? (size_t)(equals - arg) : strlen(arg);
+        const cli_option *option = find_option(options, count, arg, len);
+        if (!option) return cli_usage(c, command, "there is no option %.*s", (int)len, arg);
+        if (option->takes_value && !value && i + 1 < argc) value = argv[++i];
+        int code = take_option(c, command, option, arg, value);
+        if (code) return code;
+    }
+    rest[*rest_count] = NULL;
+    return 0;
+}
+
+bool cli_parse_duration(const char *text, uint64_t *ms) {
+    static const struct {
+        const char *unit;
+        uint64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"", 1000}, {"m", 60000}, {"h", 3600000}};
+    char *end;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (!isdigit((unsigned char)text[0]) || n > 1000000000ull) return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcmp(end, units[i].unit) == 0) {
+            *ms = n * units[i].ms;
+            return true;
+        }
+    return false;
+}
+
+bool cli_parse_size(const char *text, uint64_t *bytes) {
+    static const char units[] = "KMGT";
+    char *end;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (!isdigit((unsigned char)text[0]) || n > (1ull << 40)) return false;
+    unsigned shift = 0;
+    if (*end) {
+        const char *unit = strchr(units, toupper((unsigned char)*end));
+        if (!unit || (end[1] && strcmp(end + 1, "B") != 0 && strcmp(end + 1, "iB") != 0)) return false;
+        shift = 10 * (unsigned)(unit - units + 1);
+    }
+    if (n > (UINT64_MAX >> shift)) return false;
+    *bytes = n << shift;
+    return true;
+}
+
+/* ---- tables ---------------------------------------------------------------------------------------------------------- */
+
+void cli_table_add(cli_table *table, const char *const *cells) {
+    void *grown = realloc(table->cells, (table->rows + 1) * sizeof *table->cells);
+    if (!grown) return;
+    table->cells = grown;
+    for (size_t i = 0; i < table->columns; i++) table->cells[table->rows][i] = strdup(cells[i] ? cells[i] : "");
+    table->rows++;
+}
+
+static size_t terminal_width(void) {
+    struct winsize size;
+    if (!isatty(STDOUT_FILENO)) return SIZE_MAX;
+    const char *columns = getenv("COLUMNS");
+    if (columns && isdigit((unsigned char)columns[0])) return strtoul(columns, NULL, 10);
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+}
+
+/* Names come from others: nothing that could move the cursor gets through. */
+static void print_clean(const char *text) {
+    for (; *text; text++) (void)fputc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, stdout);
+}
+
+static size_t shown_columns(const cli_table *table, const size_t *widths) {
+    size_t total = 0, limit = terminal_width();
+    for (size_t i = 0; i < table->columns; i++) {
+        total += widths[i] + (i ? 2 : 0);
+        if (total > limit && i > 0) return i;
+    }
+    return table->columns;
+}
+
+static void print_row(const cli_table *table, char *const *cells, const size_t *widths, size_t shown) {
+    for (size_t i = 0; i < shown; i++) {
+        size_t len = strlen(cells[i]), pad = widths[i] > len ? widths[i] - len : 0;
+        if (i) (void)fputs("  ", stdout);
+        if (table->right[i]) (void)printf("%*s", (int)pad, "");
+        print_clean(cells[i]);
+        if (!table->right[i] && i + 1 < shown) (void)printf("%*s", (int)pad, "");
+    }
+    (void)fputc('\n', stdout);
+}
+
+void cli_table_print(cli_table *table) {
+    size_t widths[CLI_COLUMNS_MAX] = {0};
+    char *heads[CLI_COLUMNS_MAX];
+    for (size_t i = 0; i < table->columns; i++) {
+        heads[i] = (char *)(uintptr_t)table->heads[i];
+        widths[i] = strlen(table->heads[i]);
+        for (size_t r = 0; r < table->rows; r++)
+            if (strlen(table->cells[r][i]) > widths[i]) widths[i] = strlen(table->cells[r][i]);
+    }
+    size_t shown = shown_columns(table, widths);
+    print_row(table, heads, widths, shown);
+    for (size_t r = 0; r < table->rows; r++) {
+        print_row(table, table->cells[r], widths, shown);
+        for (size_t i = 0; i < table->columns; i++) free(table->cells[r][i]);
+    }
+    free(table->cells);
+    table->cells = NULL;
+    table->rows = 0;
+}
+
+const char *cli_money(const json_t *object, const char *field, char buf[32]) {
+    const json_t *micros = json_object_get(json_object_get(object, field), "micros");
+    buf[0] = 0;
+    return json_is_integer(micros) ? ee_money_format(json_integer_value(micros), buf) : buf;
+}
+
+const char *cli_text(const json_t *object, const char *field) {
+    const char *text = json_string_value(json_object_get(object, field));
+    return text ? text : "";
+}
+
+long long cli_number(const json_t *object, const char *field) { return json_integer_value(json_object_get(object, field)); }
+
+/* ---- output of jobs -------------------------------------------------------------------------------------------------- */
+
+/* The length of a colour sequence ESC [ digits ; ... m at the front, 0 if it is none. */
+static size_t colour_sequence(const unsigned char *at, size_t left) {
+    if (left < 3 || at[0] != 0x1b || at[1] != '[') return 0;
+    for (size_t i = 2; i < left && i < 20; i++) {
+        if (at[i] == 'm') return i + 1;
+        if (!isdigit(at[i]) && at[i] != ';') return 0;
+    }
+    return 0;
+}
+
+void cli_write_output(FILE *to, const void *data, size_t len) {
+    const unsigned char *bytes = data;
+    if (!isatty(fileno(to))) {
+        (void)fwrite(bytes, 1, len, to);
+        (void)fflush(to);
+        return;
+    }
+    for (size_t i = 0; i < len; i++) {
+        size_t colour = colour_sequence(bytes + i, len - i);
+        if (colour) {
+            (void)fwrite(bytes + i, 1, colour, to);
+            i += colour - 1;
+        } else if ((bytes[i] < ' ' && bytes[i] != '\n' && bytes[i] != '\t' && bytes[i] != '\r') || bytes[i] == 0x7f) {
+            (void)fprintf(to, "\\x%02x", bytes[i]);
+        } else {
+            (void)fputc(bytes[i], to);
+        }
+    }
+    (void)fflush(to);
+}

@@ -1,0 +1,81 @@
+/* cli.h - what the commands of `ee` share: global flags, output, errors, tables. Uses the public API only, which proves that it is enough.
+ * Data goes to stdout, talk to stderr; --json gives one document on stdout and errors as JSON on stderr. */
+#ifndef EE_CLI_H
+#define EE_CLI_H
+#include <eesdk/eesdk.h>
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+typedef struct cli {
+    bool json, quiet, yes, color;
+    const char *profile, *url;
+    ee_client *client; /* made on first use */
+    ee_cancel *cancel; /* fired by Ctrl-C */
+} cli;
+
+/* One command: argv[0] is its name. Returns the exit code. */
+typedef struct cli_command {
+    const char *name, *args, *summary, *help;
+    int (*run)(cli *c, int argc, char **argv);
+} cli_command;
+extern const cli_command cli_commands[]; /* ends with a NULL name */
+
+int cmd_run(cli *c, int argc, char **argv);
+int cmd_transfer(cli *c, int argc, char **argv);
+int cmd_balance(cli *c, int argc, char **argv);
+int cmd_credits(cli *c, int argc, char **argv);
+int cmd_jobs(cli *c, int argc, char **argv);
+int cmd_apps(cli *c, int argc, char **argv);
+int cmd_curl(cli *c, int argc, char **argv);
+int cmd_forward(cli *c, int argc, char **argv);
+int cmd_nodes(cli *c, int argc, char **argv);
+int cmd_verify(cli *c, int argc, char **argv);
+int cmd_config(cli *c, int argc, char **argv);
+int cmd_devnet(cli *c, int argc, char **argv);
+
+/* The client, or an error already told (exit code in *code). */
+ee_client *cli_client(cli *c, int *code);
+/* Tell an error in the one form there is; returns its exit code. */
+int cli_error(const cli *c, const ee_error *err);
+/* "ee: invalid: <message>" with the command's usage; exit code 2. */
+int cli_usage(const cli *c, const char *command, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Signed call; the answer parsed. NULL and *code on failure. */
+json_t *cli_call(cli *c, const char *method, const char *path, const json_t *body, const char *key, int *code);
+void cli_print_json(const json_t *value);
+void cli_print_json_text(const char *text);
+void cli_talk(const cli *c, const char *format, ...) __attribute__((format(printf, 2, 3))); /* stderr, not with --quiet or --json */
+
+/* Options of one command: long or short, with or without a value. Values "--x v" and "--x=v". */
+typedef struct cli_option {
+    const char *name, *short_name; /* "--vcpus", "-e"; either may be NULL */
+    bool takes_value;
+    const char **value; /* last one given; NULL when repeated is used */
+    bool *flag;
+    const char **list; /* repeated: filled up to list_max, NULL-ended (list has list_max + 1) */
+    size_t list_max, *list_count;
+} cli_option;
+/* Options may stand anywhere before "--"; what is left goes to rest (argc + 1 places). Returns 0, or an exit code after telling. */
+int cli_parse(const cli *c, const char *command, int argc, char **argv, const cli_option *options, size_t count, char **rest,
+              int *rest_count);
+
+/* A table: columns padded to content, cut to the terminal's width by leaving out the last columns, never wrapped; whole when piped. */
+enum { CLI_COLUMNS_MAX = 12 };
+typedef struct cli_table {
+    size_t columns, rows;
+    const char *heads[CLI_COLUMNS_MAX];
+    bool right[CLI_COLUMNS_MAX];
+    char *(*cells)[CLI_COLUMNS_MAX];
+} cli_table;
+void cli_table_add(cli_table *table, const char *const *cells);
+void cli_table_print(cli_table *table); /* frees the rows */
+/* "$0.000036" of {"micros": n}; "" when there is none. */
+const char *cli_money(const json_t *object, const char *field, char buf[32]);
+const char *cli_text(const json_t *object, const char *field); /* "" when absent */
+long long cli_number(const json_t *object, const char *field);
+bool cli_parse_duration(const char *text, uint64_t *ms); /* "90s" "10m" "2h" "500ms" "30" (seconds) */
+bool cli_parse_size(const char *text, uint64_t *bytes);  /* "512M" "1G" "65536" */
+/* Bytes of a job to a terminal: control sequences other than colour, tab and newline shown as \xNN; byte for byte otherwise. */
+void cli_write_output(FILE *to, const void *data, size_t len);
+#endif

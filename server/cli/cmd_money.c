@@ -1,0 +1,101 @@
+/* cmd_money.c - `ee transfer`, `ee balance`, `ee credits`. */
+#include "cli/cli.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { ASK_ABOVE_MICROS = 50000000 }; /* $50: a sum worth a question */
+
+static bool confirmed(cli *c, const char *to, ee_money amount, int *code) {
+    char sum[32], answer[16] = "";
+    if (amount <= ASK_ABOVE_MICROS || c->yes || c->json) return true;
+    if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) return true; /* a script said what it wants */
+    (void)fprintf(stderr, "Send %s to %s?  [y/N] ", ee_money_format(amount, sum), to);
+    if (fgets(answer, sizeof answer, stdin) && tolower((unsigned char)answer[0]) == 'y') return true;
+    (void)fprintf(stderr, "ee: nothing was sent\n");
+    *code = 1;
+    return false;
+}
+
+int cmd_transfer(cli *c, int argc, char **argv) {
+    const char *memo = NULL, *key = NULL;
+    char **rest = calloc((size_t)argc + 2, sizeof *rest), sum[32], left[32];
+    int count, code;
+    const cli_option known[] = {{"--memo", NULL, true, &memo, NULL, NULL, 0, NULL}, {"--key", NULL, true, &key, NULL, NULL, 0, NULL}};
+    ee_error err = {0};
+    ee_transfer transfer;
+    ee_money amount = 0;
+    if (!rest) return 1;
+    code = cli_parse(c, "transfer", argc, argv, known, 2, rest, &count);
+    if (!code && count != 2) code = cli_usage(c, "transfer", "give an account and an amount");
+    if (!code && ee_money_parse(rest[1], &amount, &err)) code = cli_error(c, &err);
+    if (!code) (void)confirmed(c, rest[0], amount, &code);
+    ee_client *client = code ? NULL : cli_client(c, &code);
+    if (client) {
+        if (ee_transfer_credits(client, rest[0], rest[1], memo, key, &transfer, &err)) {
+            code = cli_error(c, &err);
+        } else if (c->json) {
+            json_t *value =
+                json_pack("{s:s, s:s, s:{s:s, s:I}, s:{s:s, s:I}, s:s, s:b}", "id", transfer.id, "to", rest[0], "amount", "usd",
+                          ee_money_format(transfer.amount, sum) + 1, "micros", (json_int_t)transfer.amount, "balance_after", "usd",
+                          ee_money_format(transfer.balance_after, left) + 1, "micros", (json_int_t)transfer.balance_after,
+                          "idempotency_key", transfer.idempotency_key, "replayed", transfer.replayed);
+            cli_print_json(value);
+            json_decref(value);
+        } else {
+            (void)printf("%s  %s  %s to %s  key %s  balance %s\n", transfer.replayed ? "replayed: was sent before" : "sent", transfer.id,
+                         ee_money_format(transfer.amount, sum), rest[0], transfer.idempotency_key,
+                         ee_money_format(transfer.balance_after, left));
+        }
+    }
+    free(rest);
+    return code;
+}
+
+int cmd_balance(cli *c, int argc, char **argv) {
+    ee_balance balance;
+    ee_error err = {0};
+    int code = 0;
+    char available[32], locked[32];
+    (void)argv;
+    if (argc > 1) return cli_usage(c, "balance", "it takes no arguments");
+    ee_client *client = cli_client(c, &code);
+    if (!client) return code;
+    if (ee_balance_get(client, &balance, &err)) return cli_error(c, &err);
+    (void)ee_money_format(balance.available, available);
+    (void)ee_money_format(balance.locked, locked);
+    if (c->json) {
+        json_t *value =
+            json_pack("{s:s, s:{s:s, s:I}, s:{s:s, s:I}}", "account", balance.account, "available", "usd", available + 1, "micros",
+                      (json_int_t)balance.available, "locked", "usd", locked + 1, "micros", (json_int_t)balance.locked);
+        cli_print_json(value);
+        json_decref(value);
+    } else {
+        (void)printf("account    %s\navailable  %s\nlocked     %s\n", balance.account, available, locked);
+    }
+    return 0;
+}
+
+int cmd_credits(cli *c, int argc, char **argv) {
+    const char *reference = NULL;
+    char **rest = calloc((size_t)argc + 2, sizeof *rest);
+    int count, code;
+    const cli_option known[] = {{"--reference", NULL, true, &reference, NULL, NULL, 0, NULL}};
+    if (!rest) return 1;
+    code = cli_parse(c, "credits", argc, argv, known, 1, rest, &count);
+    if (!code && (count != 3 || strcmp(rest[0], "buy") != 0))
+        code = cli_usage(c, "credits", "write: ee credits buy ACCOUNT AMOUNT --reference REF");
+    if (!code && !reference)
+        code = cli_usage(c, "credits", "--reference is missing: the payment's own number, so that it is credited once");
+    if (!code) {
+        json_t *body = json_pack("{s:s, s:s, s:s}", "account", rest[1], "amount", rest[2], "reference", reference);
+        json_t *answer = cli_call(c, "POST", "/v1/credits/purchase", body, reference, &code);
+        if (answer) cli_print_json(answer);
+        json_decref(answer);
+        json_decref(body);
+    }
+    free(rest);
+    return code;
+}
