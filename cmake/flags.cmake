@@ -16,8 +16,11 @@ endif()
 
 add_compile_definitions(_GNU_SOURCE _FILE_OFFSET_BITS=64)
 add_compile_options(-Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings
-                    -Wpointer-arith -Wformat=2 -Wundef -Werror -fno-strict-aliasing -fstack-protector-strong)
+                    -Wpointer-arith -Wformat=2 -Wundef -fno-strict-aliasing -fstack-protector-strong)
 add_link_options(-Wl,-z,relro,-z,now -Wl,--as-needed)
+if(EE_WERROR)
+  add_compile_options(-Werror)
+endif()
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
   # snprintf into a fixed message buffer is meant to cut; where a cut would matter the result is checked.
   add_compile_options(-Wno-format-truncation)

@@ -35,16 +35,16 @@ def many(commands):
 
 
 def check_format():
-    wrong = []
-    for path in c_files():
-        done = subprocess.run(["clang-format", "--dry-run", "-Werror", path], cwd=ROOT, capture_output=True, text=True)
-        if done.returncode:
-            first = next((line for line in done.stderr.splitlines() if "error:" in line), path)
-            wrong.append(first)
-    print("\n".join(wrong) or "format: as clang-format would write it")
-    if wrong:
-        print(f"{len(wrong)} files; mend with: ./dev fmt")
-    return len(wrong)
+    """One process for all files: starting clang-format costs more than reading them."""
+    done = subprocess.run(["clang-format", "--dry-run", "-Werror", *c_files()], cwd=ROOT, capture_output=True, text=True)
+    wrong = {line.split(":")[0]: line for line in reversed(done.stderr.splitlines()) if ": error: " in line}
+    for path in sorted(wrong):
+        print(wrong[path])
+    if done.returncode:
+        print(f"{len(wrong)} files; mend with: ./dev fmt" if wrong else done.stderr)
+    else:
+        print("format: as clang-format would write it")
+    return done.returncode
 
 
 def check_scripts():
