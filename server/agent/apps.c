@@ -72,7 +72,7 @@ static void drop_app(agent_app *app) {
         self->vcpus_used_milli -= app->spec.vcpus_milli;
         self->memory_used -= app->spec.memory_bytes;
     }
-    if (app->running) (void)eei_prover_event(self->prover, EEI_EVENT_APP_END, eei_span_text(app->id), NULL);
+    if (app->running) eei_ignored(eei_prover_event(self->prover, EEI_EVENT_APP_END, eei_span_text(app->id), NULL));
     agent_probe_free(eei_take(&app->probe));
     if (app->pulling) agent_image_request_cancel(eei_take(&app->pulling));
     agent_run_free(eei_take(&app->run));

@@ -48,7 +48,7 @@ ee_status agent_receipts_issue(agent *self, eei_receipt *receipt, ee_money locke
     while (*at) at = &(*at)->next;
     *at = kept;
     *envelope = eei_buf_span(&kept->envelope);
-    if (eei_link_is_open(self->link)) (void)eei_link_send(self->link, EEI_FRAME_RECEIPT, EEI_FRAME_CRITICAL, *envelope, NULL);
+    if (eei_link_is_open(self->link)) eei_ignored(eei_link_send(self->link, EEI_FRAME_RECEIPT, EEI_FRAME_CRITICAL, *envelope, NULL));
     return EE_OK;
 }
 
@@ -66,7 +66,7 @@ bool agent_receipts_acknowledge(agent *self, const uint8_t hash[32]) {
 
 void agent_receipts_send_again(agent *self) {
     for (agent_receipt *r = self->receipts; r; r = r->next)
-        (void)eei_link_send(self->link, EEI_FRAME_RECEIPT, EEI_FRAME_CRITICAL, eei_buf_span(&r->envelope), NULL);
+        eei_ignored(eei_link_send(self->link, EEI_FRAME_RECEIPT, EEI_FRAME_CRITICAL, eei_buf_span(&r->envelope), NULL));
 }
 
 void agent_receipts_free(agent *self) {

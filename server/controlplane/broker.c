@@ -365,7 +365,7 @@ static void tell_agent_to_cancel(cp_context *cp, const job_row *row) {
     eei_buf payload = EEI_BUF_INIT(256);
     registry_node *node = registry_find_id(cp->registry, row->node);
     if (node && memcmp(node->instance_id, row->instance_id, 32) == 0 && eei_encode(&eei_job_schema, &message, &payload, NULL) == EE_OK)
-        (void)cp_tunnels_send(cp, node, EEI_FRAME_JOB, eei_buf_span(&payload), NULL);
+        eei_ignored(cp_tunnels_send(cp, node, EEI_FRAME_JOB, eei_buf_span(&payload), NULL));
     eei_buf_clear(&payload);
 }
 
@@ -486,7 +486,7 @@ static void book_done(void *arg, ee_status status, const ee_error *why) {
     eei_buf payload = EEI_BUF_INIT(256);
     memcpy(ack.receipt_hash, b->hash, 32);
     if (node && eei_encode(&eei_receipt_ack_schema, &ack, &payload, NULL) == EE_OK)
-        (void)cp_tunnels_send(b->cp, node, EEI_FRAME_RECEIPT_ACK, eei_buf_span(&payload), NULL);
+        eei_ignored(cp_tunnels_send(b->cp, node, EEI_FRAME_RECEIPT_ACK, eei_buf_span(&payload), NULL));
     eei_buf_clear(&payload);
     booking_free(b);
 }
@@ -571,7 +571,7 @@ static bool sweep_one(void *user, const job_row *row) {
 static void sweep_jobs(cp_context *cp, int64_t node, uint64_t now_ms) {
     sweeping s = {cp, now_ms};
     job_list_query query = {.node = node, .only_open = true, .limit = SWEEP_BATCH};
-    (void)jobs_list(cp->reader, &query, sweep_one, &s, NULL);
+    eei_ignored(jobs_list(cp->reader, &query, sweep_one, &s, NULL));
 }
 
 void broker_node_serving(cp_context *cp, registry_node *node) { sweep_jobs(cp, node->profile.id, eei_wall_ms()); }
@@ -587,7 +587,7 @@ void broker_sweep(cp_context *cp, uint64_t now_ms) {
     sweep_jobs(cp, 0, now_ms);
     if (now_ms - cp->expired_ms < EXPIRE_EVERY_MS) return;
     cp->expired_ms = now_ms;
-    (void)writer_submit(cp->writer, expire_work, NULL, NULL, NULL);
+    eei_ignored(writer_submit(cp->writer, expire_work, NULL, NULL, NULL));
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------------- */

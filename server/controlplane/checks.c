@@ -72,7 +72,7 @@ void checks_control(cp_context *cp, registry_node *node, const uint8_t instance_
         eei_log(EEI_LOG_WARN, "health.refused", "node=%s message=%s", node->profile.name, err.message);
     } else {
         last->open = false;
-        (void)registry_apply(cp->registry, node, REGISTRY_HEALTH_PASS, eei_wall_ms(), NULL);
+        eei_ignored(registry_apply(cp->registry, node, REGISTRY_HEALTH_PASS, eei_wall_ms(), NULL));
     }
     eei_arena_clear(&arena);
 }

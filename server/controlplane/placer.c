@@ -374,7 +374,7 @@ static bool sweep_one(void *user, const app_row *row) {
 void placer_sweep(cp_context *cp, uint64_t now_ms) {
     sweeping s = {cp, now_ms};
     app_list_query query = {.only_live = true, .limit = SWEEP_BATCH};
-    if (!cp->stopping) (void)apps_list(cp->reader, &query, sweep_one, &s, NULL);
+    if (!cp->stopping) eei_ignored(apps_list(cp->reader, &query, sweep_one, &s, NULL));
 }
 
 static bool tell_one(void *user, const app_row *row) {
@@ -387,7 +387,7 @@ static bool tell_one(void *user, const app_row *row) {
 void placer_node_serving(cp_context *cp, registry_node *node) {
     sweeping s = {cp, eei_wall_ms()};
     app_list_query query = {.node = node->profile.id, .only_live = true, .limit = SWEEP_BATCH};
-    (void)apps_list(cp->reader, &query, tell_one, &s, NULL);
+    eei_ignored(apps_list(cp->reader, &query, tell_one, &s, NULL));
     placer_sweep(cp, s.now_ms);
 }
 

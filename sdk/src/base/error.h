@@ -21,6 +21,9 @@ int eei_status_retryable(ee_status status);
 /* Out of memory, with no message to build. */
 ee_status eei_nomem(ee_error *err);
 
+/* For a failure that nobody could act on, or that shows elsewhere: says so where the compiler wants the status used. */
+static inline void eei_ignored(ee_status status) { (void)status; }
+
 /* Our own bugs only; never reached by input from outside. Prints the location, never data, and aborts. Stays in release builds. */
 #define EE_ASSERT(condition) ((condition) ? (void)0 : eei_assert_failed(#condition, __FILE__, __LINE__))
 void eei_assert_failed(const char *condition, const char *file, int line) __attribute__((noreturn));

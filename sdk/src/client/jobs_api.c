@@ -130,7 +130,7 @@ static void withdraw(ee_job *job) {
     json_t *answer = NULL;
     (void)snprintf(path, sizeof path, "/v1/jobs/%s", job->id);
     client_call call = {.method = "DELETE", .path = path, .repeatable = true};
-    (void)client_call_api(job->client, &call, &answer, NULL);
+    eei_ignored(client_call_api(job->client, &call, &answer, NULL));
     json_decref(answer);
 }
 
