@@ -92,7 +92,7 @@ static ee_status qe_report(simtdx_machine *m, ee_error *err) {
     report[256] = 2; /* ISVPRODID */
     report[258] = 4; /* ISVSVN */
     const ee_span parts[] = {{key, 64}, {m->qe_auth_data, sizeof m->qe_auth_data}};
-    eei_hash_parts(EVP_sha256(), parts, 2, report + 320);
+    eei_hash_parts(EEI_SHA256, parts, 2, report + 320);
     return simtdx_sign(m->pck_key, eei_span(report, sizeof m->qe_report), m->qe_report_signature, err);
 }
 
@@ -119,7 +119,7 @@ ee_status simtdx_machine_new(const simtdx_root *root, const char *label, simtdx_
     X509 *pck = NULL;
     *out = NULL;
     const ee_span name[] = {eei_span_text("simulated PPID"), eei_span_text(label)};
-    eei_hash_parts(EVP_sha256(), name, 2, ppid);
+    eei_hash_parts(EEI_SHA256, name, 2, ppid);
     ee_status st = eei_random(ids, sizeof ids, err);
     for (size_t i = 0; i < 7; i++) serial = serial << 8 | ids[16 + i];
     if (!st) st = simtdx_key(&key, err);
@@ -243,7 +243,7 @@ ee_status simtdx_machine_load(const char *path, simtdx_machine **out, ee_error *
 
 static void release_measurement(const char *what, uint8_t out[48]) {
     const ee_span parts[] = {eei_span_text("easyenclave simulated release "), eei_span_text(what)};
-    eei_hash_parts(EVP_sha384(), parts, 2, out);
+    eei_hash_parts(EEI_SHA384, parts, 2, out);
 }
 
 void simtdx_td_default(simtdx_td *td) {

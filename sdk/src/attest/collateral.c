@@ -140,8 +140,17 @@ bool eei_tcb_status_parse(const char *word, eei_tcb_status *out) {
 
 /* ---- fields of signed JSON ---- */
 
+/* A JSON integer; eei_json_u64() would also take one written as text, which Intel never signs. */
+static ee_status integer(const json_t *object, const char *field, uint64_t *out, ee_error *err) {
+    const json_t *value = json_object_get(object, field);
+    if (!json_is_integer(value) || json_integer_value(value) < 0)
+        return eei_fail(err, EE_E_MALFORMED, "field \"%s\" must be a number from 0", field);
+    *out = (uint64_t)json_integer_value(value);
+    return EE_OK;
+}
+
 static ee_status number_field(const json_t *object, const char *field, uint64_t max, uint64_t *out, ee_error *err) {
-    ee_status st = eei_json_u64(object, field, out, err);
+    ee_status st = integer(object, field, out, err);
     if (!st && *out > max)
         st = eei_fail(err, EE_E_MALFORMED, "field \"%s\" is %llu, limit %llu", field, (unsigned long long)*out, (unsigned long long)max);
     return st;
@@ -163,7 +172,7 @@ static ee_status word_field(const json_t *object, const char *field, const char 
 
 static ee_status exact_number(const json_t *object, const char *field, uint64_t want, ee_error *err) {
     uint64_t got = 0;
-    ee_status st = eei_json_u64(object, field, &got, err);
+    ee_status st = integer(object, field, &got, err);
     if (!st && got != want)
         st = eei_fail(err, EE_E_MALFORMED, "field \"%s\" is %llu, must be %llu", field, (unsigned long long)got, (unsigned long long)want);
     return st;

@@ -1,5 +1,6 @@
 /* crypto.c - hashes over parts and raw ECDSA P-256 verification on OpenSSL. No primitives of our own, no policy.
  * Called by the other files of attest/. */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "attest/crypto.h"
 
 #include "base/alloc.h"
@@ -7,15 +8,29 @@
 #include <openssl/core_names.h>
 #include <openssl/ecdsa.h>
 #include <openssl/params.h>
+#include <openssl/sha.h>
 #include <string.h>
 
-void eei_hash_parts(const EVP_MD *md, const ee_span *parts, size_t count, uint8_t *out) {
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    EE_ASSERT(ctx && EVP_DigestInit_ex(ctx, md, NULL) == 1);
+/* OpenSSL's plain SHA functions: EVP digests allocate, and so could fail in the middle of a verification or a log. They are marked
+ * deprecated for want of provider support, not of soundness. */
+static void sha256_parts(const ee_span *parts, size_t count, uint8_t *out) {
+    SHA256_CTX ctx;
+    SHA256_Init(&ctx);
     for (size_t i = 0; i < count; i++)
-        if (parts[i].len) EE_ASSERT(EVP_DigestUpdate(ctx, parts[i].data, parts[i].len) == 1);
-    EE_ASSERT(EVP_DigestFinal_ex(ctx, out, NULL) == 1);
-    EVP_MD_CTX_free(ctx);
+        if (parts[i].len) SHA256_Update(&ctx, parts[i].data, parts[i].len);
+    SHA256_Final(out, &ctx);
+}
+
+void eei_hash_parts(eei_hash hash, const ee_span *parts, size_t count, uint8_t *out) {
+    SHA512_CTX ctx;
+    if (hash == EEI_SHA256) {
+        sha256_parts(parts, count, out);
+        return;
+    }
+    EE_ASSERT((hash == EEI_SHA384 ? SHA384_Init(&ctx) : SHA512_Init(&ctx)) == 1);
+    for (size_t i = 0; i < count; i++)
+        if (parts[i].len) SHA512_Update(&ctx, parts[i].data, parts[i].len);
+    SHA512_Final(out, &ctx); /* also ends a SHA-384: the context knows its length */
 }
 
 ee_status eei_p256_key(const uint8_t xy[64], EVP_PKEY **out, ee_error *err) {

@@ -6,8 +6,9 @@
 
 #include <openssl/evp.h>
 
-/* Hash of the parts in a row. A failing hash leaves nothing safe to do: the process stops. */
-void eei_hash_parts(const EVP_MD *md, const ee_span *parts, size_t count, uint8_t *out);
+typedef enum eei_hash { EEI_SHA256 = 32, EEI_SHA384 = 48, EEI_SHA512 = 64 } eei_hash;
+/* Hash of the parts in a row; out has as many bytes as the hash's number says. Cannot fail and does not allocate. */
+void eei_hash_parts(eei_hash hash, const ee_span *parts, size_t count, uint8_t *out);
 
 /* Public key from x||y, 32 bytes each, big-endian. EE_E_MALFORMED when the point is not on the curve. */
 ee_status eei_p256_key(const uint8_t xy[64], EVP_PKEY **out, ee_error *err) EE_MUST_USE;

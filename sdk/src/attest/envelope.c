@@ -22,7 +22,7 @@ struct eei_key {
 
 void eei_key_id(const uint8_t pub[32], uint8_t out[32]) {
     const ee_span parts[] = {eei_span_text("EE1-key"), eei_span_text("ed25519"), {pub, 32}};
-    eei_hash_parts(EVP_sha256(), parts, 3, out);
+    eei_hash_parts(EEI_SHA256, parts, 3, out);
 }
 
 void eei_key_free(eei_key *key) {

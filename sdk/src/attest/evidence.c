@@ -46,13 +46,13 @@ void eei_event_digest(uint16_t type, ee_span payload, uint8_t out[48]) {
     const uint8_t head[] = {(uint8_t)(type >> 8),        (uint8_t)type,       (uint8_t)(payload.len >> 24), (uint8_t)(payload.len >> 16),
                             (uint8_t)(payload.len >> 8), (uint8_t)payload.len};
     const ee_span parts[] = {eei_span_text("EE1-EV"), {head, sizeof head}, payload};
-    eei_hash_parts(EVP_sha384(), parts, 3, out);
+    eei_hash_parts(EEI_SHA384, parts, 3, out);
 }
 
 void eei_rtmr_extend(uint8_t rtmr[48], const uint8_t digest[48]) {
     const ee_span parts[] = {{rtmr, 48}, {digest, 48}};
     uint8_t after[48];
-    eei_hash_parts(EVP_sha384(), parts, 2, after);
+    eei_hash_parts(EEI_SHA384, parts, 2, after);
     memcpy(rtmr, after, 48);
 }
 

@@ -97,14 +97,14 @@ void eei_nonce_derive(const uint8_t log_root[32], uint64_t log_size, const uint8
     uint8_t size[8];
     put_number(size, log_size, 8);
     const ee_span parts[] = {eei_span_text("EE1-nonce"), {log_root, 32}, {size, 8}, {r, 32}, {session_id, 16}};
-    eei_hash_parts(EVP_sha256(), parts, 5, out);
+    eei_hash_parts(EEI_SHA256, parts, 5, out);
 }
 
 void eei_instance_id(const uint8_t instance_pub[32], uint8_t out[32]) {
     const ee_span parts[] = {eei_span_text("EE1-inst"), {instance_pub, 32}};
-    eei_hash_parts(EVP_sha256(), parts, 2, out);
+    eei_hash_parts(EEI_SHA256, parts, 2, out);
 }
 
-void eei_sha256(ee_span data, uint8_t out[32]) { eei_hash_parts(EVP_sha256(), &data, 1, out); }
-void eei_sha384(ee_span data, uint8_t out[48]) { eei_hash_parts(EVP_sha384(), &data, 1, out); }
-void eei_sha512(ee_span data, uint8_t out[64]) { eei_hash_parts(EVP_sha512(), &data, 1, out); }
+void eei_sha256(ee_span data, uint8_t out[32]) { eei_hash_parts(EEI_SHA256, &data, 1, out); }
+void eei_sha384(ee_span data, uint8_t out[48]) { eei_hash_parts(EEI_SHA384, &data, 1, out); }
+void eei_sha512(ee_span data, uint8_t out[64]) { eei_hash_parts(EEI_SHA512, &data, 1, out); }

@@ -149,7 +149,7 @@ static bool attestation_key(run *r) {
     const eei_quote *q = &r->v->quote;
     const ee_span parts[] = {{q->attestation_key, 64}, q->qe_auth_data};
     uint8_t want[64] = {0};
-    eei_hash_parts(EVP_sha256(), parts, 2, want);
+    eei_hash_parts(EEI_SHA256, parts, 2, want);
     if (memcmp(want, q->qe_report.report_data, 64)) {
         eei_verdict_fail(r->v, EEI_CHECK_ATTESTATION_KEY, "the quoting enclave did not vouch for the key that signed the quote");
         return false;
