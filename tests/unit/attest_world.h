@@ -2,17 +2,20 @@
  * Not for code under test. Included by test_{quote,pck,collateral,tcb,policy,verify,evidence,simtdx}.c. */
 #ifndef ATTEST_WORLD_H
 #define ATTEST_WORLD_H
+/* clang-format off */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+/* clang-format on */
+
 #include "attest/evidence.h"
 #include "attest/quote.h"
 #include "base/alloc.h"
 #include "base/encoding.h"
 #include "simtdx/parts.h"
 
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
