@@ -38,9 +38,10 @@ ee_span eei_exchange_body(const eei_exchange *exchange);
 const char *eei_exchange_peer(const eei_exchange *exchange);   /* address text */
 const char *eei_exchange_id(const eei_exchange *exchange);     /* request id, also sent as Ee-Request-Id */
 ee_status eei_exchange_binder(const eei_exchange *exchange, const uint8_t nonce[32], uint8_t out[32], ee_error *err) EE_MUST_USE;
-void eei_exchange_set_user(eei_exchange *exchange, void *user, void (*gone)(void *user)); /* gone: the peer left before the answer */
+void eei_exchange_set_user(eei_exchange *exchange, void *user, void (*gone)(void *user)); /* gone: nullable */
 void *eei_exchange_user(const eei_exchange *exchange);
-/* Answer exactly once, also after gone() and after eei_listener_free(): the exchange is the owner's until then, and invalid after.
+/* Answer once; the exchange is invalid after. When the peer left first (or the listener was freed), an exchange with gone() is invalid
+ * once that was called; one without stays the owner's, who answers it as if nobody had left.
  * extra_headers: "Name: value" lines, NULL-ended, nullable. */
 void eei_exchange_reply(eei_exchange *exchange, int status, const char *content_type, const char *const *extra_headers, ee_span body);
 

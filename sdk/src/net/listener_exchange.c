@@ -28,13 +28,9 @@ void eei_exchange_end(eei_exchange *exchange) {
     eei_conn *conn = exchange->conn;
     bool owners = conn->state == CONN_WAIT;
     exchange->conn = NULL;
-    if (!owners) {
-        exchange_free(exchange); /* the owner never saw it */
-        return;
-    }
-    void (*gone)(void *) = exchange->gone;
-    exchange->gone = NULL;
-    if (gone) gone(exchange->user);
+    if (owners && !exchange->gone) return; /* the owner will answer it, in vain */
+    if (owners) exchange->gone(exchange->user);
+    exchange_free(exchange);
 }
 
 /* ---- answers ---------------------------------------------------------------------------------------------------------- */
