@@ -16,7 +16,7 @@ ee_status eei_tls_fail(ee_error *err, ee_status status, const char *what) {
     const char *reason = code ? ERR_reason_error_string(code) : NULL;
 
     ERR_clear_error();
-    eei_fail(err, status, "TLS: %s: %s", what, reason ? reason : "no reason given");
+    eei_fail(err, status, "TLS: %s%s%s", what, reason ? ": " : "", reason ? reason : "");
     if (err) err->native_code = (uint32_t)code;
     return status;
 }
