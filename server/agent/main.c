@@ -1,0 +1,183 @@
+/* main.c - ee-agent: wiring only. Configuration -> trust -> runtime -> tunnel -> loop, and the way back. */
+#include "agent/agent.h"
+#include "base/alloc.h"
+#include "base/encoding.h"
+#include "common/collateral_fetch.h"
+#include "common/config.h"
+#include "common/quote_source.h"
+#include "common/service.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct settings {
+    char control[512], network_id[80], node[64], policy[512], machine[512], runtime_dir[512], image_dir[512], runtime[256], shim[512], log_level[16];
+    uint64_t vcpus_milli, memory_bytes, pool_max;
+} settings;
+
+static const config_key keys[] = {
+    {"control.ws", CONFIG_TEXT, CONFIG_FIELD(settings, control), 0, 0, NULL, "https://host:port of the control plane"},
+    {"network.id", CONFIG_TEXT, CONFIG_FIELD(settings, network_id), 0, 0, NULL, "network the control plane must prove to be (64 hex digits)"},
+    {"node.name", CONFIG_TEXT, CONFIG_FIELD(settings, node), 0, 0, NULL, "this node's name in the ledger"},
+    {"node.vcpus_milli", CONFIG_NUMBER, CONFIG_FIELD(settings, vcpus_milli), 1, 1024000, "1000", "capacity offered, thousandths of a vcpu"},
+    {"node.memory_bytes", CONFIG_NUMBER, CONFIG_FIELD(settings, memory_bytes), 1, 0, "1073741824", "memory offered"},
+    {"policy", CONFIG_TEXT, CONFIG_FIELD(settings, policy), 0, 0, NULL, "policy.toml that the control plane must satisfy"},
+    {"tdx.machine", CONFIG_TEXT, CONFIG_FIELD(settings, machine), 0, 0, "", "simulated machine file (devnets)"},
+    {"runtime.dir", CONFIG_TEXT, CONFIG_FIELD(settings, runtime_dir), 0, 0, NULL, "state of sandboxes"},
+    {"runtime.images", CONFIG_TEXT, CONFIG_FIELD(settings, image_dir), 0, 0, "", "unpacked images; default below runtime.dir"},
+    {"runtime.program", CONFIG_TEXT, CONFIG_FIELD(settings, runtime), 0, 0, "", "runc, crun or a path; default: what works here"},
+    {"runtime.shim", CONFIG_TEXT, CONFIG_FIELD(settings, shim), 0, 0, NULL, "the ee-shim binary"},
+    {"log.level", CONFIG_TEXT, CONFIG_FIELD(settings, log_level), 0, 0, "info", "error, warn, info or debug"},
+};
+
+typedef struct program {
+    settings settings;
+    agent agent;
+    ee_policy *policy;
+    collateral_fetch *collateral;
+    quote_source *quotes;
+    service service;
+    bool told_ready;
+    int closing; /* parts that are still going away */
+} program;
+
+/* ---- link callbacks -------------------------------------------------------------------------------------------------- */
+
+static void on_open(void *user, const eei_accept *accept) {
+    program *p = user;
+    (void)accept;
+    eei_log(EEI_LOG_INFO, "tunnel.open", "node=%s", p->agent.node);
+    agent_on_session(&p->agent);
+    if (!p->told_ready) service_ready(0);
+    p->told_ready = true;
+}
+
+static void on_control(void *user, const eei_frame *frame) { agent_on_control(&((program *)user)->agent, frame); }
+static void on_opened(void *user, eei_stream *stream, ee_span payload) { agent_on_opened(&((program *)user)->agent, stream, payload); }
+
+static void on_stream(void *user, eei_stream *stream, eei_mux_event_kind kind) {
+    eei_pipe *pipe = eei_stream_user(stream);
+    (void)user;
+    if (pipe) eei_pipe_event(pipe, kind);
+}
+
+static void on_closed(void *user, const ee_error *why, uint64_t retry_in_ms) {
+    (void)user;
+    eei_log(EEI_LOG_WARN, "tunnel.closed", "word=%s retry_ms=%llu message=%s", why ? why->word : "", (unsigned long long)retry_in_ms, why ? why->message : "");
+}
+
+/* ---- start ----------------------------------------------------------------------------------------------------------- */
+
+static ee_status open_trust(program *p, ee_error *err) {
+    agent *self = &p->agent;
+    quote_source_options quotes = {.machine_file = p->settings.machine[0] ? p->settings.machine : NULL};
+    ee_status st = eei_hex_decode(p->settings.network_id, self->network_id, 32, err);
+    if (st) return eei_prefix(err, EE_E_CONFIG, "network.id");
+    st = ee_policy_load(p->settings.policy, &p->policy, err);
+    if (!st) st = collateral_fetch_new(p->settings.control, &p->collateral, err);
+    if (st) return st;
+    eei_collateral_source source = collateral_fetch_source(p->collateral);
+    memcpy(self->policy_hash, eei_policy_hash_bytes(p->policy), 32);
+    st = eei_judge_new(p->policy, &source, eei_clock_system(), &self->judge, err);
+    if (!st) st = quote_source_open(&quotes, &p->quotes, err);
+    if (st) return st;
+    eei_prover_options prover = {.role = EEI_ROLE_AGENT,
+                                 .node = self->node,
+                                 .release = ee_version(),
+                                 .config = eei_span(self->network_id, 32),
+                                 .dns_name = self->node,
+                                 .quoter = quote_source_quoter(p->quotes),
+                                 .clock = eei_clock_system()};
+    memcpy(prover.node_id, self->network_id, 32);
+    memcpy(prover.policy_hash, self->policy_hash, 32);
+    return eei_prover_new(&prover, &self->prover, err);
+}
+
+static ee_status open_runtime(program *p, ee_error *err) {
+    agent_runtime_options options = {.root_dir = p->settings.runtime_dir,
+                                     .image_dir = p->settings.image_dir[0] ? p->settings.image_dir : NULL,
+                                     .runtime = p->settings.runtime[0] ? p->settings.runtime : NULL,
+                                     .shim_path = p->settings.shim};
+    ee_status st = agent_runtime_new(p->agent.loop, &options, &p->agent.runtime, err);
+    if (st) return st;
+    const agent_runtime_facts *facts = agent_runtime_get_facts(p->agent.runtime);
+    eei_log(EEI_LOG_INFO, "runtime.ready", "program=%s cgroup=%d limits=%d userns=%d", facts->runtime_path, facts->cgroup_version, facts->limits_enforced, facts->user_namespace);
+    return EE_OK;
+}
+
+static ee_status open_link(program *p, ee_error *err) {
+    eei_link_options options = {.url = p->settings.control,
+                                .role = EEI_ROLE_AGENT,
+                                .node = p->agent.node,
+                                .release = ee_version(),
+                                .judge = p->agent.judge,
+                                .prover = p->agent.prover,
+                                .reconnect = true,
+                                .user = p,
+                                .on_open = on_open,
+                                .on_control = on_control,
+                                .on_opened = on_opened,
+                                .on_stream = on_stream,
+                                .on_closed = on_closed};
+    memcpy(options.network_id, p->agent.network_id, 32);
+    ee_status st = eei_link_new(p->agent.loop, &options, &p->agent.link, err);
+    if (!st) eei_link_start(p->agent.link);
+    return st;
+}
+
+/* ---- stop ------------------------------------------------------------------------------------------------------------ */
+
+static void part_closed(void *user) {
+    program *p = user;
+    if (--p->closing == 0) service_unwatch(&p->service);
+}
+
+static void stop(void *user) {
+    program *p = user;
+    if (p->agent.stopping) return;
+    p->agent.stopping = true;
+    eei_log(EEI_LOG_INFO, "stopping", "orderly");
+    agent_jobs_close(&p->agent);
+    agent_apps_close(&p->agent);
+    p->closing = 2;
+    agent_runtime_close(p->agent.runtime, part_closed, p);
+    eei_link_free(eei_take(&p->agent.link), part_closed, p);
+}
+
+static void clear(program *p) {
+    agent_runtime_free(p->agent.runtime);
+    eei_prover_free(p->agent.prover);
+    eei_judge_free(p->agent.judge);
+    collateral_fetch_free(p->collateral);
+    ee_policy_free(p->policy);
+    quote_source_free(p->quotes);
+}
+
+int main(int argc, char **argv) {
+    static program p;
+    uv_loop_t loop;
+    ee_error err = {0};
+    ee_status st = service_harden(&err);
+    if (!st) st = service_log("warn", &err);
+    if (!st) st = config_load(keys, sizeof keys / sizeof *keys, NULL, argc, (const char *const *)argv, &p.settings, &err);
+    if (st == EE_E_END) return 0;
+    if (!st) st = service_log(p.settings.log_level, &err);
+    if (!st && uv_loop_init(&loop) != 0) st = eei_fail(&err, EE_E_IO, "no event loop");
+    p.agent.loop = &loop;
+    p.agent.vcpus_milli = p.settings.vcpus_milli;
+    p.agent.memory_bytes = p.settings.memory_bytes;
+    (void)snprintf(p.agent.node, sizeof p.agent.node, "%s", p.settings.node);
+    if (!st) st = open_trust(&p, &err);
+    if (!st) st = open_runtime(&p, &err);
+    if (!st) st = open_link(&p, &err);
+    if (!st) st = service_watch(&p.service, &loop, stop, &p, &err);
+    if (st) {
+        fprintf(stderr, "ee-agent: %s: %s%s%s\n", err.word, err.message, err.hint[0] ? "\n  " : "", err.hint);
+        return ee_status_exit_code(st);
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    clear(&p);
+    (void)uv_loop_close(&loop);
+    return 0;
+}

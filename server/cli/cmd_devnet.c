@@ -1,0 +1,227 @@
+/* cmd_devnet.c - `ee devnet up|down|status|env|logs`: a whole network on this machine, real underneath, with simulated TDX. */
+#include "base/clock.h"
+#include "base/encoding.h"
+#include "base/file.h"
+#include "cli/cli.h"
+#include "cli/cmd_devnet_parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { DOWN_MS = 15000 };
+
+static int tell_up(cli *c, const devnet *net, uint64_t took_ms, const char *url, const char *registry) {
+    if (c->json) {
+        json_t *value = json_pack("{s:s, s:s, s:I, s:s, s:b}", "url", url, "registry", registry, "took_ms", (json_int_t)took_ms, "profile",
+                                  net->file, "simulated", 1);
+        cli_print_json(value);
+        json_decref(value);
+        return 0;
+    }
+    (void)printf("devnet is up in %llu.%llu s     (simulated TDX: good for trying things, keeps no secret)\n",
+                 (unsigned long long)(took_ms / 1000), (unsigned long long)(took_ms % 1000 / 100));
+    (void)printf("  control   %s\n  registry  %s\n", url, registry);
+    (void)printf("  nodes     node-a premium $0.04/vCPU-h   node-b standard $0.036   node-c economy $0.03\n");
+    (void)printf("  you       dev $1,000.00   contractor-id $0.00\n");
+    (void)printf("  image     myapp:latest    app  app-name  (try: ee curl app-name/api/private)\n");
+    if (getenv("EE_URL") || getenv("EE_PROFILE"))
+        (void)printf("This shell is set to another network. Use this one with   eval \"$(ee devnet env)\"\n");
+    else
+        (void)printf("This shell uses it already: no profile is set.   Stop it with   ee devnet down\n");
+    return 0;
+}
+
+/* "up\turl\tregistry" or "error\tword\tmessage\thint" */
+static int read_outcome(cli *c, const devnet *net, int fd, uint64_t started_ms) {
+    char line[2048] = "";
+    size_t len = 0;
+    for (ssize_t n; len < sizeof line - 1 && (n = read(fd, line + len, sizeof line - 1 - len)) > 0;) len += (size_t)n;
+    line[strcspn(line, "\n")] = 0;
+    char *save = NULL, *kind = strtok_r(line, "\t", &save), *first = strtok_r(NULL, "\t", &save), *second = strtok_r(NULL, "\t", &save),
+         *third = strtok_r(NULL, "\t", &save);
+    if (kind && strcmp(kind, "up") == 0 && second) return tell_up(c, net, eei_mono_ms() - started_ms, first, second);
+    ee_error err = {.status = EE_E_SERVER};
+    (void)snprintf(err.word, sizeof err.word, "%s", first ? first : "server");
+    (void)snprintf(err.message, sizeof err.message, "the devnet did not come up: %s",
+                   second ? second : "its supervisor ended without a word");
+    (void)snprintf(err.hint, sizeof err.hint, "%s", third ? third : "see `ee devnet logs`");
+    return cli_error(c, &err);
+}
+
+static int up(cli *c, int argc, char **argv) {
+    devnet *net = calloc(1, sizeof *net);
+    const char *port = NULL, *registry_port = NULL;
+    char **rest = calloc((size_t)argc + 2, sizeof *rest);
+    int count, code, fds[2];
+    const cli_option known[] = {{"--port", NULL, true, &port, NULL, NULL, 0, NULL},
+                                {"--registry-port", NULL, true, &registry_port, NULL, NULL, 0, NULL}};
+    ee_error err = {0};
+    uint64_t started = eei_mono_ms();
+    if (!net || !rest) return 1;
+    code = cli_parse(c, "devnet", argc, argv, known, 2, rest, &count);
+    if (!code && count) code = cli_usage(c, "devnet", "up takes no \"%s\"", rest[0]);
+    free(rest);
+    if (!code && devnet_find_paths(net, &err)) code = cli_error(c, &err);
+    if (!code && devnet_running(net)) {
+        eei_hint(&err, eei_fail(&err, EE_E_CONFLICT, "a devnet is up already"), "`ee devnet status` shows it, `ee devnet down` stops it");
+        code = cli_error(c, &err);
+    }
+    if (!code && pipe2(fds, O_CLOEXEC) != 0) code = 1;
+    if (code) {
+        free(net);
+        return code;
+    }
+    net->port = devnet_free_port(port ? (uint16_t)strtoul(port, NULL, 10) : 7443);
+    net->registry_port = registry_port ? (uint16_t)strtoul(registry_port, NULL, 10) : 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        char log[DEVNET_PATH_MAX + 32];
+        close(fds[0]);
+        (void)snprintf(log, sizeof log, "%s/supervisor.log", net->cache);
+        eei_ignored(eei_make_dirs(net->cache, 0700, NULL));
+        int out = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), null = open("/dev/null", O_RDONLY);
+        if (out >= 0) (void)dup2(out, 2);
+        if (out >= 0) (void)dup2(out, 1);
+        if (null >= 0) (void)dup2(null, 0);
+        (void)signal(SIGINT, SIG_DFL);
+        _exit(devnet_supervise(net, fds[1]));
+    }
+    close(fds[1]);
+    code = pid < 0 ? 1 : read_outcome(c, net, fds[0], started);
+    close(fds[0]);
+    free(net);
+    return code;
+}
+
+static int down(cli *c) {
+    devnet net;
+    ee_error err = {0};
+    if (devnet_find_paths(&net, &err)) return cli_error(c, &err);
+    pid_t pid = devnet_running(&net);
+    if (!pid) {
+        (void)unlink(net.file);
+        if (c->json)
+            (void)printf("{\"running\": false}\n");
+        else
+            (void)printf("no devnet is up\n");
+        return 0;
+    }
+    (void)kill(pid, SIGTERM);
+    for (uint64_t deadline = eei_mono_ms() + DOWN_MS; kill(pid, 0) == 0 && eei_mono_ms() < deadline;) {
+        (void)waitpid(pid, NULL, WNOHANG);
+        (void)poll(NULL, 0, 10);
+    }
+    if (kill(pid, 0) == 0) {
+        eei_hint(&err, eei_fail(&err, EE_E_TIMEOUT, "the devnet (process %d) did not stop within %d s", (int)pid, DOWN_MS / 1000),
+                 "see `ee devnet logs`");
+        return cli_error(c, &err);
+    }
+    if (c->json)
+        (void)printf("{\"running\": false}\n");
+    else
+        (void)printf("devnet is down; nothing of it is left running\n");
+    return 0;
+}
+
+static int status(cli *c) {
+    devnet net;
+    ee_error err = {0};
+    int code = 0;
+    if (devnet_find_paths(&net, &err)) return cli_error(c, &err);
+    pid_t pid = devnet_running(&net);
+    if (!pid) {
+        if (c->json)
+            (void)printf("{\"running\": false}\n");
+        else
+            (void)printf("no devnet is up (start one with `ee devnet up`)\n");
+        return c->json ? 0 : 1;
+    }
+    json_t *health = cli_call(c, "GET", "/health", NULL, NULL, &code);
+    if (!health) return code;
+    if (c->json) {
+        json_object_set_new(health, "running", json_true());
+        json_object_set_new(health, "pid", json_integer(pid));
+        cli_print_json(health);
+    } else {
+        (void)printf("devnet is up (process %d): %lld agents connected, version %s\n", (int)pid, cli_number(health, "agents"),
+                     cli_text(health, "version"));
+    }
+    json_decref(health);
+    return 0;
+}
+
+static int env(cli *c) {
+    devnet net;
+    ee_error err = {0};
+    eei_buf text = EEI_BUF_INIT_SECRET(1 << 16);
+    json_t *file = NULL;
+    char policy[DEVNET_PATH_MAX + 16];
+    if (devnet_find_paths(&net, &err)) return cli_error(c, &err);
+    ee_status st = devnet_running(&net) ? EE_OK : eei_hint(&err, eei_fail(&err, EE_E_CONFIG, "no devnet is up"), "run `ee devnet up`");
+    if (!st) st = eei_file_read(net.file, &text, &err);
+    if (!st) st = eei_json_parse(eei_buf_span(&text), 1 << 16, &file, &err);
+    if (st) {
+        eei_buf_clear(&text);
+        return cli_error(c, &err);
+    }
+    (void)snprintf(policy, sizeof policy, "%s/policy.toml", net.dir);
+    const char *values[][2] = {{"EE_URL", cli_text(file, "url")},
+                               {"EE_API_KEY", cli_text(file, "api_key")},
+                               {"EE_NETWORK_ID", cli_text(file, "network_id")},
+                               {"EE_REGISTRY", cli_text(file, "registry")},
+                               {"EE_POLICY", policy}};
+    json_t *object = json_object();
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        json_object_set_new(object, values[i][0], json_string(values[i][1]));
+        if (!c->json) (void)printf("export %s='%s'\n", values[i][0], values[i][1]);
+    }
+    if (!c->json)
+        (void)printf("unset EE_PROFILE\n");
+    else
+        cli_print_json(object);
+    json_decref(object);
+    json_decref(file);
+    eei_buf_clear(&text);
+    return 0;
+}
+
+static int print_log(const char *path) {
+    char block[16384];
+    FILE *from = fopen(path, "r");
+    if (!from) return 1;
+    for (size_t n; (n = fread(block, 1, sizeof block, from)) > 0;) cli_write_output(stdout, block, n);
+    (void)fclose(from);
+    return 0;
+}
+
+static int logs(cli *c, const char *who) {
+    devnet net;
+    ee_error err = {0};
+    char path[DEVNET_PATH_MAX + 64];
+    static const char *const all[] = {"control", "node-a", "node-b", "node-c", "uptime-1", "registry", NULL};
+    if (devnet_find_paths(&net, &err)) return cli_error(c, &err);
+    for (size_t i = 0; all[i]; i++) {
+        if (who && strcmp(who, all[i]) != 0) continue;
+        (void)snprintf(path, sizeof path, "%s/logs/%s.log", net.dir, all[i]);
+        if (!who) (void)printf("==> %s\n", all[i]);
+        if (print_log(path) == 0 && who) return 0;
+    }
+    if (who) return cli_usage(c, "devnet", "there is no log of \"%s\"", who);
+    return 0;
+}
+
+int cmd_devnet(cli *c, int argc, char **argv) {
+    const char *verb = argc > 1 ? argv[1] : "";
+    if (strcmp(verb, "up") == 0) return up(c, argc - 1, argv + 1);
+    if (strcmp(verb, "down") == 0) return down(c);
+    if (strcmp(verb, "status") == 0) return status(c);
+    if (strcmp(verb, "env") == 0) return env(c);
+    if (strcmp(verb, "logs") == 0) return logs(c, argc > 2 ? argv[2] : NULL);
+    return cli_usage(c, "devnet", "write: ee devnet up, down, status, env or logs");
+}

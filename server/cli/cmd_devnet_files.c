@@ -1,0 +1,210 @@
+/* cmd_devnet_files.c - what a devnet's programs and clients read: trust root, machines, collateral, policy, genesis, keys, profile.
+ * Everything is below one directory of the user's (0700). See cmd_devnet_parts.h. */
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/encoding.h"
+#include "base/file.h"
+#include "cli/cmd_devnet_parts.h"
+#include "base/limits.h"
+#include "common/genesis.h"
+#include "simtdx/simtdx.h"
+
+#include <eesdk/client.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PERIOD_MS = 3600000 };
+
+typedef struct node_seed {
+    const char *name, *provider, *tier, *price, *stake, *required;
+} node_seed;
+static const node_seed nodes[DEVNET_NODES] = {
+    {"node-a", "provider-a", "premium", "$0.04", "$100", "$100"},
+    {"node-b", "provider-b", "standard", "$0.036", "$50", "$10"},
+    {"node-c", "provider-c", "economy", "$0.03", "$10", "$1"},
+};
+static const char *const machines[] = {"control", "node-a", "node-b", "node-c", "uptime-1", NULL};
+
+/* ---- paths ----------------------------------------------------------------------------------------------------------- */
+
+static ee_status below(char out[DEVNET_PATH_MAX], const char *variable, const char *home_part, const char *rest, ee_error *err) {
+    const char *base = getenv(variable), *home = getenv("HOME");
+    int n = base && base[0] == '/'   ? snprintf(out, DEVNET_PATH_MAX, "%s/%s", base, rest)
+            : home && home[0] == '/' ? snprintf(out, DEVNET_PATH_MAX, "%s/%s/%s", home, home_part, rest)
+                                     : -1;
+    if (n < 0) return eei_fail(err, EE_E_CONFIG, "neither %s nor HOME is set to a path", variable);
+    return (size_t)n < DEVNET_PATH_MAX - 160 ? EE_OK : eei_fail(err, EE_E_CONFIG, "the path below %s is too long", variable);
+}
+
+ee_status devnet_find_paths(devnet *net, ee_error *err) {
+    memset(net, 0, sizeof *net);
+    ee_status st = below(net->file, "XDG_RUNTIME_DIR", ".local/state", "easyenclave/devnet.json", err);
+    if (!st) st = below(net->dir, "XDG_RUNTIME_DIR", ".local/state", "easyenclave/devnet", err);
+    if (!st) st = below(net->cache, "XDG_CACHE_HOME", ".cache", "easyenclave/devnet", err);
+    ssize_t n = st ? 0 : readlink("/proc/self/exe", net->bin, sizeof net->bin - 1);
+    if (!st && n <= 0) return eei_fail_errno(err, EE_E_IO, errno, "/proc/self/exe");
+    if (st) return st;
+    net->bin[n] = 0;
+    *strrchr(net->bin, '/') = 0;
+    return EE_OK;
+}
+
+/* ---- trust ----------------------------------------------------------------------------------------------------------- */
+
+static ee_status save(const devnet *net, const char *name, ee_span data, ee_error *err) {
+    char path[DEVNET_PATH_MAX + 64];
+    (void)snprintf(path, sizeof path, "%s/%s", net->dir, name);
+    return eei_file_write_atomic(path, data, 0600, err);
+}
+
+static ee_status write_machines(const devnet *net, const simtdx_root *root, ee_error *err) {
+    ee_status st = EE_OK;
+    for (size_t i = 0; !st && machines[i]; i++) {
+        char path[DEVNET_PATH_MAX + 64];
+        simtdx_machine *machine = NULL;
+        (void)snprintf(path, sizeof path, "%s/machines/%s.json", net->dir, machines[i]);
+        st = simtdx_machine_new(root, machines[i], &machine, err);
+        if (!st) st = simtdx_machine_save(machine, path, err);
+        simtdx_machine_free(machine);
+    }
+    return st;
+}
+
+static ee_status write_trust(devnet *net, ee_error *err) {
+    simtdx_root *root = NULL;
+    eei_buf collateral = EEI_BUF_INIT(EEI_COLLATERAL_BYTES_MAX), policy = EEI_BUF_INIT(1 << 16);
+    ee_status st = simtdx_root_new(eei_wall_ms() / 1000, &root, err);
+    if (!st) st = simtdx_root_collateral(root, &collateral, err);
+    if (!st) st = simtdx_policy_toml(root, &policy, err);
+    if (!st) st = save(net, "collateral.json", eei_buf_span(&collateral), err);
+    if (!st) st = save(net, "policy.toml", eei_buf_span(&policy), err);
+    if (!st) st = write_machines(net, root, err);
+    if (!st && !eei_buf_cstr(&policy)) st = eei_nomem(err);
+    if (!st) net->policy = (char *)eei_take(&policy.data);
+    simtdx_root_free(root);
+    eei_buf_clear(&collateral);
+    eei_buf_clear(&policy);
+    return st;
+}
+
+/* ---- genesis --------------------------------------------------------------------------------------------------------- */
+
+static ee_status add_account(eei_buf *text, const char *name, const char *kind, const char *credits, char key[80], ee_error *err) {
+    char api_key[80], public_hex[65];
+    ee_status st = ee_key_generate(api_key, public_hex, err);
+    if (st) return st;
+    if (eei_buf_printf(text, "\n[[account]]\nname = \"%s\"\npublic_key = \"%s\"\nkind = \"%s\"\n", name, public_hex, kind) ||
+        (credits && eei_buf_printf(text, "credits = \"%s\"\n", credits)))
+        st = eei_nomem(err);
+    if (key) memcpy(key, api_key, sizeof api_key);
+    eei_wipe(api_key, sizeof api_key);
+    return st;
+}
+
+static ee_status write_genesis(devnet *net, ee_error *err) {
+    eei_buf text = EEI_BUF_INIT(1 << 16);
+    uint8_t salt[32], id[32];
+    char hex[65];
+    ee_status st = eei_random(salt, sizeof salt, err);
+    eei_hex_encode(eei_span(salt, sizeof salt), hex);
+    genesis_network_id("devnet", true, PERIOD_MS, salt, id);
+    eei_hex_encode(eei_span(id, sizeof id), net->network_id);
+    if (!st &&
+        eei_buf_printf(
+            &text,
+            "# A devnet: simulated machines, credits from nowhere.\nnetwork = \"devnet\"\nsandbox = true\nperiod_ms = %d\nsalt = \"%s\"\n",
+            PERIOD_MS, hex))
+        st = eei_nomem(err);
+    if (!st) st = add_account(&text, "dev", "user", "$1000", net->dev_key, err);
+    if (!st) st = add_account(&text, "contractor-id", "user", NULL, NULL, err);
+    if (!st) st = add_account(&text, "app-owner", "user", "$1000", net->owner_key, err);
+    for (size_t i = 0; !st && i < DEVNET_NODES; i++) st = add_account(&text, nodes[i].provider, "provider", "$1000", NULL, err);
+    for (size_t i = 0; !st && i < DEVNET_NODES; i++)
+        if (eei_buf_printf(&text,
+                           "\n[[node]]\nname = \"%s\"\nprovider = \"%s\"\ntier = \"%s\"\nprice = \"%s\"\nvcpus_milli = 8000\nmemory_bytes "
+                           "= 8589934592\nstake = \"%s\"\nstake_required = \"%s\"\n",
+                           nodes[i].name, nodes[i].provider, nodes[i].tier, nodes[i].price, nodes[i].stake, nodes[i].required))
+            st = eei_nomem(err);
+    if (!st) st = save(net, "genesis.toml", eei_buf_span(&text), err);
+    eei_buf_clear(&text);
+    return st;
+}
+
+static ee_status write_registry_config(const devnet *net, ee_error *err) {
+    eei_buf text = EEI_BUF_INIT(4096);
+    ee_status st =
+        eei_buf_printf(
+            &text,
+            "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: %s/registry\nhttp:\n  addr: 127.0.0.1:%u\n",
+            net->cache, net->registry_port)
+            ? eei_nomem(err)
+            : EE_OK;
+    if (!st) st = save(net, "registry.yml", eei_buf_span(&text), err);
+    eei_buf_clear(&text);
+    return st;
+}
+
+ee_status devnet_write_files(devnet *net, ee_error *err) {
+    char path[DEVNET_PATH_MAX + 32], parent[DEVNET_PATH_MAX];
+    uint8_t token[32];
+    (void)snprintf(parent, sizeof parent, "%s", net->dir);
+    *strrchr(parent, '/') = 0;
+    ee_status st = eei_make_dirs(parent, 0700, err);
+    if (!st) st = devnet_remove_dir(net->dir, err);
+    (void)snprintf(path, sizeof path, "%s/machines", net->dir);
+    if (!st) st = eei_make_dirs(path, 0700, err);
+    (void)snprintf(path, sizeof path, "%s/logs", net->dir);
+    if (!st) st = eei_make_dirs(path, 0700, err);
+    (void)snprintf(path, sizeof path, "%s/registry", net->cache);
+    if (!st) st = eei_make_dirs(path, 0700, err);
+    if (!st && (chmod(parent, 0700) != 0 || chmod(net->dir, 0700) != 0)) st = eei_fail_errno(err, EE_E_IO, errno, "%s", net->dir);
+    if (!st) st = write_trust(net, err);
+    if (!st) st = write_genesis(net, err);
+    if (!st) st = eei_random(token, sizeof token, err);
+    eei_hex_encode(eei_span(token, sizeof token), net->admin_token);
+    if (!st) st = write_registry_config(net, err);
+    (void)snprintf(net->registry, sizeof net->registry, "http://127.0.0.1:%u", net->registry_port);
+    return st;
+}
+
+/* ---- profile --------------------------------------------------------------------------------------------------------- */
+
+ee_status devnet_write_profile(const devnet *net, pid_t pid, ee_error *err) {
+    eei_buf text = EEI_BUF_INIT_SECRET(1 << 16);
+    json_t *file = json_pack("{s:i, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "version", 1, "pid", (json_int_t)pid, "url", net->url,
+                             "network", "devnet", "network_id", net->network_id, "account", "dev", "api_key", net->dev_key, "policy",
+                             net->policy, "registry", net->registry);
+    ee_status st = file ? eei_json_dump(file, &text, err) : eei_nomem(err);
+    if (!st) st = eei_file_write_atomic(net->file, eei_buf_span(&text), 0600, err);
+    json_decref(file);
+    eei_buf_clear(&text);
+    return st;
+}
+
+/* A pid may belong to somebody else by now: it is ours if it runs this very program. */
+static bool is_supervisor(pid_t pid) {
+    char link[64], mine[DEVNET_PATH_MAX], theirs[DEVNET_PATH_MAX];
+    (void)snprintf(link, sizeof link, "/proc/%d/exe", (int)pid);
+    ssize_t n = readlink("/proc/self/exe", mine, sizeof mine - 1), m = readlink(link, theirs, sizeof theirs - 1);
+    if (n <= 0 || m <= 0) return false;
+    mine[n] = theirs[m] = 0;
+    const char *a = strrchr(mine, '/'), *b = strrchr(theirs, '/');
+    return strncmp(a, b, 3) == 0 && (b[3] == 0 || b[3] == ' '); /* "/ee", or "/ee (deleted)" after a rebuild */
+}
+
+pid_t devnet_running(const devnet *net) {
+    eei_buf text = EEI_BUF_INIT_SECRET(1 << 16);
+    json_t *file = NULL;
+    pid_t pid = 0;
+    if (eei_file_check_private(net->file, NULL) == EE_OK && eei_file_read(net->file, &text, NULL) == EE_OK &&
+        eei_json_parse(eei_buf_span(&text), 1 << 16, &file, NULL) == EE_OK)
+        pid = (pid_t)json_integer_value(json_object_get(file, "pid"));
+    json_decref(file);
+    eei_buf_clear(&text);
+    return pid > 1 && kill(pid, 0) == 0 && is_supervisor(pid) ? pid : 0;
+}

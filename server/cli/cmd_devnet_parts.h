@@ -1,0 +1,63 @@
+/* cmd_devnet_parts.h - what the files of `ee devnet` share. The supervisor is a process of its own: it makes the network's files, starts
+ * every program as its child, deploys the sample app, and takes everything down with itself. Called by cmd_devnet.c. */
+#ifndef CMD_DEVNET_PARTS_H
+#define CMD_DEVNET_PARTS_H
+#include "base/buf.h"
+
+#include <stdio.h>
+#include <sys/types.h>
+
+enum { DEVNET_PATH_MAX = 512, DEVNET_CHILDREN_MAX = 16, DEVNET_NODES = 3 };
+
+typedef struct devnet_child {
+    char name[32];
+    pid_t pid; /* 0 = does not run */
+    int ready_fd;
+} devnet_child;
+
+typedef struct devnet {
+    char dir[DEVNET_PATH_MAX];   /* state: files, logs, databases; removed by `down` */
+    char cache[DEVNET_PATH_MAX]; /* image layout and registry storage; kept */
+    char bin[DEVNET_PATH_MAX];   /* where the programs are */
+    char file[DEVNET_PATH_MAX];  /* devnet.json */
+    uint16_t port, registry_port;
+    char network_id[65], url[64], registry[64];
+    char dev_key[80], owner_key[80], admin_token[80];
+    char *policy; /* toml text */
+    devnet_child children[DEVNET_CHILDREN_MAX];
+    size_t child_count;
+} devnet;
+
+/* cmd_devnet_files.c */
+ee_status devnet_find_paths(devnet *net, ee_error *err) EE_MUST_USE;
+/* Root, machines, collateral, policy, genesis, keys. */
+ee_status devnet_write_files(devnet *net, ee_error *err) EE_MUST_USE;
+/* devnet.json, 0600: what clients look for. Written last, so that who finds it finds a network that is up. */
+ee_status devnet_write_profile(const devnet *net, pid_t pid, ee_error *err) EE_MUST_USE;
+/* The supervisor's pid from devnet.json; 0 when there is none or it does not run any more. */
+pid_t devnet_running(const devnet *net);
+
+/* cmd_devnet_image.c */
+/* myapp:latest from Debian's busybox, in an OCI layout below cache. Made once per busybox. */
+ee_status devnet_make_image(const devnet *net, char layout[DEVNET_PATH_MAX], ee_error *err) EE_MUST_USE;
+ee_status devnet_push_image(const devnet *net, const char *layout, ee_error *err) EE_MUST_USE;
+
+/* cmd_devnet_process.c */
+/* Run a tool to its end; EE_E_CONFIG when it is not installed, EE_E_IO with its last words when it fails. */
+ee_status devnet_tool(const char *const *argv, ee_error *err) EE_MUST_USE;
+/* Start a program of the network: log in dir/logs/NAME.log, dies with us, ready line on a pipe. env: NULL-ended "NAME=value" on top of
+ * ours. */
+ee_status devnet_start(devnet *net, const char *name, const char *const *argv, const char *const *env, ee_error *err) EE_MUST_USE;
+/* Wait for "ready[ <port>]". EE_E_CONFIG with the end of its log when it ended instead. */
+ee_status devnet_wait_ready(devnet *net, const char *name, uint64_t timeout_ms, unsigned *port, ee_error *err) EE_MUST_USE;
+ee_status devnet_wait_port(uint16_t port, uint64_t timeout_ms, ee_error *err) EE_MUST_USE;
+uint16_t devnet_free_port(uint16_t wanted);
+/* TERM to all, newest first, KILL after a grace; reaps everything. */
+void devnet_stop_all(devnet *net);
+/* The name of a child that ended by itself, NULL if none did. */
+const char *devnet_reap(devnet *net);
+ee_status devnet_remove_dir(const char *path, ee_error *err) EE_MUST_USE;
+
+/* cmd_devnet_supervise.c: never returns to the caller's work; writes progress and "up" lines to tell_fd. */
+int devnet_supervise(devnet *net, int tell_fd);
+#endif

@@ -1,0 +1,215 @@
+/* cmd_devnet_process.c - starting, waiting for and ending the programs of a devnet. See cmd_devnet_parts.h. */
+#include "base/clock.h"
+#include "cli/cmd_devnet_parts.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+enum { TOOL_OUTPUT_MAX = 8192, STOP_GRACE_MS = 8000, LOG_TAIL = 1500 };
+
+/* ---- tools ----------------------------------------------------------------------------------------------------------- */
+
+static void last_line(char *text) {
+    size_t len = strlen(text);
+    while (len && (text[len - 1] == '\n' || text[len - 1] == ' ')) text[--len] = 0;
+    char *line = strrchr(text, '\n');
+    if (line) memmove(text, line + 1, strlen(line + 1) + 1);
+}
+
+ee_status devnet_tool(const char *const *argv, ee_error *err) {
+    posix_spawn_file_actions_t actions;
+    char output[TOOL_OUTPUT_MAX + 1] = "", block[1024];
+    size_t len = 0;
+    int fds[2], status = 0, rc;
+    pid_t pid;
+    if (pipe2(fds, O_CLOEXEC) != 0) return eei_fail_errno(err, EE_E_IO, errno, "pipe");
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
+    posix_spawn_file_actions_adddup2(&actions, fds[1], 2);
+    rc = posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(fds[1]);
+    if (rc != 0) {
+        close(fds[0]);
+        return eei_hint(err, eei_fail_errno(err, EE_E_CONFIG, rc, "cannot run %s", argv[0]), "./dev setup installs what a devnet needs");
+    }
+    for (ssize_t n; (n = read(fds[0], block, sizeof block)) > 0;)
+        for (ssize_t i = 0; i < n; i++) { /* keep the end of what it says */
+            if (len == TOOL_OUTPUT_MAX) memmove(output, output + 1024, len -= 1024);
+            output[len++] = block[i];
+            output[len] = 0;
+        }
+    close(fds[0]);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) continue;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return EE_OK;
+    last_line(output);
+    return eei_fail(err, EE_E_IO, "%s %s failed: %s", argv[0], argv[1] ? argv[1] : "", output[0] ? output : "it said nothing");
+}
+
+/* ---- programs -------------------------------------------------------------------------------------------------------- */
+
+static devnet_child *find_child(devnet *net, const char *name) {
+    for (size_t i = 0; i < net->child_count; i++)
+        if (strcmp(net->children[i].name, name) == 0) return &net->children[i];
+    return NULL;
+}
+
+static void become_child(const devnet *net, const char *log, int ready, const char *const *argv, const char *const *env) {
+    int null = open("/dev/null", O_RDONLY), out = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    (void)net;
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* nothing outlives the supervisor */
+    (void)setsid();
+    if (null < 0 || out < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || dup2(ready, 3) < 0) _exit(126);
+    for (size_t i = 0; env && env[i]; i++) (void)putenv((char *)(uintptr_t)env[i]);
+    execvp(argv[0], (char *const *)(uintptr_t)argv);
+    dprintf(2, "cannot run %s: %s\n", argv[0], strerror(errno));
+    _exit(127);
+}
+
+ee_status devnet_start(devnet *net, const char *name, const char *const *argv, const char *const *env, ee_error *err) {
+    char log[DEVNET_PATH_MAX + 64];
+    int fds[2];
+    EE_ASSERT(net->child_count < DEVNET_CHILDREN_MAX);
+    (void)snprintf(log, sizeof log, "%s/logs/%s.log", net->dir, name);
+    if (pipe2(fds, O_CLOEXEC) != 0) return eei_fail_errno(err, EE_E_IO, errno, "pipe");
+    pid_t pid = fork();
+    if (pid == 0) become_child(net, log, fds[1], argv, env);
+    close(fds[1]);
+    if (pid < 0) {
+        close(fds[0]);
+        return eei_fail_errno(err, EE_E_IO, errno, "cannot start %s", name);
+    }
+    devnet_child *child = &net->children[net->child_count++];
+    *child = (devnet_child){.pid = pid, .ready_fd = fds[0]};
+    (void)snprintf(child->name, sizeof child->name, "%s", name);
+    return EE_OK;
+}
+
+static ee_status ended_early(const devnet *net, const char *name, ee_error *err) {
+    char log[DEVNET_PATH_MAX + 64], tail[LOG_TAIL + 1] = "";
+    (void)snprintf(log, sizeof log, "%s/logs/%s.log", net->dir, name);
+    FILE *from = fopen(log, "r");
+    if (from) {
+        (void)fseek(from, 0, SEEK_END);
+        long size = ftell(from);
+        (void)fseek(from, size > LOG_TAIL ? size - LOG_TAIL : 0, SEEK_SET);
+        tail[fread(tail, 1, LOG_TAIL, from)] = 0;
+        (void)fclose(from);
+    }
+    last_line(tail);
+    return eei_hint(err, eei_fail(err, EE_E_CONFIG, "%s did not start: %.400s", name, tail), "its log is %s", log);
+}
+
+ee_status devnet_wait_ready(devnet *net, const char *name, uint64_t timeout_ms, unsigned *port, ee_error *err) {
+    devnet_child *child = find_child(net, name);
+    uint64_t deadline = eei_mono_ms() + timeout_ms;
+    char line[64] = "";
+    size_t len = 0;
+    EE_ASSERT(child);
+    while (len < sizeof line - 1 && !strchr(line, '\n')) {
+        struct pollfd poll_fd = {.fd = child->ready_fd, .events = POLLIN};
+        uint64_t now = eei_mono_ms();
+        if (now >= deadline || poll(&poll_fd, 1, (int)(deadline - now)) == 0)
+            return eei_fail(err, EE_E_TIMEOUT, "%s was not ready within %llu ms", name, (unsigned long long)timeout_ms);
+        ssize_t n = read(child->ready_fd, line + len, sizeof line - 1 - len);
+        if (n <= 0) return ended_early(net, name, err);
+        len += (size_t)n;
+        line[len] = 0;
+    }
+    if (strncmp(line, "ready", 5) != 0) return ended_early(net, name, err);
+    if (port) *port = (unsigned)strtoul(line + 5, NULL, 10);
+    return EE_OK;
+}
+
+/* ---- ports ----------------------------------------------------------------------------------------------------------- */
+
+static int loopback_socket(uint16_t port, struct sockaddr_in *address) {
+    *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+}
+
+uint16_t devnet_free_port(uint16_t wanted) {
+    struct sockaddr_in address;
+    socklen_t len = sizeof address;
+    int one = 1, fd = loopback_socket(wanted, &address);
+    uint16_t port = 0;
+    if (fd < 0) return 0;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && getsockname(fd, (struct sockaddr *)&address, &len) == 0)
+        port = ntohs(address.sin_port);
+    close(fd);
+    return port || !wanted ? port : devnet_free_port(0);
+}
+
+ee_status devnet_wait_port(uint16_t port, uint64_t timeout_ms, ee_error *err) {
+    uint64_t deadline = eei_mono_ms() + timeout_ms;
+    for (;;) {
+        struct sockaddr_in address;
+        int fd = loopback_socket(port, &address);
+        int rc = fd < 0 ? -1 : connect(fd, (struct sockaddr *)&address, sizeof address);
+        if (fd >= 0) close(fd);
+        if (rc == 0) return EE_OK;
+        if (eei_mono_ms() >= deadline)
+            return eei_fail(err, EE_E_TIMEOUT, "port %u did not answer within %llu ms", port, (unsigned long long)timeout_ms);
+        (void)poll(NULL, 0, 10);
+    }
+}
+
+/* ---- ends ------------------------------------------------------------------------------------------------------------ */
+
+const char *devnet_reap(devnet *net) {
+    int status;
+    pid_t pid = waitpid(-1, &status, WNOHANG);
+    for (size_t i = 0; pid > 0 && i < net->child_count; i++) {
+        if (net->children[i].pid != pid) continue;
+        net->children[i].pid = 0;
+        return net->children[i].name;
+    }
+    return NULL;
+}
+
+static bool any_left(const devnet *net) {
+    for (size_t i = 0; i < net->child_count; i++)
+        if (net->children[i].pid) return true;
+    return false;
+}
+
+void devnet_stop_all(devnet *net) {
+    uint64_t deadline = eei_mono_ms() + STOP_GRACE_MS;
+    for (size_t i = net->child_count; i-- > 0;)
+        if (net->children[i].pid) (void)kill(net->children[i].pid, SIGTERM);
+    while (any_left(net) && eei_mono_ms() < deadline)
+        if (!devnet_reap(net)) (void)poll(NULL, 0, 5);
+    for (size_t i = 0; i < net->child_count; i++)
+        if (net->children[i].pid) (void)kill(-net->children[i].pid, SIGKILL);
+    while (any_left(net))
+        if (!devnet_reap(net)) (void)poll(NULL, 0, 5);
+    for (size_t i = 0; i < net->child_count; i++) close(net->children[i].ready_fd);
+    net->child_count = 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw) {
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+ee_status devnet_remove_dir(const char *path, ee_error *err) {
+    if (access(path, F_OK) != 0) return EE_OK;
+    return nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) == 0
+               ? EE_OK
+               : eei_fail_errno(err, EE_E_IO, errno, "cannot remove %s", path);
+}

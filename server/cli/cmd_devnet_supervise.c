@@ -1,0 +1,204 @@
+/* cmd_devnet_supervise.c - the devnet's own process: brings the network up in order, watches it, takes it down. See cmd_devnet_parts.h. */
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "cli/cmd_devnet_parts.h"
+
+#include <eesdk/eesdk.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+enum { START_MS = 30000, APP_MS = 60000, ENV_MAX = 24 };
+
+/* ---- programs -------------------------------------------------------------------------------------------------------- */
+
+typedef struct environment {
+    char *items[ENV_MAX + 1];
+    size_t count;
+} environment;
+
+static void set_env(environment *env, const char *name, const char *format, const char *value) {
+    char text[2 * DEVNET_PATH_MAX], item[2 * DEVNET_PATH_MAX + 64];
+    EE_ASSERT(env->count < ENV_MAX);
+    /* format has one %s for the value: the directory or the name */
+    const char *at = strstr(format, "%s");
+    if (at)
+        (void)snprintf(text, sizeof text, "%.*s%s%s", (int)(at - format), format, value, at + 2);
+    else
+        (void)snprintf(text, sizeof text, "%s", format);
+    (void)snprintf(item, sizeof item, "%s=%s", name, text);
+    env->items[env->count++] = eei_strdup(item);
+}
+
+static void clear_env(environment *env) {
+    for (size_t i = 0; i < env->count; i++) eei_free(env->items[i]);
+}
+
+static void set_common(environment *env, const devnet *net, const char *machine) {
+    char quote[2 * DEVNET_PATH_MAX];
+    (void)snprintf(quote, sizeof quote, "%s/machines/%s.json", net->dir, machine);
+    set_env(env, "EE_TDX_MACHINE", quote, "");
+    set_env(env, "EE_POLICY", "%s/policy.toml", net->dir);
+    set_env(env, "EE_READY_FD", "3", "");
+    set_env(env, "EE_LOG_LEVEL", "info", "");
+}
+
+static ee_status start_program(devnet *net, const char *name, const char *program, environment *env, ee_error *err) {
+    char path[DEVNET_PATH_MAX + 32];
+    (void)snprintf(path, sizeof path, "%s/%s", net->bin, program);
+    const char *const argv[] = {path, NULL};
+    ee_status st = devnet_start(net, name, argv, (const char *const *)env->items, err);
+    clear_env(env);
+    return st;
+}
+
+static ee_status start_registry(devnet *net, ee_error *err) {
+    char config[DEVNET_PATH_MAX + 32];
+    (void)snprintf(config, sizeof config, "%s/registry.yml", net->dir);
+    const char *const argv[] = {"docker-registry", "serve", config, NULL};
+    return devnet_start(net, "registry", argv, NULL, err);
+}
+
+static ee_status start_control(devnet *net, ee_error *err) {
+    environment env = {.count = 0};
+    char port[8];
+    (void)snprintf(port, sizeof port, "%u", net->port);
+    set_common(&env, net, "control");
+    set_env(&env, "EE_CONTROL_BIND", "127.0.0.1", "");
+    set_env(&env, "EE_CONTROL_PORT", port, "");
+    set_env(&env, "EE_DB_PATH", "%s/control.db", net->dir);
+    set_env(&env, "EE_GENESIS", "%s/genesis.toml", net->dir);
+    set_env(&env, "EE_COLLATERAL", "%s/collateral.json", net->dir);
+    set_env(&env, "EE_ADMIN_TOKEN", net->admin_token, "");
+    set_env(&env, "EE_HEALTH_INTERVAL_MS", "2000", "");
+    return start_program(net, "control", "ee-controlplane", &env, err);
+}
+
+static ee_status start_agent(devnet *net, const char *name, ee_error *err) {
+    environment env = {.count = 0};
+    char dir[DEVNET_PATH_MAX + 64];
+    set_common(&env, net, name);
+    (void)snprintf(dir, sizeof dir, "%s/%s", net->dir, name);
+    set_env(&env, "EE_CONTROL_WS", net->url, "");
+    set_env(&env, "EE_NETWORK_ID", net->network_id, "");
+    set_env(&env, "EE_NODE_NAME", name, "");
+    set_env(&env, "EE_RUNTIME_DIR", dir, "");
+    set_env(&env, "EE_RUNTIME_SHIM", "%s/ee-shim", net->bin);
+    set_env(&env, "EE_NODE_VCPUS_MILLI", "8000", "");
+    set_env(&env, "EE_NODE_MEMORY_BYTES", "8589934592", "");
+    return start_program(net, name, "ee-agent", &env, err);
+}
+
+static ee_status start_uptime(devnet *net, ee_error *err) {
+    environment env = {.count = 0};
+    set_common(&env, net, "uptime-1");
+    set_env(&env, "EE_CONTROL_WS", net->url, "");
+    set_env(&env, "EE_NETWORK_ID", net->network_id, "");
+    set_env(&env, "EE_NODE_NAME", "uptime-1", "");
+    set_env(&env, "EE_HEALTH_INTERVAL_MS", "2000", "");
+    return start_program(net, "uptime-1", "ee-uptime", &env, err);
+}
+
+/* ---- the sample app -------------------------------------------------------------------------------------------------- */
+
+static ee_status owner_client(const devnet *net, ee_client **out, ee_error *err) {
+    ee_client_options options;
+    ee_policy *policy = NULL;
+    ee_client_options_init(&options);
+    (void)setenv("EE_NETWORK_ID", net->network_id, 1); /* of this process only; a client takes no id as an argument */
+    (void)setenv("EE_REGISTRY", net->registry, 1);
+    ee_status st = ee_policy_parse(net->policy, "policy.toml", &policy, err);
+    options.url = net->url;
+    options.api_key = net->owner_key;
+    options.policy = policy;
+    if (!st) st = ee_client_new(&options, out, err);
+    ee_policy_free(policy);
+    return st;
+}
+
+static ee_status deploy_app(const devnet *net, ee_error *err) {
+    static const char *const command[] = {"httpd", "-f", "-p", "8080", "-h", "/www", NULL};
+    ee_client *client = NULL;
+    ee_deploy_options options;
+    char *json = NULL;
+    ee_deploy_options_init(&options);
+    options.name = "app-name";
+    options.image = "myapp:latest";
+    options.command = command;
+    options.port = 8080;
+    options.vcpus = 0.5;
+    options.memory_bytes = 64 << 20;
+    ee_status st = owner_client(net, &client, err);
+    if (!st) st = ee_app_deploy(client, &options, APP_MS, &json, err);
+    ee_string_free(json);
+    ee_client_free(client);
+    return st;
+}
+
+/* ---- up and down ----------------------------------------------------------------------------------------------------- */
+
+static ee_status bring_up(devnet *net, ee_error *err) {
+    static const char *const agents[] = {"node-a", "node-b", "node-c", NULL};
+    char layout[DEVNET_PATH_MAX];
+    unsigned port = 0;
+    net->registry_port = devnet_free_port(net->registry_port);
+    ee_status st = devnet_write_files(net, err);
+    if (!st) st = start_registry(net, err);
+    if (!st) st = start_control(net, err);
+    if (!st) st = devnet_make_image(net, layout, err);
+    if (!st) st = devnet_wait_ready(net, "control", START_MS, &port, err);
+    (void)snprintf(net->url, sizeof net->url, "https://127.0.0.1:%u", port);
+    net->port = (uint16_t)port;
+    for (size_t i = 0; !st && agents[i]; i++) st = start_agent(net, agents[i], err);
+    if (!st) st = start_uptime(net, err);
+    if (!st) st = devnet_wait_port(net->registry_port, START_MS, err);
+    if (!st) st = devnet_push_image(net, layout, err);
+    for (size_t i = 0; !st && agents[i]; i++) st = devnet_wait_ready(net, agents[i], START_MS, NULL, err);
+    if (!st) st = devnet_wait_ready(net, "uptime-1", START_MS, NULL, err);
+    if (!st) st = deploy_app(net, err);
+    if (!st) st = devnet_write_profile(net, getpid(), err);
+    return st;
+}
+
+static void watch(devnet *net, int signals) {
+    for (;;) {
+        struct pollfd fd = {.fd = signals, .events = POLLIN};
+        struct signalfd_siginfo info;
+        if (poll(&fd, 1, -1) < 0 && errno != EINTR) return;
+        if (read(signals, &info, sizeof info) != (ssize_t)sizeof info) continue;
+        if (info.ssi_signo != SIGCHLD) return;
+        for (const char *name; (name = devnet_reap(net)) != NULL;) dprintf(2, "devnet: %s ended by itself\n", name);
+    }
+}
+
+int devnet_supervise(devnet *net, int tell_fd) {
+    sigset_t set;
+    ee_error err = {0};
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGCHLD);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)setsid();
+    int signals = signalfd(-1, &set, SFD_CLOEXEC);
+    ee_status st = signals < 0 ? eei_fail_errno(&err, EE_E_IO, errno, "signalfd") : bring_up(net, &err);
+    if (st) {
+        dprintf(tell_fd, "error\t%s\t%s\t%s\n", err.word, err.message, err.hint);
+    } else {
+        dprintf(tell_fd, "up\t%s\t%s\n", net->url, net->registry);
+        close(tell_fd);
+        watch(net, signals);
+    }
+    (void)unlink(net->file);
+    devnet_stop_all(net);
+    if (!st) eei_ignored(devnet_remove_dir(net->dir, NULL)); /* after a failure the logs stay for whoever looks */
+    eei_free(net->policy);
+    return st ? 1 : 0;
+}

@@ -1,0 +1,226 @@
+/* main.c - ee-controlplane: wiring only. Configuration -> trust -> store -> modules -> loop, and the way back. */
+#include "common/config.h"
+#include "common/genesis.h"
+#include "common/quote_source.h"
+#include "common/service.h"
+#include "controlplane/api.h"
+#include "controlplane/auth.h"
+#include "controlplane/broker.h"
+#include "controlplane/checks.h"
+#include "controlplane/placer.h"
+#include "controlplane/seed.h"
+#include "controlplane/tunnels.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { SWEEP_EVERY_MS = 500 };
+
+typedef struct settings {
+    char bind[64], db_path[512], genesis[512], policy[512], collateral[512], machine[512], admin_token[256], log_level[16], dns_name[256];
+    uint64_t port, health_interval_ms;
+} settings;
+
+static const config_key keys[] = {
+    {"control.bind", CONFIG_TEXT, CONFIG_FIELD(settings, bind), 0, 0, "127.0.0.1", "address to listen on"},
+    {"control.port", CONFIG_NUMBER, CONFIG_FIELD(settings, port), 0, 65535, "8088", "port to listen on; 0 = any"},
+    {"control.name", CONFIG_TEXT, CONFIG_FIELD(settings, dns_name), 0, 0, "localhost", "DNS name in the certificate"},
+    {"db.path", CONFIG_TEXT, CONFIG_FIELD(settings, db_path), 0, 0, NULL, "the ledger's database file"},
+    {"genesis", CONFIG_TEXT, CONFIG_FIELD(settings, genesis), 0, 0, NULL, "the network's genesis file"},
+    {"policy", CONFIG_TEXT, CONFIG_FIELD(settings, policy), 0, 0, NULL, "policy.toml that agents must satisfy"},
+    {"collateral", CONFIG_TEXT, CONFIG_FIELD(settings, collateral), 0, 0, NULL, "collateral file that is used and handed out"},
+    {"tdx.machine", CONFIG_TEXT, CONFIG_FIELD(settings, machine), 0, 0, "", "simulated machine file (devnets)"},
+    {"admin.token", CONFIG_SECRET, CONFIG_FIELD(settings, admin_token), 0, 0, "", "owner's token; empty = the owner's calls are closed"},
+    {"health.interval_ms", CONFIG_NUMBER, CONFIG_FIELD(settings, health_interval_ms), 100, 3600000, "60000", "between health checks"},
+    {"log.level", CONFIG_TEXT, CONFIG_FIELD(settings, log_level), 0, 0, "info", "error, warn, info or debug"},
+};
+
+typedef struct program {
+    settings settings;
+    genesis genesis;
+    cp_context cp;
+    quote_source *quotes;
+    eei_quoter quoter;
+    service service;
+    uint64_t next_round_ms;
+} program;
+
+uint64_t cp_period_start(const cp_context *cp, uint64_t wall_ms) { return wall_ms - wall_ms % cp->period_ms; }
+
+/* ---- hooks ----------------------------------------------------------------------------------------------------------- */
+
+static void on_serving(cp_context *cp, registry_node *node) {
+    broker_node_serving(cp, node);
+    placer_node_serving(cp, node);
+}
+
+static void on_lost(cp_context *cp, registry_node *node, const uint8_t instance_id[32]) {
+    (void)cp;
+    (void)instance_id;
+    eei_log(EEI_LOG_INFO, "node.disconnected", "node=%s", node->profile.name); /* the sweeps decide after a grace */
+}
+
+static void on_control(cp_context *cp, registry_node *node, const uint8_t instance_id[32], const uint8_t instance_pub[32], const eei_frame *frame) {
+    broker_control(cp, node, instance_id, instance_pub, frame);
+    placer_control(cp, node, instance_id, frame);
+    checks_control(cp, node, instance_pub, frame);
+}
+
+static void on_request(void *user, eei_exchange *exchange) { api_request(user, exchange); }
+static void on_socket(void *user, eei_socket *socket) { cp_tunnels_accept(user, socket); }
+
+static void on_sweep(uv_timer_t *timer) {
+    program *p = timer->data;
+    uint64_t now = eei_wall_ms(), mono = eei_mono_ms();
+    broker_sweep(&p->cp, now);
+    placer_sweep(&p->cp, now);
+    if (mono >= p->next_round_ms) {
+        p->next_round_ms = mono + p->cp.health_interval_ms;
+        checks_round(&p->cp, now);
+    }
+    if (writer_failed(p->cp.writer)) {
+        eei_log(EEI_LOG_ERROR, "ledger.stopped", "a commit's outcome is not known: start again, ids decide");
+        uv_stop(p->cp.loop);
+    }
+}
+
+/* ---- trust ----------------------------------------------------------------------------------------------------------- */
+
+static ee_status own_collateral(void *user, const eei_collateral_id *id, eei_buf *json, ee_error *err) {
+    const cp_context *cp = user;
+    (void)id; /* one file holds this network's platforms; what does not fit is refused by the check itself */
+    return eei_buf_append_span(json, eei_buf_span(&cp->collateral)) ? eei_nomem(err) : EE_OK;
+}
+
+static ee_status open_trust(program *p, ee_error *err) {
+    cp_context *cp = &p->cp;
+    eei_collateral_source source = {own_collateral, cp};
+    quote_source_options quotes = {.machine_file = p->settings.machine[0] ? p->settings.machine : NULL};
+    cp->collateral = (eei_buf)EEI_BUF_INIT(EEI_COLLATERAL_BYTES_MAX);
+    ee_status st = eei_file_read(p->settings.collateral, &cp->collateral, err);
+    if (!st) st = ee_policy_load(p->settings.policy, &cp->policy, err);
+    if (!st) st = eei_judge_new(cp->policy, &source, eei_clock_system(), &cp->judge, err);
+    if (!st) st = quote_source_open(&quotes, &p->quotes, err);
+    if (st) return st;
+    p->quoter = quote_source_quoter(p->quotes);
+    eei_prover_options prover = {.role = EEI_ROLE_CONTROL,
+                                 .node = cp->network,
+                                 .release = ee_version(),
+                                 .config = eei_span(cp->network_id, 32),
+                                 .dns_name = p->settings.dns_name,
+                                 .ip_address = p->settings.bind,
+                                 .quoter = p->quoter,
+                                 .clock = eei_clock_system()};
+    memcpy(prover.node_id, cp->network_id, 32);
+    memcpy(prover.policy_hash, eei_policy_hash_bytes(cp->policy), 32);
+    st = eei_prover_new(&prover, &cp->prover, err);
+    if (!st) eei_log(EEI_LOG_INFO, "trust.ready", "quotes=%s policy=%s sandbox=%d", quote_source_kind(p->quotes), ee_policy_hash(cp->policy), cp->sandbox);
+    return st;
+}
+
+/* ---- start and stop -------------------------------------------------------------------------------------------------- */
+
+static ee_status open_store(program *p, ee_error *err) {
+    store *db = NULL;
+    ee_status st = store_open(p->settings.db_path, STORE_READ_WRITE, &db, err);
+    if (!st) st = registry_new(&p->cp.registry, err);
+    if (!st) st = cp_seed(&p->cp, db, &p->genesis, err);
+    if (!st) st = store_open(p->settings.db_path, STORE_READ_ONLY, &p->cp.reader, err);
+    if (!st) st = writer_start(p->cp.loop, db, NULL, &p->cp.writer, err);
+    if (st) store_close(db);
+    return st;
+}
+
+static ee_status open_doors(program *p, ee_error *err) {
+    static const cp_tunnel_hooks hooks = {on_serving, on_lost, on_control, checks_observed};
+    cp_context *cp = &p->cp;
+    eei_listener_options listener = {.bind = p->settings.bind,
+                                     .port = (uint16_t)p->settings.port,
+                                     .prover = cp->prover,
+                                     .tunnel_path = "/v1/tunnel",
+                                     .user = cp,
+                                     .on_request = on_request,
+                                     .on_socket = on_socket};
+    ee_status st = cp_auth_new(p->settings.admin_token, &cp->auth, err);
+    eei_wipe(p->settings.admin_token, sizeof p->settings.admin_token);
+    if (!st) st = cp_tunnels_new(cp, &hooks, &cp->tunnels, err);
+    if (!st) st = eei_listener_new(cp->loop, &listener, &cp->listener, err);
+    if (st) return st;
+    (void)uv_timer_init(cp->loop, &cp->sweep);
+    cp->sweep.data = p;
+    (void)uv_timer_start(&cp->sweep, on_sweep, SWEEP_EVERY_MS, SWEEP_EVERY_MS);
+    return EE_OK;
+}
+
+static ee_status start(program *p, ee_error *err) {
+    cp_context *cp = &p->cp;
+    ee_status st = genesis_load(p->settings.genesis, &p->genesis, err);
+    if (st) return st;
+    (void)snprintf(cp->network, sizeof cp->network, "%s", p->genesis.network);
+    memcpy(cp->network_id, p->genesis.network_id, 32);
+    cp->sandbox = p->genesis.sandbox;
+    cp->period_ms = p->genesis.period_ms;
+    cp->health_interval_ms = p->settings.health_interval_ms;
+    st = open_trust(p, err);
+    if (!st) st = open_store(p, err);
+    if (!st) st = open_doors(p, err);
+    return st;
+}
+
+static void stop(void *user) {
+    program *p = user;
+    if (p->cp.stopping) return;
+    p->cp.stopping = true;
+    eei_log(EEI_LOG_INFO, "stopping", "orderly");
+    uv_close((uv_handle_t *)&p->cp.sweep, NULL);
+    cp_tunnels_close_all(p->cp.tunnels);
+    eei_listener_free(eei_take(&p->cp.listener));
+    writer_close(eei_take(&p->cp.writer));
+    service_unwatch(&p->service);
+}
+
+static void clear(program *p) {
+    cp_context *cp = &p->cp;
+    cp_tunnels_free(cp->tunnels);
+    cp_auth_free(cp->auth);
+    store_close(cp->reader);
+    registry_free(cp->registry);
+    eei_prover_free(cp->prover);
+    eei_judge_free(cp->judge);
+    ee_policy_free(cp->policy);
+    eei_buf_clear(&cp->collateral);
+    quote_source_free(p->quotes);
+    genesis_clear(&p->genesis);
+}
+
+int main(int argc, char **argv) {
+    static program p;
+    uv_loop_t loop;
+    ee_error err = {0};
+    ee_status st = service_harden(&err);
+    if (!st) st = service_log("warn", &err);
+    if (!st) st = config_load(keys, sizeof keys / sizeof *keys, NULL, argc, (const char *const *)argv, &p.settings, &err);
+    if (st == EE_E_END) return 0;
+    if (!st) st = service_log(p.settings.log_level, &err);
+    if (!st && uv_loop_init(&loop) != 0) st = eei_fail(&err, EE_E_IO, "no event loop");
+    p.cp.loop = &loop;
+    if (!st) st = start(&p, &err);
+    if (!st) st = service_watch(&p.service, &loop, stop, &p, &err);
+    if (st) {
+        fprintf(stderr, "ee-controlplane: %s: %s%s%s\n", err.word, err.message, err.hint[0] ? "\n  " : "", err.hint);
+        return ee_status_exit_code(st);
+    }
+    eei_log(EEI_LOG_INFO, "listening", "address=%s port=%u network=%s", p.settings.bind, eei_listener_port(p.cp.listener), p.cp.network);
+    service_ready(eei_listener_port(p.cp.listener));
+    uv_run(&loop, UV_RUN_DEFAULT);
+    st = p.cp.writer && writer_failed(p.cp.writer) ? EE_E_OUTCOME_UNKNOWN : EE_OK;
+    if (st) _exit(70); /* fail-stop: nothing may be written after a commit that did not say */
+    clear(&p);
+    (void)uv_loop_close(&loop);
+    return 0;
+}
