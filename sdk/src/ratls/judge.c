@@ -180,7 +180,7 @@ static ee_status unproved(ee_error *err, ee_status st) {
 
     if (st != EE_E_MALFORMED && st != EE_E_LIMIT && st != EE_E_VERSION && st != EE_E_INVALID) return st;
     if (err) memcpy(text, err->message, sizeof text);
-    return eei_fail(err, EE_E_ATTESTATION, "evidence: %.480s", text);
+    return eei_fail(err, EE_E_ATTESTATION, "%.500s", text);
 }
 
 static ee_status appraise(eei_judge *judge, const eei_evidence *evidence, const eei_expect *expect, ee_verdict **out, ee_error *err) {
