@@ -4,7 +4,7 @@
 #include "attest/verdict.h"
 #include "base/alloc.h"
 #include "base/limits.h"
-#include "wire/codec.h"
+#include "wire/messages.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -179,25 +179,14 @@ static void event_log(ee_verdict *v) {
     eei_verdict_judge(v, EEI_CHECK_EVENT_LOG, st, &why, good);
 }
 
-typedef struct app_event {
-    ee_span id;
-    uint8_t image[32], spec[32];
-} app_event;
-static const eei_field app_fields[] = {
-    EEI_FIELD(app_event, id, 1, EEI_KIND_TEXT, true, 128),
-    EEI_FIELD(app_event, image, 2, EEI_KIND_FIXED, true, 32),
-    EEI_FIELD(app_event, spec, 3, EEI_KIND_FIXED, true, 32),
-};
-static const eei_schema app_schema = {"app_event", sizeof(app_event), app_fields, 3};
-
 /* One APP event that has everything that is asked. 1 yes, 0 no, -1 out of memory. */
 static int app_event_matches(const eei_event *event, const uint8_t *image, const uint8_t *pin, const uint8_t *spec) {
-    app_event app;
+    eei_app_event app;
     eei_arena arena = EEI_ARENA_INIT(4096);
     if (event->type != EEI_EVENT_APP || !event->payload.len) return 0;
-    ee_status st = eei_decode(&app_schema, event->payload, &arena, &app, NULL);
+    ee_status st = eei_decode(&eei_app_event_schema, event->payload, &arena, &app, NULL);
     bool fits =
-        !st && (!image || !memcmp(app.image, image, 32)) && (!pin || !memcmp(app.image, pin, 32)) && (!spec || !memcmp(app.spec, spec, 32));
+        !st && (!image || !memcmp(app.image_digest, image, 32)) && (!pin || !memcmp(app.image_digest, pin, 32)) && (!spec || !memcmp(app.spec_hash, spec, 32));
     eei_arena_clear(&arena);
     return st == EE_E_NOMEM ? -1 : fits;
 }
