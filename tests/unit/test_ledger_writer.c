@@ -300,6 +300,37 @@ static void test_a_full_disk_refuses_the_batch_and_goes_on(void **state) {
     free(jobs);
 }
 
+/* An I/O error before COMMIT ends the whole transaction: a work that had gone well must not be told so. */
+static void test_a_lost_transaction_fails_everybody_in_it(void **state) {
+    enum { COUNT = 6 };
+    bench *b = *state;
+    size_t answered = 0;
+    struct rlimit was, less;
+    job *jobs = make_jobs(b, COUNT, &answered);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    open_writer(b, NULL);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    less = was;
+    less.rlim_cur = 400000;
+    fix_ok(writer_submit(b->w, work_gate, &jobs[0], on_done, &fix_err));
+    init_lock(b, &jobs[1], FIX_USD);
+    fix_ok(writer_submit(b->w, work_lock, &jobs[1], on_done, &fix_err));
+    for (size_t i = 2; i < 5; i++) fix_ok(writer_submit(b->w, work_big, &jobs[i], on_done, &fix_err)); /* 3.6 MB: does not fit in memory */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &less), 0);
+    uv_sem_post(&b->gate);
+    wait_for(b, &answered, 5);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    for (size_t i = 1; i < 5; i++) assert_int_equal(jobs[i].status, EE_E_IO);
+    assert_false(writer_failed(b->w)); /* a clean no: it goes on */
+    init_lock(b, &jobs[5], 2 * FIX_USD);
+    fix_ok(writer_submit(b->w, work_lock, &jobs[5], on_done, &fix_err));
+    wait_for(b, &answered, 6);
+    assert_int_equal(jobs[5].status, EE_OK);
+    close_writer(b);
+    fix_expect(&b->f, b->f.alice.id, 8 * FIX_USD, 2 * FIX_USD);
+    free(jobs);
+}
+
 static void test_an_unknown_commit_stops_the_writer(void **state) {
     bench *b = *state;
     size_t answered = 0;
@@ -437,6 +468,7 @@ int main(void) {
         WRITER_TEST(test_close_answers_what_is_queued),
         WRITER_TEST(test_a_callback_may_submit),
         WRITER_TEST(test_a_full_disk_refuses_the_batch_and_goes_on),
+        WRITER_TEST(test_a_lost_transaction_fails_everybody_in_it),
         WRITER_TEST(test_an_unknown_commit_stops_the_writer),
         WRITER_TEST(test_M4_B12_kill_9_loses_nothing_acknowledged),
     };
