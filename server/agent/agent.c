@@ -29,6 +29,8 @@ void agent_on_opened(agent *self, eei_stream *stream, ee_span payload) {
         agent_jobs_stream(self, stream, &open);
     } else if (!st && open.kind == EEI_OPEN_APP) {
         agent_apps_stream(self, stream, &open);
+    } else if (!st && open.kind == EEI_OPEN_HEALTH) {
+        agent_health_stream(self, stream);
     } else {
         eei_stream_reset(stream, st ? err.message : "this kind of stream is not known");
         eei_stream_free(stream);

@@ -58,4 +58,6 @@ void agent_apps_close(agent *self);
 
 /* health.c */
 void agent_health_control(agent *self, const eei_frame *frame); /* CHALLENGE */
+/* A stream of an uptime server: one challenge in, one signed answer out. Takes the stream. */
+void agent_health_stream(agent *self, eei_stream *stream);
 #endif

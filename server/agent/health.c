@@ -17,13 +17,35 @@ typedef struct probing {
     bool ok;
 } probing;
 
+/* An uptime server's visit: its channel, until its challenge is answered. */
+typedef struct visit {
+    agent *agent;
+    eei_pipe *pipe;
+    answer *pending; /* the answer that will come to us */
+} visit;
+
 struct answer {
     agent *agent;
+    visit *visit; /* NULL: the control plane asked, or the visitor left */
+    bool for_visit;
     uint8_t challenge_hash[32];
     char observer[EEI_NAME_BYTES_MAX + 1];
     probing apps[APPS_MAX];
     size_t count, left;
 };
+
+static void answer_visit(const answer *a, ee_span envelope) {
+    eei_buf frame = EEI_BUF_INIT(EEI_FRAME_PAYLOAD_MAX + EEI_FRAME_HEADER_BYTES);
+    if (!a->visit) return; /* it left before */
+    eei_channel *channel = eei_pipe_channel(a->visit->pipe);
+    a->visit->pending = NULL;
+    /* An answer is far below what a channel takes at once; if it is not, the visitor counts a miss. */
+    if (eei_frame_encode(&frame, EEI_FRAME_RESPONSE, EEI_FRAME_CRITICAL, 0, envelope) == EE_OK)
+        (void)eei_channel_write(channel, eei_buf_span(&frame));
+    eei_channel_close(channel);
+    eei_pipe_flush(a->visit->pipe);
+    eei_buf_clear(&frame);
+}
 
 static void send_answer(answer *a) {
     agent *self = a->agent;
@@ -42,7 +64,10 @@ static void send_answer(answer *a) {
     ee_error err = {0};
     ee_status st = eei_encode(&eei_health_schema, &health, &body, &err);
     if (!st) st = eei_envelope_seal(eei_prover_key(self->prover), EEI_SIGNED_HEALTH, eei_buf_span(&body), &envelope, &err);
-    if (!st && eei_link_is_open(self->link)) st = eei_link_send(self->link, EEI_FRAME_RESPONSE, 0, eei_buf_span(&envelope), &err);
+    if (!st && a->for_visit)
+        answer_visit(a, eei_buf_span(&envelope));
+    else if (!st && eei_link_is_open(self->link))
+        st = eei_link_send(self->link, EEI_FRAME_RESPONSE, 0, eei_buf_span(&envelope), &err);
     if (st) eei_log(EEI_LOG_WARN, "health.not_sent", "message=%s", err.message);
     eei_buf_clear(&body);
     eei_buf_clear(&envelope);
@@ -72,20 +97,84 @@ static void start_probes(agent *self, answer *a) {
     if (--a->left == 0) send_answer(a);
 }
 
-void agent_health_control(agent *self, const eei_frame *frame) {
+/* NULL, or an answer under way. */
+static answer *take_challenge(agent *self, ee_span payload, ee_error *err) {
     eei_challenge challenge;
     eei_arena arena = EEI_ARENA_INIT(1024);
-    ee_error err = {0};
-    if (eei_decode(&eei_challenge_schema, frame->payload, &arena, &challenge, &err)) {
-        eei_log(EEI_LOG_WARN, "control.malformed", "type=CHALLENGE message=%s", err.message);
-    } else if (challenge.kind == EEI_CHALLENGE_HEALTH) {
-        answer *a = eei_calloc(1, sizeof *a);
-        if (a) {
-            a->agent = self;
-            eei_sha256(frame->payload, a->challenge_hash);
-            (void)snprintf(a->observer, sizeof a->observer, "%.*s", (int)challenge.observer.len, (const char *)challenge.observer.data);
-            start_probes(self, a);
-        }
+    answer *a = NULL;
+    ee_status st = eei_decode(&eei_challenge_schema, payload, &arena, &challenge, err);
+    if (!st && challenge.kind != EEI_CHALLENGE_HEALTH) st = eei_fail(err, EE_E_INVALID, "this challenge is not about health");
+    if (!st) a = eei_calloc(1, sizeof *a);
+    if (a) {
+        a->agent = self;
+        eei_sha256(payload, a->challenge_hash);
+        (void)snprintf(a->observer, sizeof a->observer, "%.*s", (int)challenge.observer.len, (const char *)challenge.observer.data);
     }
     eei_arena_clear(&arena);
+    return a;
+}
+
+void agent_health_control(agent *self, const eei_frame *frame) {
+    ee_error err = {0};
+    answer *a = take_challenge(self, frame->payload, &err);
+    if (a)
+        start_probes(self, a);
+    else
+        eei_log(EEI_LOG_WARN, "control.malformed", "type=CHALLENGE message=%s", err.message);
+}
+
+/* ---- uptime servers -------------------------------------------------------------------------------------------------- */
+
+static void visit_drop(visit *v) {
+    if (v->pending) v->pending->visit = NULL;
+    eei_pipe_free(v->pipe);
+    eei_free(v);
+}
+
+static void visit_readable(void *user) {
+    visit *v = user;
+    eei_channel *channel = eei_pipe_channel(v->pipe);
+    eei_reader reader = eei_reader_init(eei_channel_peek(channel));
+    eei_frame frame;
+    ee_error err = {0};
+    ee_status st = eei_frame_decode(&reader, EEI_FRAME_PAYLOAD_MAX, &frame, &err);
+    if (st == EE_E_AGAIN) return;
+    answer *a = st || v->pending || frame.type != EEI_FRAME_CHALLENGE ? NULL : take_challenge(v->agent, frame.payload, &err);
+    if (!a) {
+        visit_drop(v);
+        return;
+    }
+    eei_channel_consume(channel, reader.at);
+    a->visit = v;
+    a->for_visit = true;
+    v->pending = a;
+    start_probes(v->agent, a);
+}
+
+static void visit_open(void *user) {
+    visit *v = user;
+    const char *alpn = eei_channel_alpn(eei_pipe_channel(v->pipe));
+    if (!alpn || strcmp(alpn, EEI_ALPN_HEALTH) != 0) visit_drop(v);
+}
+static void visit_writable(void *user) { (void)user; }
+static void visit_end(void *user, const ee_error *why) {
+    (void)why;
+    visit_drop(user);
+}
+
+void agent_health_stream(agent *self, eei_stream *stream) {
+    ee_error err = {0};
+    eei_channel *channel = NULL;
+    visit *v = eei_calloc(1, sizeof *v);
+    eei_pipe_callbacks callbacks = {v, visit_open, visit_readable, visit_writable, visit_end};
+    ee_status st = v ? eei_channel_new_server(self->prover, eei_mono_ms(), &channel, &err) : eei_nomem(&err);
+    if (!st) {
+        v->agent = self;
+        st = eei_pipe_new(self->link, stream, channel, &callbacks, &v->pipe, &err);
+    }
+    if (!st) return;
+    eei_channel_free(channel);
+    eei_free(v);
+    eei_stream_reset(stream, err.message);
+    eei_stream_free(stream);
 }

@@ -30,6 +30,8 @@ static void last_line(char *text) {
 
 ee_status devnet_tool(const char *const *argv, ee_error *err) {
     posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none;
     char output[TOOL_OUTPUT_MAX + 1] = "", block[1024];
     size_t len = 0;
     int fds[2], status = 0, rc;
@@ -38,7 +40,12 @@ ee_status devnet_tool(const char *const *argv, ee_error *err) {
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, fds[1], 1);
     posix_spawn_file_actions_adddup2(&actions, fds[1], 2);
-    rc = posix_spawnp(&pid, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
+    sigemptyset(&none);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    rc = posix_spawnp(&pid, argv[0], &actions, &attributes, (char *const *)(uintptr_t)argv, environ);
+    posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     close(fds[1]);
     if (rc != 0) {
@@ -69,6 +76,9 @@ static devnet_child *find_child(devnet *net, const char *name) {
 static void become_child(const devnet *net, const char *log, int ready, const char *const *argv, const char *const *env) {
     int null = open("/dev/null", O_RDONLY), out = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     (void)net;
+    sigset_t none;
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL); /* the supervisor takes its signals from a descriptor; its children do not */
     (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* nothing outlives the supervisor */
     (void)setsid();
     if (null < 0 || out < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || dup2(ready, 3) < 0) _exit(126);

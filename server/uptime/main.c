@@ -1,0 +1,184 @@
+/* main.c - ee-uptime: wiring only. A second attested observer whose health checks count like the control plane's. */
+#include "base/alloc.h"
+#include "base/encoding.h"
+#include "base/log.h"
+#include "common/collateral_fetch.h"
+#include "common/config.h"
+#include "common/quote_source.h"
+#include "common/service.h"
+#include "uptime/prober.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct settings {
+    char control[512], network_id[80], name[64], policy[512], machine[512], log_level[16];
+    uint64_t interval_ms;
+} settings;
+
+static const config_key keys[] = {
+    {"control.ws", CONFIG_TEXT, CONFIG_FIELD(settings, control), 0, 0, NULL, "https://host:port of the control plane"},
+    {"network.id", CONFIG_TEXT, CONFIG_FIELD(settings, network_id), 0, 0, NULL,
+     "network the control plane must prove to be (64 hex digits)"},
+    {"node.name", CONFIG_TEXT, CONFIG_FIELD(settings, name), 0, 0, NULL, "this observer's name"},
+    {"policy", CONFIG_TEXT, CONFIG_FIELD(settings, policy), 0, 0, NULL, "policy.toml that control plane and agents must satisfy"},
+    {"tdx.machine", CONFIG_TEXT, CONFIG_FIELD(settings, machine), 0, 0, "", "simulated machine file (devnets)"},
+    {"health.interval_ms", CONFIG_NUMBER, CONFIG_FIELD(settings, interval_ms), 100, 3600000, "60000", "between rounds"},
+    {"log.level", CONFIG_TEXT, CONFIG_FIELD(settings, log_level), 0, 0, "info", "error, warn, info or debug"},
+};
+
+typedef struct program {
+    settings settings;
+    uint8_t network_id[32];
+    uv_loop_t *loop;
+    ee_policy *policy;
+    collateral_fetch *collateral;
+    eei_judge *judge;
+    quote_source *quotes;
+    eei_prover *prover;
+    eei_fetch *api;
+    eei_link *link;
+    prober *prober;
+    service service;
+    bool told_ready, stopping;
+} program;
+
+/* ---- link callbacks -------------------------------------------------------------------------------------------------- */
+
+static void on_open(void *user, const eei_accept *accept) {
+    program *p = user;
+    (void)accept;
+    prober_start(p->prober);
+    if (!p->told_ready) service_ready(0);
+    p->told_ready = true;
+}
+
+static void on_control(void *user, const eei_frame *frame) {
+    (void)user;
+    (void)frame;
+}
+
+static void on_opened(void *user, eei_stream *stream, ee_span payload) {
+    (void)user;
+    (void)payload;
+    eei_stream_reset(stream, "an uptime server takes no streams");
+    eei_stream_free(stream);
+}
+
+static void on_stream(void *user, eei_stream *stream, eei_mux_event_kind kind) {
+    eei_pipe *pipe = eei_stream_user(stream);
+    (void)user;
+    if (pipe) eei_pipe_event(pipe, kind);
+}
+
+static void on_closed(void *user, const ee_error *why, uint64_t retry_in_ms) {
+    program *p = user;
+    eei_log(EEI_LOG_WARN, "tunnel.closed", "word=%s retry_ms=%llu message=%s", why ? why->word : "", (unsigned long long)retry_in_ms,
+            why ? why->message : "");
+    prober_pause(p->prober);
+}
+
+/* ---- start ----------------------------------------------------------------------------------------------------------- */
+
+static ee_status open_trust(program *p, ee_error *err) {
+    quote_source_options quotes = {.machine_file = p->settings.machine[0] ? p->settings.machine : NULL};
+    ee_status st = eei_hex_decode(p->settings.network_id, p->network_id, 32, err);
+    if (st) return eei_prefix(err, EE_E_CONFIG, "network.id");
+    st = ee_policy_load(p->settings.policy, &p->policy, err);
+    if (!st) st = collateral_fetch_new(p->settings.control, &p->collateral, err);
+    if (st) return st;
+    eei_collateral_source source = collateral_fetch_source(p->collateral);
+    st = eei_judge_new(p->policy, &source, eei_clock_system(), &p->judge, err);
+    if (!st) st = quote_source_open(&quotes, &p->quotes, err);
+    if (st) return st;
+    eei_prover_options prover = {.role = EEI_ROLE_UPTIME,
+                                 .node = p->settings.name,
+                                 .release = ee_version(),
+                                 .config = eei_span(p->network_id, 32),
+                                 .dns_name = p->settings.name,
+                                 .quoter = quote_source_quoter(p->quotes),
+                                 .clock = eei_clock_system()};
+    memcpy(prover.node_id, p->network_id, 32);
+    memcpy(prover.policy_hash, eei_policy_hash_bytes(p->policy), 32);
+    return eei_prover_new(&prover, &p->prover, err);
+}
+
+static ee_status open_work(program *p, ee_error *err) {
+    eei_fetch_options api = {.url = p->settings.control, .trust = EEI_FETCH_ATTESTED, .judge = p->judge, .timeout_ms = 10000};
+    eei_link_options link = {.url = p->settings.control,
+                             .role = EEI_ROLE_UPTIME,
+                             .node = p->settings.name,
+                             .release = ee_version(),
+                             .judge = p->judge,
+                             .prover = p->prover,
+                             .reconnect = true,
+                             .user = p,
+                             .on_open = on_open,
+                             .on_control = on_control,
+                             .on_opened = on_opened,
+                             .on_stream = on_stream,
+                             .on_closed = on_closed};
+    memcpy(api.network_id, p->network_id, 32);
+    memcpy(link.network_id, p->network_id, 32);
+    ee_status st = eei_fetch_new(&api, &p->api, err);
+    if (!st) st = eei_link_new(p->loop, &link, &p->link, err);
+    prober_options options = {.loop = p->loop,
+                             .observer = p->settings.name,
+                             .api = p->api,
+                             .judge = p->judge,
+                             .prover = p->prover,
+                             .link = p->link,
+                             .interval_ms = p->settings.interval_ms};
+    if (!st) st = prober_new(&options, &p->prober, err);
+    if (!st) eei_link_start(p->link);
+    return st;
+}
+
+/* ---- stop ------------------------------------------------------------------------------------------------------------ */
+
+static void link_gone(void *user) { service_unwatch(&((program *)user)->service); }
+
+static void prober_gone(void *user) {
+    program *p = user;
+    eei_link_free(eei_take(&p->link), link_gone, p);
+}
+
+static void stop(void *user) {
+    program *p = user;
+    if (p->stopping) return;
+    p->stopping = true;
+    prober_free(eei_take(&p->prober), prober_gone, p);
+}
+
+static void clear(program *p) {
+    eei_fetch_free(p->api);
+    eei_prover_free(p->prover);
+    eei_judge_free(p->judge);
+    collateral_fetch_free(p->collateral);
+    ee_policy_free(p->policy);
+    quote_source_free(p->quotes);
+}
+
+int main(int argc, char **argv) {
+    static program p;
+    uv_loop_t loop;
+    ee_error err = {0};
+    ee_status st = service_harden(&err);
+    if (!st) st = service_log("warn", &err);
+    if (!st) st = config_load(keys, sizeof keys / sizeof *keys, NULL, argc, (const char *const *)argv, &p.settings, &err);
+    if (st == EE_E_END) return 0;
+    if (!st) st = service_log(p.settings.log_level, &err);
+    if (!st && uv_loop_init(&loop) != 0) st = eei_fail(&err, EE_E_IO, "no event loop");
+    p.loop = &loop;
+    if (!st) st = open_trust(&p, &err);
+    if (!st) st = open_work(&p, &err);
+    if (!st) st = service_watch(&p.service, &loop, stop, &p, &err);
+    if (st) {
+        fprintf(stderr, "ee-uptime: %s: %s%s%s\n", err.word, err.message, err.hint[0] ? "\n  " : "", err.hint);
+        return ee_status_exit_code(st);
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    clear(&p);
+    (void)uv_loop_close(&loop);
+    return 0;
+}
