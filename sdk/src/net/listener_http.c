@@ -167,7 +167,7 @@ ee_status eei_http_head_parse(char *text, size_t len, eei_http_head *out, int *h
     if (memchr(text, '\0', len)) return refuse(http_status, 400, err, "NUL in the head", 0);
     text[len] = '\0';
     ee_status st = EE_OK;
-    for (char *line = text; line[0] != '\r' && !st;) {
+    for (char *line = text; line < text + len - 2 && !st;) {
         char *end = strchr(line, '\r');
         if (!end || end[1] != '\n') return refuse(http_status, 400, err, "carriage return without line feed", (size_t)(line - text));
         *end = '\0';
