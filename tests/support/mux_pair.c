@@ -9,6 +9,8 @@
 
 #include "support/mux_pair.h"
 
+#include "base/alloc.h"
+
 static void check(ee_status st, const ee_error *err) {
     if (st) fail_msg("status %d: %s", (int)st, err->message);
 }
@@ -45,6 +47,35 @@ size_t mux_move(eei_mux *from, eei_mux *to, size_t max, uint64_t now_ms) {
 void mux_pair_settle(mux_pair *pair) {
     while (mux_move(pair->dialer, pair->listener, EEI_WS_MESSAGE_MAX, pair->now_ms) +
            mux_move(pair->listener, pair->dialer, EEI_WS_MESSAGE_MAX, pair->now_ms)) {
+    }
+}
+
+void mux_line_put(mux_line *line, eei_mux *from, uint64_t now_ms, uint64_t delay_ms, size_t max) {
+    eei_buf out = EEI_BUF_INIT(EEI_WS_MESSAGE_MAX);
+    ee_error err = {0};
+
+    for (size_t left = max; left > 1000 && eei_mux_wants_transmit(from);) {
+        eei_buf_reset(&out);
+        check(eei_mux_transmit(from, &out, left < 65536 ? left : 65536, now_ms, &err), &err);
+        if (out.len == 0) break;
+        assert_true(line->count < MUX_LINE_MAX);
+        size_t i = (line->first + line->count++) % MUX_LINE_MAX;
+        line->at[i].data = eei_memdup(out.data, out.len);
+        line->at[i].len = out.len;
+        line->at[i].due_ms = now_ms + delay_ms;
+        left -= out.len < left ? out.len : left;
+    }
+    eei_buf_clear(&out);
+}
+
+void mux_line_get(mux_line *line, eei_mux *to, uint64_t now_ms) {
+    ee_error err = {0};
+
+    while (line->count > 0 && line->at[line->first].due_ms <= now_ms) {
+        if (to) check(eei_mux_receive(to, eei_span(line->at[line->first].data, line->at[line->first].len), now_ms, &err), &err);
+        eei_free(line->at[line->first].data);
+        line->first = (line->first + 1) % MUX_LINE_MAX;
+        line->count--;
     }
 }
 

@@ -15,6 +15,19 @@ void mux_pair_clear(mux_pair *pair);
 size_t mux_move(eei_mux *from, eei_mux *to, size_t max, uint64_t now_ms);
 void mux_pair_settle(mux_pair *pair); /* until both are quiet */
 
+/* Messages that are on their way for a while: one direction of a long link. */
+enum { MUX_LINE_MAX = 4096 };
+typedef struct mux_line {
+    struct {
+        uint8_t *data;
+        size_t len;
+        uint64_t due_ms;
+    } at[MUX_LINE_MAX];
+    size_t first, count;
+} mux_line;
+void mux_line_put(mux_line *line, eei_mux *from, uint64_t now_ms, uint64_t delay_ms, size_t max); /* about max bytes enter it */
+void mux_line_get(mux_line *line, eei_mux *to, uint64_t now_ms); /* what is due comes out; to = NULL throws it away */
+
 /* One frame made by hand, as a message of its own. */
 ee_status mux_inject(eei_mux *mux, uint8_t type, uint16_t flags, uint32_t stream, ee_span payload, uint64_t now_ms, ee_error *err);
 ee_status mux_inject_open(eei_mux *mux, uint32_t stream, uint32_t window, const char *payload, ee_error *err); /* at time 0 */

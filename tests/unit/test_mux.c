@@ -184,6 +184,12 @@ static void test_writable_comes_after_a_short_write(void **state) {
     assert_ptr_equal(mux_expect(pair.dialer, EEI_MUX_WRITABLE, NULL), a);
     assert_int_equal(eei_stream_writable(a), EEI_STREAM_WINDOW / 4);
     mux_expect_none(pair.dialer);
+    assert_int_equal(eei_stream_write(a, eei_span(pattern, 10)), 10); /* not short: nobody waits */
+    eei_stream_consume(b, eei_stream_peek(b).len);
+    while (eei_stream_peek(b).len > 0) eei_stream_consume(b, eei_stream_peek(b).len);
+    mux_pair_settle(&pair);
+    assert_true(eei_stream_writable(a) > EEI_STREAM_WINDOW / 2);
+    mux_expect_none(pair.dialer);
     mux_pair_clear(&pair);
 }
 
@@ -405,6 +411,7 @@ static const struct {
     {"DATA of nothing", EEI_FRAME_DATA, 0, 1, NULL, 0, OUTCOME_QUIET, NULL, EE_OK},
     {"OPEN with an id of ours", EEI_FRAME_OPEN, 0, 8, "00000001", 0, OUTCOME_CONNECTION, "id of ours", EE_E_MALFORMED},
     {"OPEN of an id in use", EEI_FRAME_OPEN, 0, 1, "00000001", 0, OUTCOME_CONNECTION, "opened stream 1 after 7", EE_E_MALFORMED},
+    {"OPEN of the last id", EEI_FRAME_OPEN, 0, 7, "00000001", 0, OUTCOME_CONNECTION, "opened stream 7 after 7", EE_E_MALFORMED},
     {"OPEN of an id that is over", EEI_FRAME_OPEN, 0, 3, "00000001", 0, OUTCOME_CONNECTION, "ids only rise", EE_E_MALFORMED},
     {"OPEN that skips ids", EEI_FRAME_OPEN, 0, 99, "00000001", 0, OUTCOME_QUIET, NULL, EE_OK},
     {"OPEN without a window", EEI_FRAME_OPEN, 0, 9, "000001", 0, OUTCOME_CONNECTION, "has 3 bytes, needs 4", EE_E_MALFORMED},
@@ -614,6 +621,28 @@ static void test_B2_session_cap_hits_the_stalled_reader(void **state) {
     eei_mux_free(mux);
 }
 
+static void test_B2_session_cap_takes_from_who_holds_most(void **state) {
+    (void)state;
+    eei_mux *mux = alone(NULL);
+    eei_stream *most = NULL;
+    ee_error err = {0};
+
+    for (uint32_t id = 1; mux->in_bytes + 200000 <= EEI_SESSION_BUFFER_MAX; id += 2) {
+        assert_int_equal(mux_inject_open(mux, id, 1000, "", &err), EE_OK);
+        eei_stream *stream = mux_expect(mux, EEI_MUX_OPENED, NULL);
+        if (id == 21) most = stream;
+        for (int k = 0; k < (id == 21 ? 16 : 12); k++) assert_int_equal(mux_inject_data(mux, id, 16000, &err), EE_OK);
+        mux_expect(mux, EEI_MUX_READABLE, NULL);
+    }
+    eei_mux_event event;
+    for (int k = 0; k < 4 && eei_mux_next_event(mux, &event) == EEI_MUX_NONE; k++)
+        for (uint32_t id = 1; id < 10; id += 2) assert_int_equal(mux_inject_data(mux, id, 10000, &err), EE_OK);
+    assert_int_equal(event.kind, EEI_MUX_RESET);
+    assert_ptr_equal(event.stream, most); /* though its bytes came long before the last ones */
+    mux_expect_none(mux);
+    eei_mux_free(mux);
+}
+
 static void test_B2_too_many_streams_are_refused(void **state) {
     (void)state;
     eei_mux *mux = alone(&(eei_mux_options){.streams_max = 4});
@@ -651,6 +680,13 @@ static void test_B2_refusals_that_are_not_read(void **state) {
     while (mux_inject_open(mux, id, 1000, "", &err) == EE_OK) id += 2;
     assert_int_equal(err.status, EE_E_LIMIT);
     assert_int_equal(id, 2 * (1 + MUX_REFUSALS_MAX) + 1);
+    eei_mux_free(mux);
+
+    mux = alone(&(eei_mux_options){.streams_max = 1}); /* one that reads them may go on */
+    for (id = 1; id < 6 * MUX_REFUSALS_MAX; id += 2) {
+        assert_int_equal(mux_inject_open(mux, id, 1000, "", &err), EE_OK);
+        if (id % 1000 == 1) mux_sent_take_all(&sent, mux, 0);
+    }
     eei_mux_free(mux);
 }
 
@@ -708,6 +744,20 @@ static void test_B2_control_flood(void **state) {
         assert_true(taken * EEI_FRAME_HEADER_BYTES + taken * sizes[i] >= EEI_WS_MESSAGE_MAX); /* one message always fits */
         eei_mux_free(mux);
     }
+}
+
+static void test_control_frames_that_are_taken_make_room(void **state) {
+    (void)state;
+    eei_mux *mux = alone(NULL);
+    eei_mux_event event;
+    ee_error err = {0};
+
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(mux_inject(mux, EEI_FRAME_JOB, 0, 0, eei_span(pattern, EEI_FRAME_PAYLOAD_MAX), 0, &err), EE_OK);
+        mux_expect(mux, EEI_MUX_CONTROL, &event);
+        assert_int_equal(event.frame.payload.len, EEI_FRAME_PAYLOAD_MAX);
+    }
+    eei_mux_free(mux);
 }
 
 static void test_idle_connection_holds_nothing(void **state) {
@@ -894,6 +944,22 @@ static void test_messages_keep_to_max(void **state) {
     }
 }
 
+static void test_messages_are_filled_but_not_with_crumbs(void **state) {
+    (void)state;
+    eei_stream *s[2];
+    eei_mux *mux = with_streams(s, 2, 0);
+
+    eei_stream_write(s[0], eei_span(pattern, 100));
+    eei_stream_write(s[1], eei_span(pattern, 100000));
+    mux_sent_take(&sent, mux, 1000, 0);
+    assert_int_equal(sent.count, 2);
+    assert_int_equal(sent.bytes.len, 1000);
+    eei_stream_write(s[0], eei_span(pattern, 100));
+    mux_sent_take(&sent, mux, 112 + 12 + MUX_FRAGMENT_MIN - 1, 0);
+    assert_int_equal(sent.count, 1);
+    eei_mux_free(mux);
+}
+
 static void test_transmit_into_a_small_buffer(void **state) {
     (void)state;
     eei_stream *s[1];
@@ -918,48 +984,10 @@ static void test_transmit_into_a_small_buffer(void **state) {
 
 /* ---- windows that grow ---- */
 
-enum { LINK_MAX = 4096 };
-typedef struct delay_line { /* messages that are on their way for delay_ms each */
-    struct {
-        uint8_t *data;
-        size_t len;
-        uint64_t due_ms;
-    } at[LINK_MAX];
-    size_t first, count;
-} delay_line;
-
-static void link_put(delay_line *line, eei_mux *from, uint64_t now_ms, uint64_t delay_ms, size_t max) {
-    eei_buf out = EEI_BUF_INIT(EEI_WS_MESSAGE_MAX);
-    ee_error err = {0};
-    for (size_t left = max; left > 1000 && eei_mux_wants_transmit(from);) {
-        eei_buf_reset(&out);
-        assert_int_equal(eei_mux_transmit(from, &out, left < 65536 ? left : 65536, now_ms, &err), EE_OK);
-        if (out.len == 0) break;
-        assert_true(line->count < LINK_MAX);
-        size_t i = (line->first + line->count++) % LINK_MAX;
-        line->at[i].data = eei_memdup(out.data, out.len);
-        line->at[i].len = out.len;
-        line->at[i].due_ms = now_ms + delay_ms;
-        left -= out.len < left ? out.len : left;
-    }
-    eei_buf_clear(&out);
-}
-
-static void link_get(delay_line *line, eei_mux *to, uint64_t now_ms) {
-    ee_error err = {0};
-    while (line->count > 0 && line->at[line->first].due_ms <= now_ms) {
-        if (to && eei_mux_receive(to, eei_span(line->at[line->first].data, line->at[line->first].len), now_ms, &err))
-            fail_msg("%s", err.message);
-        eei_free(line->at[line->first].data);
-        line->first = (line->first + 1) % LINK_MAX;
-        line->count--;
-    }
-}
-
 /* Bulk from dialer to listener for `ms`; the link carries link_per_ms and the reader takes read_per_ms. Gives the window at the end. */
 static uint32_t run_link(uint64_t rtt_ms, size_t link_per_ms, size_t read_per_ms, uint64_t ms, const eei_mux_options *listener,
                          size_t *total) {
-    static delay_line there, back;
+    static mux_line there, back;
     mux_pair pair;
     eei_mux_event event;
     eei_stream *reader = NULL;
@@ -971,8 +999,8 @@ static uint32_t run_link(uint64_t rtt_ms, size_t link_per_ms, size_t read_per_ms
         uint64_t now_ms = pair.now_ms + t;
         while (eei_stream_write(writer, eei_span(pattern, sizeof pattern)) > 0) {
         }
-        link_put(&there, pair.dialer, now_ms, rtt_ms / 2, link_per_ms);
-        link_get(&there, pair.listener, now_ms);
+        mux_line_put(&there, pair.dialer, now_ms, rtt_ms / 2, link_per_ms);
+        mux_line_get(&there, pair.listener, now_ms);
         while (eei_mux_next_event(pair.listener, &event))
             if (event.kind == EEI_MUX_OPENED) reader = event.stream;
         for (size_t left = read_per_ms; reader && left > 0 && eei_stream_peek(reader).len > 0;) {
@@ -981,14 +1009,14 @@ static uint32_t run_link(uint64_t rtt_ms, size_t link_per_ms, size_t read_per_ms
             *total += n;
             left -= n;
         }
-        link_put(&back, pair.listener, now_ms, rtt_ms / 2, SIZE_MAX);
-        link_get(&back, pair.dialer, now_ms);
+        mux_line_put(&back, pair.listener, now_ms, rtt_ms / 2, SIZE_MAX);
+        mux_line_get(&back, pair.dialer, now_ms);
         while (eei_mux_next_event(pair.dialer, &event)) {
         }
     }
     uint32_t window = reader->window;
-    link_get(&there, NULL, UINT64_MAX);
-    link_get(&back, NULL, UINT64_MAX);
+    mux_line_get(&there, NULL, UINT64_MAX);
+    mux_line_get(&back, NULL, UINT64_MAX);
     mux_pair_clear(&pair);
     return window;
 }
@@ -1172,6 +1200,9 @@ static void test_B13_clock_that_steps_back(void **state) {
     assert_int_equal(eei_mux_tick(mux, UINT64_MAX - 10000, &err), EE_OK);
     assert_true(eei_mux_wants_transmit(mux));
     assert_int_equal(eei_mux_deadline_ms(mux), UINT64_MAX); /* no wrap */
+    mux_sent_take_all(&sent, mux, UINT64_MAX - 10000);
+    assert_int_equal(mux_inject(mux, EEI_FRAME_PONG, 0, 0, sent.frames[0].payload, 7, &err), EE_OK);
+    assert_int_equal(eei_mux_rtt_ms(mux), 1);
     eei_mux_free(mux);
 }
 
@@ -1276,11 +1307,13 @@ int main(void) {
         cmocka_unit_test(test_B2_credit_counts_from_the_window_frame),
         cmocka_unit_test(test_B2_tiny_fragments_cost_little),
         cmocka_unit_test(test_B2_session_cap_hits_the_stalled_reader),
+        cmocka_unit_test(test_B2_session_cap_takes_from_who_holds_most),
         cmocka_unit_test(test_B2_too_many_streams_are_refused),
         cmocka_unit_test(test_B2_refusals_that_are_not_read),
         cmocka_unit_test(test_B2_rapid_reset),
         cmocka_unit_test(test_B2_ping_flood),
         cmocka_unit_test(test_B2_control_flood),
+        cmocka_unit_test(test_control_frames_that_are_taken_make_room),
         cmocka_unit_test(test_idle_connection_holds_nothing),
         cmocka_unit_test(test_control_goes_before_data),
         cmocka_unit_test(test_sparse_waits_for_one_quantum_each_at_most),
@@ -1288,6 +1321,7 @@ int main(void) {
         cmocka_unit_test(test_sparse_for_ever_does_not_starve_bulk),
         cmocka_unit_test(test_stalled_reader_blocks_nobody),
         cmocka_unit_test(test_messages_keep_to_max),
+        cmocka_unit_test(test_messages_are_filled_but_not_with_crumbs),
         cmocka_unit_test(test_transmit_into_a_small_buffer),
         cmocka_unit_test(test_window_opens_with_the_round_trip),
         cmocka_unit_test(test_windows_together_keep_to_the_session),

@@ -455,6 +455,66 @@ static void test_what_cannot_be_joined(void **state) {
     relay_clear(&r);
 }
 
+/* Nobody polls the other connection: whatever a relay puts there is told. */
+static void test_the_other_connection_is_woken(void **state) {
+    (void)state;
+    relay r;
+    ee_error err = {0};
+
+    relay_init(&r, NULL, NULL, NULL);
+    connect_through(&r, eei_span("", 0));
+    r.woken_a = r.woken_b = 0;
+    assert_int_equal(mux_inject_data(r.cp_a, 1, 5, &err), EE_OK);
+    assert_int_equal(r.woken_b, 1);
+    assert_int_equal(mux_inject_window(r.cp_a, 1, 5, &err), EE_OK);
+    assert_int_equal(r.woken_b, 2);
+    assert_int_equal(mux_inject(r.cp_a, EEI_FRAME_CLOSE, 0, 1, eei_span("", 0), 0, &err), EE_OK);
+    assert_int_equal(r.woken_b, 3);
+    assert_int_equal(r.woken_a, 0);
+    assert_int_equal(mux_inject_data(r.cp_b, 2, 5, &err), EE_OK);
+    assert_int_equal(r.woken_a, 1);
+    assert_int_equal(mux_inject(r.cp_b, EEI_FRAME_RESET, 0, 2, eei_span("", 0), 0, &err), EE_OK);
+    assert_int_equal(r.woken_a, 2);
+    assert_int_equal(r.woken_b, 3);
+    relay_clear(&r);
+}
+
+/* The receiver's own connection is short (0 ms), the path is not (200 ms, 400 KB on their way): its window follows the path. */
+static void test_window_grows_with_the_whole_path(void **state) {
+    (void)state;
+    static mux_line there, back;
+    relay r;
+    eei_mux_event event;
+    size_t total = 0;
+
+    relay_init(&r, NULL, NULL, NULL);
+    connect_through(&r, eei_span("", 0));
+    for (uint64_t now_ms = 1000; now_ms < 11000; now_ms++) {
+        while (eei_stream_write(r.user, eei_span(pattern, sizeof pattern)) > 0) {
+        }
+        mux_line_put(&there, r.client, now_ms, 100, 2000);
+        mux_line_get(&there, r.cp_a, now_ms);
+        while (mux_move(r.cp_b, r.agent, EEI_WS_MESSAGE_MAX, now_ms)) {
+        }
+        for (ee_span front; (front = eei_stream_peek(r.service)).len > 0;) {
+            total += front.len;
+            eei_stream_consume(r.service, front.len);
+        }
+        while (mux_move(r.agent, r.cp_b, EEI_WS_MESSAGE_MAX, now_ms)) {
+        }
+        mux_line_put(&back, r.cp_a, now_ms, 100, SIZE_MAX);
+        mux_line_get(&back, r.client, now_ms);
+        while (eei_mux_next_event(r.client, &event) || eei_mux_next_event(r.agent, &event)) {
+        }
+    }
+    print_message("window %u KiB, %zu KB in 10 s of 2,000 KB/s\n", r.service->window >> 10, total / 1000);
+    assert_in_range(r.service->window, 2 * EEI_STREAM_WINDOW, 8 * EEI_STREAM_WINDOW);
+    assert_true(total > 18000000);
+    mux_line_get(&there, NULL, UINT64_MAX);
+    mux_line_get(&back, NULL, UINT64_MAX);
+    relay_clear(&r);
+}
+
 static void test_full_far_side_leaves_the_stream_usable(void **state) {
     (void)state;
     relay r;
@@ -542,6 +602,8 @@ int main(void) {
         cmocka_unit_test(test_either_connection_may_go_first),
         cmocka_unit_test(test_a_finished_half_may_be_freed_first),
         cmocka_unit_test(test_what_cannot_be_joined),
+        cmocka_unit_test(test_the_other_connection_is_woken),
+        cmocka_unit_test(test_window_grows_with_the_whole_path),
         cmocka_unit_test(test_full_far_side_leaves_the_stream_usable),
         cmocka_unit_test(test_every_allocation_may_fail),
     };

@@ -309,7 +309,6 @@ uint32_t eei_mux_rtt_ms(const eei_mux *mux) { return mux->rtt_ms; }
 /* ---- events ---- */
 
 void mux_event_add(eei_stream *stream, eei_mux_event_kind kind) {
-    if (stream->orphan) return;
     stream->events |= EVENT_BIT(kind);
     if (!mux_linked(&stream->event.link)) mux_link_last(&stream->mux->events, &stream->event.link);
 }
