@@ -144,7 +144,9 @@ static ee_status check_request(const app_deploy_request *r, ee_error *err) {
     if (r->port > UINT16_MAX) return eei_fail(err, EE_E_INVALID, "port %" PRIu64 " does not exist", r->port);
     if (r->price < 0 || r->now_ms > INT64_MAX) return eei_fail(err, EE_E_INVALID, "a number of the app is out of range");
     eei_sha256(r->spec, hash);
-    return memcmp(hash, r->spec_hash, sizeof hash) == 0 ? EE_OK : eei_fail(err, EE_E_INVALID, "the hash is of another spec");
+    return eei_span_equal(eei_span(hash, sizeof hash), eei_span(r->spec_hash, sizeof r->spec_hash))
+               ? EE_OK
+               : eei_fail(err, EE_E_INVALID, "the hash is of another spec");
 }
 
 static ee_status check_app_count(store *db, const app_deploy_request *r, ee_error *err) {

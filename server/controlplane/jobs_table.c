@@ -170,7 +170,7 @@ static ee_status check_request(const job_admit_request *r, ee_error *err) {
     if (!r->wall_ms || r->wall_ms > INT64_MAX) return eei_fail(err, EE_E_INVALID, "a job needs a time limit");
     if (r->now_ms > INT64_MAX || r->connect_by_ms > INT64_MAX) return eei_fail(err, EE_E_INVALID, "a time of the job is too large");
     eei_sha256(r->spec, hash);
-    if (memcmp(hash, r->auth.spec_hash, sizeof hash) != 0)
+    if (!eei_span_equal(eei_span(hash, sizeof hash), eei_span(r->auth.spec_hash, sizeof r->auth.spec_hash)))
         return eei_fail(err, EE_E_INVALID, "the spend authorisation is for another spec");
     return EE_OK;
 }
@@ -330,15 +330,17 @@ ee_status jobs_progress(store *db, const char *id, const uint8_t instance_id[32]
     return must_change_one(st, changed, job.id, err);
 }
 
+static bool differs(const void *a, const void *b, size_t len) { return !eei_span_equal(eei_span(a, len), eei_span(b, len)); }
+
 /* A receipt is taken whole or not at all: a field that differs means it is not this job's. */
 static ee_status check_receipt(const job_row *job, const job_receipt *r, ee_error *err) {
     const char *field = NULL;
     char a[32], b[32];
-    if (memcmp(r->instance_id, job->instance_id, sizeof job->instance_id) != 0)
+    if (differs(r->instance_id, job->instance_id, sizeof job->instance_id))
         field = "instance";
-    else if (memcmp(r->auth_id, job->auth_id, sizeof job->auth_id) != 0)
+    else if (differs(r->auth_id, job->auth_id, sizeof job->auth_id))
         field = "spend authorisation";
-    else if (memcmp(r->spec_hash, job->spec_hash, sizeof job->spec_hash) != 0)
+    else if (differs(r->spec_hash, job->spec_hash, sizeof job->spec_hash))
         field = "spec";
     else if (!eei_span_equal(r->node, eei_span_text(job->node_name)))
         field = "node";
@@ -384,7 +386,7 @@ ee_status jobs_finish(store *db, const char *id, const job_receipt *receipt, ee_
     ee_status st = find_job(db, id, &job, err);
     if (st) return st;
     eei_sha256(envelope, hash);
-    if (job.state == JOB_DONE && memcmp(job.receipt_hash, hash, sizeof hash) == 0) {
+    if (job.state == JOB_DONE && eei_span_equal(eei_span(hash, sizeof hash), eei_span(job.receipt_hash, sizeof job.receipt_hash))) {
         out->charge = job.charge;
         out->returned = job.returned;
         out->replayed = true;

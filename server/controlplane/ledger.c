@@ -139,7 +139,7 @@ ee_status ledger_create_account(store *db, ee_span name, const uint8_t key[32], 
     st = select_principal(db, "SELECT " PRINCIPAL_COLUMNS " FROM principal WHERE space = $1 AND name = $2",
                           STORE_WITH(store_i64(1), store_text(name)), &was, err);
     if (!st) {
-        if (was.kind != kind || memcmp(was.key, key, sizeof was.key) != 0)
+        if (was.kind != kind || !eei_span_equal(eei_span(was.key, sizeof was.key), eei_span(key, sizeof was.key)))
             return eei_fail(err, EE_E_CONFLICT, "the account name \"%s\" is taken", was.name);
         *out = was;
         return EE_OK;
