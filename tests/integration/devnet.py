@@ -1,0 +1,137 @@
+"""devnet.py - a devnet for integration tests: real processes on loopback, folders of its own, down again whatever happens.
+Not a test itself. Imported by the test_*.py beside it."""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+
+ROOT = pathlib.Path(os.environ.get("EE_SOURCE_DIR", pathlib.Path(__file__).resolve().parents[2]))
+BUILD = pathlib.Path(os.environ.get("EE_BUILD_DIR", ROOT / "build"))
+BIN = BUILD / "bin"
+
+
+def environment(home):
+    """A user with nothing configured."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("EE_", "XDG_"))}
+    env.update(
+        HOME=str(home),
+        XDG_RUNTIME_DIR=str(home / "run"),
+        XDG_CONFIG_HOME=str(home / "config"),
+        # The sample image and the registry's blobs are the same for every devnet: made once.
+        XDG_CACHE_HOME=os.environ.get("EE_TEST_CACHE", str(BUILD / "test-cache")),
+        PATH=f"{BIN}{os.pathsep}{env['PATH']}",
+        LD_LIBRARY_PATH=str(BUILD / "lib"),
+        PYTHONPATH=str(BUILD / "python"),
+        PKG_CONFIG_PATH=str(BUILD / "lib/pkgconfig"),
+        LC_ALL="C.UTF-8",
+    )
+    return env
+
+
+def wait_for(what, condition, seconds=20.0):
+    """Until condition() is true: an event with a deadline, never a fixed sleep."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {seconds} s")
+        time.sleep(0.02)
+
+
+class Devnet:
+    def __init__(self):
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="ee-devnet-"))
+        (self.home / "run").mkdir(mode=0o700)
+        self.env = environment(self.home)
+        self.file = self.home / "run/easyenclave/devnet.json"
+        self.dir = self.home / "run/easyenclave/devnet"
+
+    def up(self):
+        started = time.monotonic()
+        result = self.ee("devnet", "up", timeout=120)
+        if result.returncode != 0:
+            raise AssertionError(f"devnet up: {result.stderr}\n{self.logs()}")
+        self.up_seconds = time.monotonic() - started
+        return self
+
+    def down(self):
+        result = self.ee("devnet", "down", timeout=60)
+        left = subprocess.run(["pgrep", "-fa", str(self.home)], capture_output=True, text=True).stdout
+        shutil.rmtree(self.home, ignore_errors=True)
+        if result.returncode != 0 or left:
+            raise AssertionError(f"devnet down: exit {result.returncode} {result.stderr}; left running: {left}")
+
+    def ee(self, *args, input=None, timeout=60, env=None, text=True):
+        return subprocess.run([str(BIN / "ee"), *args], env={**self.env, **(env or {})}, input=input, capture_output=True, text=text, timeout=timeout, cwd=self.home)
+
+    def json(self, *args, **kw):
+        result = self.ee("--json", *args, **kw)
+        if result.returncode != 0:
+            raise AssertionError(f"ee {args}: exit {result.returncode}: {result.stderr}")
+        return json.loads(result.stdout)
+
+    def run(self, argv, timeout=120, **kw):
+        return subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=timeout, cwd=kw.pop("cwd", self.home), **kw)
+
+    def profile(self):
+        return json.loads(self.file.read_text())
+
+    def pid_of(self, name):
+        """Of a program of the devnet: control, node-a ... found by its environment."""
+        for entry in pathlib.Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                program = os.readlink(entry / "exe")
+                env = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if str(BIN) not in program or program.endswith("/ee") or program.endswith("ee-shim"):
+                continue
+            if f"EE_TDX_MACHINE={self.dir}/machines/{name}.json".encode() in env:
+                return int(entry.name)
+        raise AssertionError(f"no process of {name}")
+
+    def kill(self, name):
+        os.kill(self.pid_of(name), signal.SIGKILL)
+
+    def logs(self):
+        out = []
+        for path in sorted((self.dir / "logs").glob("*.log")) if (self.dir / "logs").is_dir() else []:
+            out.append(f"== {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-25:]))
+        return "\n".join(out)
+
+    def balance(self):
+        b = self.json("balance")
+        return b["available"]["micros"], b["locked"]["micros"]
+
+
+class DevnetCase(unittest.TestCase):
+    """One devnet for the tests of a class."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.net = Devnet()
+        try:
+            cls.net.up()
+        except BaseException:
+            cls.net.ee("devnet", "down")
+            shutil.rmtree(cls.net.home, ignore_errors=True)
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.net.down()
+
+    def assertError(self, result, word, code):
+        """One word per error, the right exit code, and nothing on stdout."""
+        self.assertEqual(result.returncode, code, result.stderr)
+        self.assertIn(f"ee: {word}:", result.stderr)
+        self.assertEqual(result.stdout, "")

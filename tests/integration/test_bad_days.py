@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""What bad input and bad luck get: a clear error with the stable word, and nothing locked, moved or left running."""
+# deadline: 400
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import unittest
+
+from devnet import BIN, Devnet, DevnetCase, environment, wait_for
+
+
+class BadInput(DevnetCase):
+    def setUp(self):
+        self.before = self.net.balance()
+
+    def tearDown(self):
+        """Money that moved or stayed locked through a refusal is a defect."""
+        wait_for("locks back", lambda: self.net.balance() == self.before, 15)
+
+    def test_unknown_account(self):
+        self.assertError(self.net.ee("transfer", "contractor-di", "$1"), "not_found", 4)
+
+    def test_amounts(self):
+        for amount in ("$1e3", "1,000", "$0", "0.0000001", "-1", "1.5.2", "", "$", "£5", "NaN", "99999999999999999999"):
+            self.assertError(self.net.ee("transfer", "contractor-id", amount if not amount.startswith("-") else f"{amount}", *([] if not amount.startswith("-") else [])), *(("invalid_amount", 2) if not amount.startswith("-") else ("invalid", 2)))
+
+    def test_low_balance_has_numbers(self):
+        result = self.net.ee("transfer", "contractor-id", "$999999")
+        self.assertError(result, "low_balance", 5)
+        self.assertIn("$999999.00", result.stderr)
+        document = json.loads(self.net.ee("--json", "transfer", "contractor-id", "$999999").stderr)
+        self.assertEqual(document["error"]["details"]["needed"]["micros"], 999_999_000_000)
+        self.assertEqual(document["error"]["details"]["available"]["micros"], self.before[0])
+
+    def test_cost_over_the_cap(self):
+        result = self.net.ee("run", "myapp:latest", "--max-cost", "$0.000001")
+        self.assertError(result, "budget_exceeded", 5)
+
+    def test_image_that_does_not_exist(self):
+        self.assertError(self.net.ee("run", "nosuch:latest"), "image", 125)
+        self.assertError(self.net.ee("run", "myapp@sha256:" + "0" * 64), "image", 125)
+        self.assertError(self.net.ee("run", "UPPER:latest"), "image", 125)
+
+    def test_command_not_in_the_image(self):
+        self.assertError(self.net.ee("run", "myapp:latest", "--", "/no/such/program"), "command_not_found", 125)
+
+    def test_no_eligible_node_has_reasons(self):
+        result = self.net.ee("run", "myapp:latest", "--vcpus", "64")
+        self.assertError(result, "no_eligible_node", 125)
+        for node in ("node-a", "node-b", "node-c"):
+            self.assertIn(node, result.stderr)
+        document = json.loads(self.net.ee("--json", "run", "myapp:latest", "--vcpus", "64").stderr)
+        self.assertEqual(set(document["error"]["details"]["rejected"]), {"node-a", "node-b", "node-c"})
+
+    def test_app_unknown(self):
+        self.assertError(self.net.ee("curl", "no-app/x"), "not_found", 4)
+
+    def test_usage(self):
+        self.assertError(self.net.ee("run"), "invalid", 2)
+        self.assertError(self.net.ee("run", "myapp:latest", "-e", "NOT_SET_ANYWHERE"), "invalid", 2)
+        self.assertError(self.net.ee("frobnicate"), "invalid", 2)
+        self.assertError(self.net.ee("run", "myapp:latest", "--timeout", "soon"), "invalid", 2)
+
+    def test_same_words_in_http(self):
+        """The control plane's own answers carry the same words; unsigned requests are refused."""
+        url = self.net.profile()["url"]
+        for path, method, word, status in (("/v1/balances/me", "GET", "auth", 401), ("/v1/nope", "GET", "not_found", 404), ("/v1/credits/purchase", "POST", "auth", 401), ("/v1/jobs", "PUT", "invalid", 400)):
+            got = subprocess.run(["curl", "-sk", "-X", method, "-w", "\n%{http_code}", f"{url}{path}"], capture_output=True, text=True).stdout
+            body, _, code = got.rpartition("\n")
+            self.assertEqual((json.loads(body)["error"]["code"], int(code)), (word, status))
+
+
+class Configuration(DevnetCase):
+    def test_nothing_configured(self):
+        home = self.net.home / "nobody"
+        (home / "run").mkdir(parents=True, mode=0o700, exist_ok=True)
+        result = subprocess.run([str(BIN / "ee"), "balance"], env=environment(home), capture_output=True, text=True)
+        self.assertError(result, "config", 3)
+        self.assertIn("ee devnet up", result.stderr)
+
+    def test_absent_profile(self):
+        self.assertError(self.net.ee("--profile", "nope", "balance"), "config", 3)
+
+    def test_planted_devnet_file(self):
+        home = self.net.home / "planted"
+        folder = home / "run/easyenclave"
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        planted = folder / "devnet.json"
+        shutil.copy(self.net.file, planted)
+        planted.chmod(0o644)
+        result = subprocess.run([str(BIN / "ee"), "balance"], env=environment(home), capture_output=True, text=True)
+        self.assertError(result, "config", 3)
+        planted.unlink()
+        planted.symlink_to(self.net.file)
+        result = subprocess.run([str(BIN / "ee"), "balance"], env=environment(home), capture_output=True, text=True)
+        self.assertError(result, "config", 3)
+
+    def test_devnet_file_of_another_network(self):
+        """A file that names our control plane but another network id: the coordinator must prove to be what the file says."""
+        home = self.net.home / "other"
+        folder = home / "run/easyenclave"
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        profile = self.net.profile()
+        profile["network_id"] = "00" * 32
+        (folder / "devnet.json").write_text(json.dumps(profile))
+        (folder / "devnet.json").chmod(0o600)
+        result = subprocess.run([str(BIN / "ee"), "balance"], env=environment(home), capture_output=True, text=True)
+        self.assertError(result, "attestation", 6)
+
+    def test_production_policy_refuses_a_devnet(self):
+        profile = self.net.profile()
+        policy = self.net.home / "production.toml"
+        policy.write_text('anchor = "intel"\nallow_any_measurement = true\n')
+        result = self.net.ee("balance", env={"EE_URL": profile["url"], "EE_API_KEY": profile["api_key"], "EE_NETWORK_ID": profile["network_id"], "EE_POLICY": str(policy)})
+        self.assertError(result, "attestation", 6)
+
+    def test_wrong_key(self):
+        profile = self.net.profile()
+        key = profile["api_key"]
+        result = self.net.ee("balance", env={"EE_API_KEY": key[:-4] + "AAAA"})
+        self.assertError(result, "config", 3)
+
+    def test_unreachable(self):
+        profile = self.net.profile()
+        result = self.net.ee("balance", env={"EE_URL": "https://127.0.0.1:9", "EE_API_KEY": profile["api_key"], "EE_NETWORK_ID": profile["network_id"], "EE_POLICY": str(self.net.dir / "policy.toml")})
+        self.assertError(result, "connect", 9)
+
+
+class BadLuck(unittest.TestCase):
+    def setUp(self):
+        self.net = Devnet().up()
+
+    def tearDown(self):
+        self.net.down()
+
+    def test_agent_killed_in_the_middle(self):
+        before = self.net.balance()
+        job = subprocess.Popen([str(BIN / "ee"), "--json", "run", "--node", "node-b", "myapp:latest", "--", "sh", "-c", "echo up; sleep 60"], env=self.net.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_for("the job runs", lambda: any(j["state"] == "running" for j in self.net.json("jobs")["items"]))
+        self.net.kill("node-b")
+        out, err = job.communicate(timeout=60)
+        self.assertEqual(job.returncode, 125, err)
+        self.assertEqual(json.loads(err)["error"]["code"], "job_lost")
+        wait_for("the lock is back", lambda: self.net.balance() == before, 30)
+        jobs = self.net.json("jobs")["items"]
+        self.assertEqual([j["state"] for j in jobs], ["failed"])
+
+    def test_interrupt_cancels_and_charges_what_ran(self):
+        before = self.net.balance()
+        job = subprocess.Popen([str(BIN / "ee"), "run", "myapp:latest", "--", "sh", "-c", "echo up; sleep 60"], env=self.net.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(job.stdout.readline(), "up\n")
+        job.send_signal(signal.SIGINT)
+        out, err = job.communicate(timeout=60)
+        self.assertEqual(job.returncode, 130, err)
+        wait_for("all but the charge is back", lambda: sum(self.net.balance()) == sum(before), 20)
+        wait_for("the job ended", lambda: self.net.json("jobs")["items"][0]["state"] == "done", 20)
+
+    def test_app_down(self):
+        self.net.kill("node-c"), self.net.kill("node-b"), self.net.kill("node-a")
+        result = wait_for("app is unavailable", lambda: (lambda r: r if r.returncode == 9 else None)(self.net.ee("curl", "app-name/api/private")), 30)
+        self.assertIn("ee: app_unavailable:", result.stderr)
+
+    def test_control_plane_killed(self):
+        self.net.kill("control")
+        result = self.net.ee("balance")
+        self.assertEqual(result.returncode, 9)
+        self.assertIn("ee: connect:", result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

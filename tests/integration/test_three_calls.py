@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""The headline, as a stranger pastes it, from Python, Go and C against one devnet, and the stories around it."""
+# deadline: 400
+import json
+import pathlib
+import subprocess
+import textwrap
+import unittest
+
+from devnet import BUILD, ROOT, DevnetCase
+
+HEADLINE = textwrap.dedent(
+    """\
+    from easyenclave import run_private_job, transfer_credits, connect
+    result = run_private_job(image="myapp:latest", env={"SECRET": "value"})
+    transfer_credits(to="contractor-id", amount="$200")
+    client = connect("app-name")
+    response = client.get("/api/private")
+    """
+)
+HELLO = "hello from a private job; SECRET has 5 characters\n"
+
+
+class ThreeCalls(DevnetCase):
+    def effects(self, before, cost_micros):
+        """contractor-id got $200, the caller paid that and the job's cost, no more."""
+        available, locked = self.net.balance()
+        self.assertEqual(before[0] + before[1] - available - locked, 200_000_000)
+        self.assertEqual(locked - before[1], cost_micros)
+
+    def test_python_headline_verbatim(self):
+        before = self.net.balance()
+        script = self.net.home / "it.py"
+        script.write_text(HEADLINE + "import json\nprint(json.dumps([result.stdout, result.exit_code, result.cost.micros, response.status_code, response.json(), result.attestation.simulated]))\n")
+        result = self.net.run(["python3", str(script)])
+        self.assertEqual(result.returncode, 0, result.stderr)
+        stdout, code, cost, status, body, simulated = json.loads(result.stdout)
+        self.assertEqual((stdout, code, status, simulated), (HELLO, 0, 200, True))
+        self.assertEqual(body, {"hello": "from behind the tunnel"})
+        self.effects(before, cost)
+
+    def test_go_headline(self):
+        before = self.net.balance()
+        result = self.net.run(["go", "run", "."], cwd=ROOT / "examples/go/headline", timeout=280)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn(HELLO.strip(), result.stdout)
+        self.assertIn("from behind the tunnel", result.stdout)
+        available, locked = self.net.balance()
+        self.assertEqual(before[0] + before[1] - available - locked, 200_000_000)
+
+    def test_c_headline(self):
+        before = self.net.balance()
+        program = self.net.home / "headline"
+        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "eesdk"], env=self.net.env, capture_output=True, text=True, check=True).stdout.split()
+        built = self.net.run(["cc", "-Wall", "-Wextra", "-pedantic", "-Werror", str(ROOT / "examples/c/headline.c"), "-o", str(program), *flags])
+        self.assertEqual((built.returncode, built.stderr), (0, ""))
+        result = self.net.run([str(program)])
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn(HELLO.strip(), result.stdout)
+        self.assertIn("from behind the tunnel", result.stdout)
+        available, locked = self.net.balance()
+        self.assertEqual(before[0] + before[1] - available - locked, 200_000_000)
+
+    def test_failing_job_explains_itself(self):
+        result = self.net.ee("run", "myapp:latest", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+        self.assertEqual((result.returncode, result.stdout), (7, "out\n"))
+        self.assertIn("err\n", result.stderr)
+        document = self.net.ee("--json", "run", "myapp:latest", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+        value = json.loads(document.stdout)
+        self.assertEqual((value["exit_code"], value["stdout"], value["stderr"], value["reason"]), (7, "out\n", "err\n", "exited"))
+        self.assertGreater(value["receipt"]["charged"]["micros"] + 1, 0)
+        self.assertEqual(value["receipt"]["locked"]["micros"], value["receipt"]["charged"]["micros"] + value["receipt"]["refunded"]["micros"])
+
+    def test_piped_output_is_exact(self):
+        result = self.net.ee("run", "myapp:latest", "--", "sh", "-c", "for i in 1 2 3; do echo $i; done")
+        self.assertEqual((result.returncode, result.stdout), (0, "1\n2\n3\n"))
+
+    def test_stdin_and_binary_output(self):
+        data = bytes(range(256)) * 2048
+        result = self.net.ee("run", "-i", "myapp:latest", "--", "cat", input=data, text=False)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stdout, data)
+
+    def test_env_values_any_bytes(self):
+        value = "a=b c'd\"e\n\t$x"
+        result = self.net.ee("run", "myapp:latest", "-e", f"SECRET={value}", "--", "printenv" if False else "sh", "-c" , 'printf %s "$SECRET"')
+        self.assertEqual((result.returncode, result.stdout), (0, value))
+
+    def test_timeout_ends_and_keeps_output(self):
+        result = self.net.ee("run", "myapp:latest", "--timeout", "1s", "--", "sh", "-c", "echo before; sleep 30")
+        self.assertEqual(result.returncode, 124, result.stderr)
+        self.assertEqual(result.stdout, "before\n")
+        self.assertIn("job_timeout", result.stderr)
+
+    def test_memory_limit_is_named(self):
+        result = self.net.ee("--json", "run", "myapp:latest", "--memory", "32M", "--", "sh", "-c", "x=a; while true; do x=$x$x; done")
+        value = json.loads(result.stdout)
+        self.assertEqual(value["reason"], "out_of_memory", value)
+
+    def test_quote_locks_nothing(self):
+        before = self.net.balance()
+        value = self.net.json("run", "--quote", "--vcpus", "2", "--timeout", "1h", "myapp:latest")
+        self.assertEqual({i["node"] for i in value["items"]}, {"node-a", "node-b", "node-c"})
+        effective = [i["effective"]["micros"] for i in value["items"]]
+        self.assertEqual(effective, sorted(effective))
+        self.assertEqual(self.net.balance(), before)
+
+    def test_verify_export_then_offline(self):
+        evidence = self.net.home / "e.json"
+        policy = self.net.dir / "policy.toml"
+        shown = self.net.ee("verify", "app-name", "--export", str(evidence))
+        self.assertEqual(shown.returncode, 0, shown.stderr)
+        self.assertIn("SIMULATED", shown.stdout)
+        offline = self.net.ee("verify", str(evidence), "--policy", str(policy), env={"XDG_RUNTIME_DIR": "/nonexistent"})
+        self.assertEqual(offline.returncode, 0, offline.stdout + offline.stderr)
+        document = json.loads(evidence.read_text())
+        quote = document["quote"]
+        at = len(quote) // 3
+        document["quote"] = quote[:at] + ("A" if quote[at] != "A" else "B") + quote[at + 1 :]
+        evidence.write_text(json.dumps(document))
+        broken = self.net.ee("verify", str(evidence), "--policy", str(policy))
+        self.assertEqual(broken.returncode, 6, broken.stdout + broken.stderr)
+        # Production trusts Intel's root alone: the same evidence, unbroken, is refused there.
+        document["quote"] = quote
+        evidence.write_text(json.dumps(document))
+        production = self.net.ee("verify", str(evidence))
+        self.assertEqual(production.returncode, 6, production.stdout)
+
+    def test_app_has_no_public_port(self):
+        listening = subprocess.run(["ss", "-ltnH"], capture_output=True, text=True).stdout
+        for line in listening.splitlines():
+            self.assertNotIn(":8080 ", line)
+        result = self.net.ee("curl", "-i", "app-name/api/private")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("HTTP/1.1 200", result.stdout)
+
+    def test_forward_serves_plain_curl(self):
+        forward = subprocess.Popen([str(BUILD / "bin/ee"), "--json", "forward", "app-name"], env=self.net.env, stdout=subprocess.PIPE, text=True)
+        try:
+            url = json.loads(forward.stdout.readline())["url"]
+            got = subprocess.run(["curl", "-s", "--max-time", "20", f"{url}/api/private"], capture_output=True, text=True)
+            self.assertEqual(json.loads(got.stdout), {"hello": "from behind the tunnel"})
+        finally:
+            forward.send_signal(2)
+            self.assertEqual(forward.wait(20), 130)
+            forward.stdout.close()
+
+    def test_every_command_has_json(self):
+        for args in (["balance"], ["nodes"], ["apps"], ["jobs"], ["config", "show"], ["devnet", "status"], ["devnet", "env"], ["verify", "control"], ["apps", "show", "app-name"], ["nodes", "show", "node-a"], ["curl", "app-name/api/private"], ["run", "myapp:latest"]):
+            result = self.net.ee("--json", *args)
+            self.assertEqual(result.returncode, 0, (args, result.stderr))
+            json.loads(result.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
