@@ -1,0 +1,120 @@
+"""easyenclave: run private jobs, pay in credits, reach private APIs.
+
+    from easyenclave import run_private_job, transfer_credits, connect
+
+    result = run_private_job(image="myapp:latest", env={"SECRET": "value"})
+    transfer_credits(to="contractor-id", amount="$200")
+    client = connect("app-name")
+    response = client.get("/api/private")
+
+These use a default client, made on first use from EE_* variables, the active profile or a running devnet. Every failure is an Error with
+`code`, `message`, `hint`, `request_id`, `retryable` and `details`. The same names for asyncio are in easyenclave.aio.
+"""
+from ._version import __version__
+from .apps import AppClient, Forward, Headers, Response
+from .client import Balance, Client, JobInfo, Transfer, connect, run_private_job, transfer_credits
+from .errors import (
+    AppUnavailableError,
+    AttestationError,
+    AuthError,
+    BudgetExceededError,
+    CallTimeout,
+    CancelledError,
+    ClosedError,
+    CommandNotFoundError,
+    ConfigError,
+    ConflictError,
+    ConnectError,
+    EndOfStream,
+    Error,
+    ExpiredError,
+    IdempotencyMismatchError,
+    ImageError,
+    InternalError,
+    InvalidAmountError,
+    InvalidRequestError,
+    IOFailure,
+    JobFailed,
+    JobLost,
+    JobTimeout,
+    LimitError,
+    LowBalanceError,
+    MalformedError,
+    NoEligibleNodeError,
+    NotFoundError,
+    NotReadyError,
+    OutcomeUnknownError,
+    OutOfMemoryError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServerError,
+    StateError,
+    VersionError,
+)
+from .jobs import Chunk, Job, JobResult, PriceQuote, Progress, Receipt
+from .money import Amount, Money
+from .verify import Attestation, Check, Policy, verify_evidence, verify_quote
+
+__all__ = [
+    "Amount",
+    "AppClient",
+    "AppUnavailableError",
+    "Attestation",
+    "AttestationError",
+    "AuthError",
+    "Balance",
+    "BudgetExceededError",
+    "CallTimeout",
+    "CancelledError",
+    "Check",
+    "Chunk",
+    "Client",
+    "ClosedError",
+    "CommandNotFoundError",
+    "ConfigError",
+    "ConflictError",
+    "ConnectError",
+    "EndOfStream",
+    "Error",
+    "ExpiredError",
+    "Forward",
+    "Headers",
+    "IOFailure",
+    "IdempotencyMismatchError",
+    "ImageError",
+    "InternalError",
+    "InvalidAmountError",
+    "InvalidRequestError",
+    "Job",
+    "JobFailed",
+    "JobInfo",
+    "JobLost",
+    "JobResult",
+    "JobTimeout",
+    "LimitError",
+    "LowBalanceError",
+    "MalformedError",
+    "Money",
+    "NoEligibleNodeError",
+    "NotFoundError",
+    "NotReadyError",
+    "OutOfMemoryError",
+    "OutcomeUnknownError",
+    "PermissionDeniedError",
+    "Policy",
+    "PriceQuote",
+    "Progress",
+    "RateLimitError",
+    "Receipt",
+    "Response",
+    "ServerError",
+    "StateError",
+    "Transfer",
+    "VersionError",
+    "__version__",
+    "connect",
+    "run_private_job",
+    "transfer_credits",
+    "verify_evidence",
+    "verify_quote",
+]

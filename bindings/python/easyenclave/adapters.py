@@ -1,0 +1,137 @@
+# mypy: disable-error-code="misc"
+"""requests and httpx over an attested app, so that existing HTTP code needs no change. Imports either only when it is asked for."""
+from __future__ import annotations
+
+import importlib
+import io
+from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Tuple
+from urllib.parse import urlsplit
+
+from . import errors
+
+if TYPE_CHECKING:
+    from .apps import AppClient, Response
+
+# What belongs to one connection, and what the request layer below sets itself.
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "host", "te", "upgrade", "proxy-connection"})
+
+
+def _path_of(app: AppClient, url: str) -> str:
+    parts = urlsplit(url)
+    if f"{parts.scheme}://{parts.netloc}" != app.base_url:
+        raise errors.InvalidRequestError(f"this session reaches {app.base_url} only, not {parts.scheme}://{parts.netloc}")
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+def _headers(items: Any) -> Dict[str, str]:
+    return {str(name): value.decode("latin-1") if isinstance(value, bytes) else str(value) for name, value in items if str(name).lower() not in _HOP_BY_HOP}
+
+
+def _seconds(timeout: Any) -> Optional[float]:
+    """requests takes a number or (connect, read)."""
+    if isinstance(timeout, tuple):
+        known = [value for value in timeout if value is not None]
+        return max(known) if known else None
+    return timeout if timeout is None else float(timeout)
+
+
+def requests_session(app: AppClient) -> Any:
+    requests: Any = importlib.import_module("requests")
+
+    class Body(io.RawIOBase):
+        """The streamed body as the file that requests reads."""
+
+        def __init__(self, response: Response) -> None:
+            self._response, self._pieces, self._rest = response, response.iter_bytes(), b""
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            while not self._rest:
+                piece = next(self._pieces, None)
+                if piece is None:
+                    return 0
+                self._rest = piece
+            taken = min(len(buffer), len(self._rest))
+            buffer[:taken], self._rest = self._rest[:taken], self._rest[taken:]
+            return taken
+
+        def close(self) -> None:
+            self._response.close()
+            super().close()
+
+    class Refuse(requests.adapters.BaseAdapter):
+        """For every address that is not the app's."""
+
+        def send(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+            _path_of(app, request.url)
+            raise errors.InvalidRequestError(f"this session reaches {app.base_url} only")
+
+        def close(self) -> None:
+            pass
+
+    class Adapter(requests.adapters.BaseAdapter):
+        def send(self, request: Any, stream: bool = False, timeout: Any = None, verify: Any = True, cert: Any = None, proxies: Any = None) -> Any:
+            body = request.body
+            if body is not None and not isinstance(body, (bytes, str)):
+                body = body.read() if hasattr(body, "read") else b"".join(body)
+            try:
+                answer = app.request(
+                    request.method, _path_of(app, request.url), headers=_headers(request.headers.items()), data=body, stream=True, timeout=_seconds(timeout)
+                )
+            except errors.CallTimeout as error:
+                raise requests.exceptions.Timeout(str(error), request=request) from error
+            except (errors.ConnectError, errors.ClosedError, errors.AppUnavailableError) as error:
+                raise requests.exceptions.ConnectionError(str(error), request=request) from error
+            response = requests.Response()
+            response.status_code = answer.status_code
+            response.headers = requests.structures.CaseInsensitiveDict(answer.headers)
+            response.encoding = requests.utils.get_encoding_from_headers(response.headers)
+            response.raw = io.BufferedReader(Body(answer))
+            response.url, response.request, response.connection = request.url, request, self
+            if not stream:
+                response.content  # reads it all
+            return response
+
+        def close(self) -> None:
+            pass
+
+    session = requests.Session()
+    session.trust_env = False
+    session.adapters.clear()
+    session.mount("https://", Refuse())
+    session.mount("http://", Refuse())
+    session.mount(app.base_url + "/", Adapter())  # the closing slash: no other host can begin with this
+    return session
+
+
+def httpx_transport(app: AppClient) -> Any:
+    httpx: Any = importlib.import_module("httpx")
+
+    class Stream(httpx.SyncByteStream):
+        def __init__(self, response: Response) -> None:
+            self._response = response
+
+        def __iter__(self) -> Iterator[bytes]:
+            return self._response.iter_bytes()
+
+        def close(self) -> None:
+            self._response.close()
+
+    class Transport(httpx.BaseTransport):
+        def handle_request(self, request: Any) -> Any:
+            times = request.extensions.get("timeout") or {}
+            seconds = max((t for t in times.values() if t is not None), default=None)
+            try:
+                answer = app.request(
+                    request.method, _path_of(app, str(request.url)), headers=_headers(request.headers.items()), data=request.read() or None, stream=True, timeout=seconds
+                )
+            except errors.CallTimeout as error:
+                raise httpx.ReadTimeout(str(error), request=request) from error
+            except (errors.ConnectError, errors.ClosedError, errors.AppUnavailableError) as error:
+                raise httpx.ConnectError(str(error), request=request) from error
+            headers: Tuple[Tuple[str, str], ...] = answer.headers.items_as_sent
+            return httpx.Response(answer.status_code, headers=headers, stream=Stream(answer))
+
+    return Transport()

@@ -1,0 +1,416 @@
+"""The client, and the three headline calls on a default one. Jobs and apps themselves are in jobs.py and apps.py."""
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import sys
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NoReturn, Optional, Sequence, Type, Union
+
+from . import _calls, errors, jobs
+from . import eesdk_raw as raw
+from .apps import DEFAULT_TIMEOUT, AppClient
+from .jobs import Chunk, Job, JobResult, PriceQuote, Progress, milliseconds, money_of
+from .money import Amount, Money, amount_text
+from .verify import Attestation, Policy, attestation_of, parse_time
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A payment that was made."""
+
+    id: str
+    to: str
+    amount: Money
+    balance_after: Money
+    idempotency_key: str
+    replayed: bool
+    """This key had been used for the same transfer before; nothing moved again."""
+
+
+@dataclass(frozen=True)
+class Balance:
+    """What the account can spend, and what is held for running or not yet settled work."""
+
+    available: Money
+    locked: Money
+    account: str
+
+
+@dataclass(frozen=True)
+class JobInfo:
+    """What the control plane knows of a job."""
+
+    id: str
+    node: str
+    state: str
+    reason: str
+    message: str
+    exit_code: int
+    locked: Money
+    charged: Money
+    refunded: Money
+    created_at: dt.datetime
+
+
+class Client:
+    """One account on one network. Many threads may use one at once.
+
+    Where a value is not given it is looked up, each on its own: EE_* environment, the profile of config.toml, a running devnet. Nothing is
+    connected before the first call; that call verifies the control plane. Use `with`, or close().
+    """
+
+    def __init__(
+        self,
+        *,
+        profile: Optional[str] = None,
+        url: Optional[str] = None,
+        api_key: Optional[str] = None,
+        policy: Optional[Policy] = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        max_retries: int = 3,
+        budget: Optional[Amount] = None,
+    ) -> None:
+        if isinstance(max_retries, bool) or not isinstance(max_retries, int) or not 0 <= max_retries < 2**32 - 1:
+            raise errors.InvalidRequestError(f"max_retries is {max_retries!r}; it must be a number from 0")
+        ceiling = "" if budget is None else amount_text(budget)
+        if budget is not None:
+            _calls.parse_money(ceiling)
+        pointer = _calls.wait(
+            raw.ees_client_new,
+            _calls.text_of("profile", profile or ""),
+            _calls.text_of("url", url or ""),
+            _calls.text_of("api_key", api_key or ""),
+            ceiling,
+            policy._handle if policy else None,
+            min(milliseconds("timeout", timeout), 2**32 - 1),
+            max_retries or 2**32 - 1,
+            discard=raw.ee_client_free,
+        )
+        self._opened: Optional[_calls.Handle] = _calls.Handle(pointer, raw.ee_client_free, "client")
+
+    @property
+    def _handle(self) -> _calls.Handle:
+        assert self._opened is not None
+        return self._opened
+
+    # ---- jobs ----
+
+    def run_private_job(
+        self,
+        image: str,
+        command: Optional[Sequence[str]] = None,
+        *,
+        env: Optional[Mapping[str, str]] = None,
+        stdin: Union[bytes, str, None] = None,
+        vcpus: float = 1,
+        memory: str = "512M",
+        timeout: Union[float, str] = "10m",
+        output_limit: str = "1M",
+        max_cost: Optional[Amount] = None,
+        node: Optional[str] = None,
+        policy: Optional[Policy] = None,
+        check: bool = False,
+        on_output: Optional[Callable[[Chunk], None]] = None,
+        on_progress: Optional[Callable[[Progress], None]] = None,
+        idempotency_key: Optional[str] = None,
+    ) -> JobResult:
+        """Run a private workload: price quoted, credits locked, node chosen and attested by this process, secrets sent only inside the channel
+        to it, output streamed back, receipt verified. A non-zero exit code is a result, unless check=True."""
+        job = self.start_private_job(
+            image,
+            command,
+            env=env,
+            stdin=stdin,
+            vcpus=vcpus,
+            memory=memory,
+            timeout=timeout,
+            output_limit=output_limit,
+            max_cost=max_cost,
+            node=node,
+            policy=policy,
+            on_progress=on_progress,
+            idempotency_key=idempotency_key,
+        )
+        result = jobs.follow(job, on_output, on_progress)
+        return result.check() if check else result
+
+    def start_private_job(
+        self,
+        image: str,
+        command: Optional[Sequence[str]] = None,
+        *,
+        env: Optional[Mapping[str, str]] = None,
+        stdin: Union[bytes, str, None] = None,
+        vcpus: float = 1,
+        memory: str = "512M",
+        timeout: Union[float, str] = "10m",
+        output_limit: str = "1M",
+        max_cost: Optional[Amount] = None,
+        node: Optional[str] = None,
+        policy: Optional[Policy] = None,
+        on_progress: Optional[Callable[[Progress], None]] = None,
+        idempotency_key: Optional[str] = None,
+    ) -> Job:
+        """Start a job: returns once it is admitted, attested and has its secrets. Use `with`: it cancels the job when the block ends early."""
+        spec = jobs.job_spec(image, command, env, stdin, vcpus, memory, timeout, output_limit, max_cost, node, idempotency_key)
+        try:
+            if on_progress is not None:
+                on_progress(Progress("quoting"))
+            job = jobs.start(self._handle, spec, policy, image, list(env or {}), on_progress)
+        finally:
+            spec.close()
+        return job
+
+    def quote(
+        self,
+        image: str,
+        command: Optional[Sequence[str]] = None,
+        *,
+        vcpus: float = 1,
+        memory: str = "512M",
+        timeout: Union[float, str] = "10m",
+        node: Optional[str] = None,
+    ) -> PriceQuote:
+        """What a job may cost, on the best node for it. Locks nothing."""
+        spec = jobs.job_spec(image, command, None, None, vcpus, memory, timeout, "1M", None, node, None)
+        cancel = _calls.cancel_of_this_call()
+        try:
+            return jobs.read_quote(_calls.wait(raw.ees_job_quote, self._handle, spec, None, cancel, cancel=cancel))
+        finally:
+            spec.close()
+
+    def jobs(self) -> Iterator[JobInfo]:
+        """The account's jobs, newest first as the control plane lists them."""
+        for item in self.call("GET", "/v1/jobs")["items"]:
+            yield JobInfo(
+                id=item["id"],
+                node=item["node"],
+                state=item["state"],
+                reason=item["reason"],
+                message=item["message"],
+                exit_code=int(item["exit_code"]),
+                locked=money_of(item["locked"]),
+                charged=money_of(item["charged"]),
+                refunded=money_of(item["refunded"]),
+                created_at=parse_time(item["created_at"]),
+            )
+
+    # ---- money ----
+
+    def transfer_credits(self, to: str, amount: Amount, *, memo: str = "", idempotency_key: Optional[str] = None) -> Transfer:
+        """Pay another account. One idempotency key moves money once, however often the call is repeated."""
+        text = amount_text(amount)
+        _calls.parse_money(text)
+        given = _calls.text_of("to", to), text, _calls.text_of("memo", memo), jobs.idempotency(idempotency_key)
+        id_, key, micros, after, replayed = _calls.wait(raw.ees_transfer_credits, self._handle, *given)
+        return Transfer(id_, to, Money(micros), Money(after), key, bool(replayed))
+
+    def balance(self) -> Balance:
+        available, locked, account = _calls.wait(raw.ees_balance_get, self._handle)
+        return Balance(Money(available), Money(locked), account)
+
+    # ---- apps ----
+
+    def connect(self, app: str, *, policy: Optional[Policy] = None, timeout: float = DEFAULT_TIMEOUT, strict: bool = False) -> AppClient:
+        """Resolve an app, reach its machine through the proxy, and attest it. No byte of a request leaves before. strict=True asks for a full
+        quote on every connection, not for a signed statement of the session."""
+        cancel = _calls.cancel_of_this_call()
+        name = _calls.text_of("app", app)
+        pointer = _calls.wait(
+            raw.ees_connect,
+            self._handle,
+            name,
+            policy._handle if policy else None,
+            min(milliseconds("timeout", timeout), 2**32 - 1),
+            int(strict),
+            cancel,
+            cancel=cancel,
+            discard=raw.ee_app_free,
+        )
+        return AppClient(_calls.Handle(pointer, raw.ee_app_free, "app client", self._handle))
+
+    def deploy(
+        self,
+        name: str,
+        image: str,
+        *,
+        port: int,
+        command: Optional[Sequence[str]] = None,
+        vcpus: float = 1,
+        memory: str = "512M",
+        node: Optional[str] = None,
+        timeout: Union[float, str] = "5m",
+        idempotency_key: Optional[str] = None,
+    ) -> Mapping[str, Any]:
+        """Deploy an app and wait until its port answers. The port is never open on the host."""
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
+            raise errors.InvalidRequestError(f"port is {port!r}; it must be 1 to 65535")
+        text = _calls.wait(
+            raw.ees_app_deploy,
+            self._handle,
+            _calls.text_of("name", name),
+            _calls.text_of("image", image),
+            _calls.block_of(jobs.strings("command", command)),
+            port,
+            jobs.cpus(vcpus),
+            jobs.size_bytes("memory", memory),
+            _calls.text_of("node", node or ""),
+            jobs.idempotency(idempotency_key),
+            milliseconds("timeout", timeout),
+        )
+        told: Dict[str, Any] = json.loads(text)
+        return told
+
+    def stop(self, name: str) -> None:
+        """Stop an app."""
+        _calls.wait(raw.ees_app_stop, self._handle, _calls.text_of("name", name))
+
+    def apps(self) -> List[Mapping[str, Any]]:
+        return list(self.call("GET", "/v1/apps")["items"])
+
+    def nodes(self) -> List[Mapping[str, Any]]:
+        return list(self.call("GET", "/v1/nodes")["items"])
+
+    # ---- everything else ----
+
+    def call(self, method: str, path: str, body: Any = None, *, idempotency_key: Optional[str] = None) -> Any:
+        """Call the control plane's HTTP API as this account and get its JSON: for what has no function of its own."""
+        text = _calls.wait(
+            raw.ees_client_call,
+            self._handle,
+            _calls.text_of("method", method),
+            _calls.text_of("path", path),
+            "" if body is None else json.dumps(body, allow_nan=False),
+            jobs.idempotency(idempotency_key),
+        )
+        return json.loads(text)
+
+    def attestation(self) -> Attestation:
+        """Of the control plane, as last checked; the first call connects."""
+
+        def take(pointer: raw.Client) -> Attestation:
+            return attestation_of(raw.ees_client_attestation(pointer))
+
+        return _calls.wait(take, self._handle)
+
+    @property
+    def config(self) -> Mapping[str, Mapping[str, str]]:
+        """Where each value came from: {"url": {"value": ..., "origin": ...}, ...}. The key is masked."""
+        found: Dict[str, Dict[str, str]] = json.loads(_calls.plain(raw.ee_client_config_json, self._handle))
+        return found
+
+    def close(self) -> None:
+        """Let go, as soon as nothing that came from this client is in use. May be called again."""
+        _calls.wait(self._handle.close)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: Optional[Type[BaseException]], value: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self._handle.closed:
+            return "Client(closed)"
+        return f"Client(url={self.config['url']['value']!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Client holds a connection and a key of this process and cannot be pickled: make another with Client()")
+
+
+# ---- the default client ---------------------------------------------------------------------------------------------------------------
+
+class _DefaultClient(Client):
+    """Made on first use, after the arguments of that use were found to be good."""
+
+    def __init__(self) -> None:
+        self._opened = None
+        self._lock = threading.Lock()
+
+    @property
+    def _handle(self) -> _calls.Handle:
+        with self._lock:
+            if self._opened is None:
+                self._opened = Client()._handle
+                _announce(self)
+            return self._opened
+
+    def close(self) -> None:
+        with self._lock:
+            opened, self._opened = self._opened, None
+        if opened is not None:
+            _calls.wait(opened.close)
+
+
+_default: Client = _DefaultClient()
+
+
+def _announce(client: Client) -> None:
+    """A devnet looks like the real thing and is not: say so, once, to a person."""
+    assert client._opened is not None
+    url = json.loads(_calls.plain(raw.ee_client_config_json, client._opened)).get("url", {})
+    try:
+        if url.get("origin", "").startswith("devnet file") and sys.stderr.isatty():
+            print(f"easyenclave: using devnet at {url['value']}: simulated attestation, nothing here is secret", file=sys.stderr)
+    except (AttributeError, OSError, ValueError):  # there is no stderr
+        pass
+
+
+def _forget_after_fork() -> None:
+    global _default
+    _default = _DefaultClient()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+def run_private_job(
+    image: str,
+    command: Optional[Sequence[str]] = None,
+    *,
+    env: Optional[Mapping[str, str]] = None,
+    stdin: Union[bytes, str, None] = None,
+    vcpus: float = 1,
+    memory: str = "512M",
+    timeout: Union[float, str] = "10m",
+    output_limit: str = "1M",
+    max_cost: Optional[Amount] = None,
+    node: Optional[str] = None,
+    policy: Optional[Policy] = None,
+    check: bool = False,
+    on_output: Optional[Callable[[Chunk], None]] = None,
+    on_progress: Optional[Callable[[Progress], None]] = None,
+    idempotency_key: Optional[str] = None,
+) -> JobResult:
+    """Client.run_private_job() on the default client."""
+    return _default.run_private_job(
+        image,
+        command,
+        env=env,
+        stdin=stdin,
+        vcpus=vcpus,
+        memory=memory,
+        timeout=timeout,
+        output_limit=output_limit,
+        max_cost=max_cost,
+        node=node,
+        policy=policy,
+        check=check,
+        on_output=on_output,
+        on_progress=on_progress,
+        idempotency_key=idempotency_key,
+    )
+
+
+def transfer_credits(to: str, amount: Amount, *, memo: str = "", idempotency_key: Optional[str] = None) -> Transfer:
+    """Client.transfer_credits() on the default client."""
+    return _default.transfer_credits(to, amount, memo=memo, idempotency_key=idempotency_key)
+
+
+def connect(app: str, *, policy: Optional[Policy] = None, timeout: float = DEFAULT_TIMEOUT, strict: bool = False) -> AppClient:
+    """Client.connect() on the default client."""
+    return _default.connect(app, policy=policy, timeout=timeout, strict=strict)

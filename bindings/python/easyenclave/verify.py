@@ -1,0 +1,263 @@
+"""Attestation on its own: what is acceptable (Policy), what was found (Attestation), and checking saved evidence with no network."""
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import stat
+import tempfile
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Mapping, NoReturn, Optional, Tuple, Union, cast
+
+from . import _calls, errors
+from . import eesdk_raw as raw
+
+DEVNET_FILE_MAX: Final = 1 << 16
+
+
+def parse_time(text: object) -> dt.datetime:
+    """ "2026-01-31T13:00:00Z"; the epoch for what is no time."""
+    try:
+        return dt.datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        return dt.datetime.fromtimestamp(0, dt.timezone.utc)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One named check of an attestation."""
+
+    name: str
+    status: Literal["pass", "fail", "skipped"]
+    expected: str
+    actual: str
+    explain: str
+    """A sentence for people; names the next step when it failed."""
+
+
+@dataclass(frozen=True)
+class Attestation:
+    """What was checked about the other side, and how it came out. A value: it holds no connection and can be kept."""
+
+    verified: bool
+    simulated: bool
+    """True on a devnet; never accepted by Policy.production()."""
+    checks: Tuple[Check, ...] = field(repr=False)
+    measurements: Mapping[str, str] = field(repr=False)
+    tcb_status: str
+    advisories: Tuple[str, ...]
+    node: str
+    verified_at: dt.datetime
+    policy_hash: str
+    text: str = field(repr=False, compare=False)
+    evidence: bytes = field(repr=False, compare=False)
+    """The evidence file that export() writes; empty when nothing authentic came."""
+
+    def export(self, path: Union[str, "os.PathLike[str]"]) -> None:
+        """Write the evidence, for verify_evidence() or `ee verify` on any machine. Mode 0600, all or nothing."""
+        if not self.evidence:
+            raise errors.StateError("there is no evidence to export: the check ended before there was any")
+        folder = os.path.dirname(os.path.abspath(path))
+        descriptor, temporary = tempfile.mkstemp(prefix=".ee-evidence-", dir=folder)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(self.evidence)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def attestation_of(verdict: raw.Verdict) -> Attestation:
+    """All of a verdict as a value. The verdict stays the caller's."""
+    told = json.loads(raw.ee_verdict_json(verdict))
+    evidence = b""
+    try:
+        evidence = _calls.plain(raw.ees_verdict_evidence, verdict)
+    except errors.Error:
+        pass  # a verdict without evidence is still worth showing; export() says that there is none
+    return Attestation(
+        verified=bool(told.get("verified")),
+        simulated=bool(told.get("simulated")),
+        checks=tuple(
+            Check(c.get("name", ""), c.get("status", "fail"), c.get("expected", ""), c.get("actual", ""), c.get("explain", ""))
+            for c in told.get("checks", [])
+        ),
+        measurements=dict(told.get("measurements") or {}),
+        tcb_status=told.get("tcb_status") or "",
+        advisories=tuple(told.get("advisories") or ()),
+        node=told.get("node") or "",
+        verified_at=parse_time(told.get("verified_at")),
+        policy_hash=told.get("policy_hash") or "",
+        text=raw.ee_verdict_text(verdict) or "",
+        evidence=evidence,
+    )
+
+
+class Policy:
+    """What is acceptable, under which trust anchor. Immutable; with_() returns a copy. A pin that the evidence cannot answer is a failure."""
+
+    _handle: _calls.Handle
+
+    def __init__(self) -> None:
+        raise TypeError("use Policy.production(), Policy.load(path), Policy.parse(toml) or Policy.devnet()")
+
+    @classmethod
+    def _of(cls, pointer: raw.Policy) -> Policy:
+        self = cls.__new__(cls)
+        self._handle = _calls.Handle(pointer, raw.ee_policy_free, "policy")
+        return self
+
+    @classmethod
+    def production(cls) -> Policy:
+        """Intel's root, sealed and non-debug TDs, TCB up to date: the strictest there is, and the default."""
+        return cls._of(_calls.plain(raw.ees_policy_production))
+
+    @classmethod
+    def load(cls, path: Union[str, "os.PathLike[str]"]) -> Policy:
+        """Read a policy.toml; ConfigError names file, line and key of what is wrong."""
+        return cls._of(_calls.plain(raw.ees_policy_load, _calls.text_of("the policy's path", os.fspath(path))))
+
+    @classmethod
+    def parse(cls, toml: str, name: str = "policy") -> Policy:
+        """The same from text; `name` stands for the file in errors."""
+        return cls._of(_calls.plain(raw.ees_policy_parse, _calls.text_of("the policy", toml), _calls.text_of("name", name)))
+
+    @classmethod
+    def devnet(cls) -> Policy:
+        """Accepts simulated quotes of the devnet that runs on this machine, and nothing else."""
+        path, told = _devnet_file()
+        policy = told.get("policy")
+        if not isinstance(policy, str):
+            raise errors.ConfigError(f"devnet file {path} names no policy")
+        return cls.parse(policy, path)
+
+    def with_(
+        self,
+        *,
+        mrtd: Optional[str] = None,
+        rtmrs: Optional[Mapping[int, str]] = None,
+        mrseam: Optional[str] = None,
+        mrconfigid: Optional[str] = None,
+        image_digest: Optional[str] = None,
+    ) -> Policy:
+        """A copy with more pins, each in hex of its full length; image_digest may have "sha256:" in front."""
+        pins = {"mrtd": mrtd, "mrseam": mrseam, "mrconfigid": mrconfigid}
+        pins.update({f"rtmr{number}": value for number, value in (rtmrs or {}).items()})
+        if image_digest is not None:
+            pins["image"] = image_digest
+        policy = self
+        for what, value in pins.items():
+            if value is not None:
+                policy = Policy._of(_calls.plain(raw.ees_policy_pin, policy._handle, what, _calls.text_of(what, value)))
+        return policy
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the policy's canonical form, as in every attestation."""
+        return _calls.plain(raw.ee_policy_hash, self._handle)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether simulated quotes are acceptable."""
+        return bool(_calls.plain(raw.ee_policy_simulated, self._handle))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Policy) and self.hash == other.hash
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def __repr__(self) -> str:
+        return f"Policy(hash={self.hash[:16]!r}, simulated={self.simulated})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a policy cannot be pickled: keep its TOML text and use Policy.parse()")
+
+
+def verify_evidence(path: Union[str, "os.PathLike[str]"], policy: Optional[Policy] = None, *, at: Optional[dt.datetime] = None) -> Attestation:
+    """Check saved evidence with no network at all. `at` is the time it is judged for; None = the time stored in the file.
+    AttestationError.attestation has every check when it is refused."""
+    text = _calls.text_of("the evidence's path", os.fspath(path))
+    return _verdict_call(raw.ees_verify_file, text, policy._handle if policy else None, _unix(at))
+
+
+def verify_quote(
+    quote: bytes,
+    collateral: Union[bytes, str],
+    policy: Optional[Policy] = None,
+    *,
+    report_data: Optional[bytes] = None,
+    now: Optional[dt.datetime] = None,
+) -> Attestation:
+    """Check a raw TDX quote against collateral JSON, offline. Returns only what is authentic and acceptable; else AttestationError."""
+    if report_data is not None and len(report_data) != 64:
+        raise errors.InvalidRequestError(f"report_data has {len(report_data)} bytes; it must have 64")
+    source = collateral.encode() if isinstance(collateral, str) else collateral
+    parsed = _calls.Handle(_calls.plain(raw.ees_collateral_parse, source), raw.ee_collateral_free, "collateral")
+    try:
+        return _verdict_call(raw.ees_verify_quote, quote, parsed, policy._handle if policy else None, _unix(now), report_data or b"")
+    finally:
+        parsed.close()
+
+
+def _unix(time: Optional[dt.datetime]) -> int:
+    if time is None:
+        return 0
+    if time.tzinfo is None:
+        raise errors.InvalidRequestError("the time has no time zone: use datetime.now(timezone.utc) or the like")
+    seconds = int(time.timestamp())
+    if seconds <= 0:
+        raise errors.InvalidRequestError(f"the time {time} is before 1970")
+    return seconds
+
+
+def _verdict_call(function: Any, *args: Any) -> Attestation:
+    refused: Optional[errors.Error] = None
+    try:
+        verdict = cast(raw.Verdict, _calls._run(function, args))
+    except raw.RawError as failure:
+        refused, verdict = errors.from_fields(failure.args), failure.args[-1]
+    try:
+        attestation = attestation_of(verdict) if verdict is not None else None
+    finally:
+        if verdict is not None:
+            raw.ee_verdict_free(verdict)
+    if refused is not None:
+        if isinstance(refused, errors.AttestationError):
+            refused.attestation = attestation
+        raise refused
+    assert attestation is not None
+    return attestation
+
+
+def _devnet_file() -> Tuple[str, Mapping[str, Any]]:
+    """The running devnet's file, trusted only if it is a regular file, ours alone, in a folder of ours: as C does it for the client."""
+    runtime, home = os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("HOME", "")
+    base = runtime if runtime.startswith("/") else os.path.join(home, ".local/state")
+    path = os.path.join(base, "easyenclave", "devnet.json")
+    hint = "run `ee devnet up`"
+    try:
+        folder = os.stat(os.path.dirname(path))
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise errors.ConfigError(f"no devnet file at {path}: {error.strerror}", hint=hint) from None
+    with os.fdopen(descriptor, "rb") as file:
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) & 0o077:
+            raise errors.ConfigError(f"devnet file {path} must be a regular file of yours with mode 0600", hint="remove a file that is not yours; " + hint)
+        if folder.st_uid != os.geteuid() or stat.S_IMODE(folder.st_mode) & 0o022:
+            raise errors.ConfigError(f"the folder of devnet file {path} must be yours and not writable by others", hint=hint)
+        text = file.read(DEVNET_FILE_MAX + 1)
+    try:
+        told = json.loads(text) if len(text) <= DEVNET_FILE_MAX else None
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        raise errors.ConfigError(f"devnet file {path} cannot be read as JSON", hint=hint)
+    return path, told
