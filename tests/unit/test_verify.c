@@ -1038,7 +1038,7 @@ static void test_measurement_pins(void **state) {
     char lines[2048] = "[[profile]]\nname = \"other\"\n";
     uint8_t other[48] = {1};
     pin_lines(lines, sizeof lines, "mrtd", other);
-    strcat(lines, "[[profile]]\nname = \"ours\"\n");
+    snprintf(lines + strlen(lines), sizeof lines - strlen(lines), "[[profile]]\nname = \"ours\"\n");
     pin_lines(lines, sizeof lines, "mrtd", w->td.mrtd);
     pin_lines(lines, sizeof lines, "rtmr1", w->td.rtmr[1]);
     ee_policy *policy = world_policy(w, lines);

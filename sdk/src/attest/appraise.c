@@ -155,7 +155,8 @@ static ee_status digests(const ee_verdict *v, ee_error *why) {
         uint8_t digest[48];
         if (i >= 4 && !e->payload.len) continue;
         eei_event_digest((uint16_t)e->type, e->payload, digest);
-        if (memcmp(digest, e->digest, 48)) return eei_fail(why, EE_E_AUTH, "event %zu shows another payload than the one measured", i + 1);
+        if (!eei_secret_equal(eei_span(digest, 48), eei_span(e->digest, 48)))
+            return eei_fail(why, EE_E_AUTH, "event %zu shows another payload than the one measured", i + 1);
     }
     return EE_OK;
 }
@@ -179,14 +180,18 @@ static void event_log(ee_verdict *v) {
     eei_verdict_judge(v, EEI_CHECK_EVENT_LOG, st, &why, good);
 }
 
+/* True also when nothing is wanted. */
+static bool as_wanted(const uint8_t *want, const uint8_t actual[32]) {
+    return !want || eei_secret_equal(eei_span(want, 32), eei_span(actual, 32));
+}
+
 /* One APP event that has everything that is asked. 1 yes, 0 no, -1 out of memory. */
 static int app_event_matches(const eei_event *event, const uint8_t *image, const uint8_t *pin, const uint8_t *spec) {
     eei_app_event app;
     eei_arena arena = EEI_ARENA_INIT(4096);
     if (event->type != EEI_EVENT_APP || !event->payload.len) return 0;
     ee_status st = eei_decode(&eei_app_event_schema, event->payload, &arena, &app, NULL);
-    bool fits =
-        !st && (!image || !memcmp(app.image_digest, image, 32)) && (!pin || !memcmp(app.image_digest, pin, 32)) && (!spec || !memcmp(app.spec_hash, spec, 32));
+    bool fits = !st && as_wanted(image, app.image_digest) && as_wanted(pin, app.image_digest) && as_wanted(spec, app.spec_hash);
     eei_arena_clear(&arena);
     return st == EE_E_NOMEM ? -1 : fits;
 }

@@ -203,7 +203,7 @@ static ee_status root_check(X509 *root, const uint8_t anchor[32], ee_error *err)
     if (len <= 0) return eei_nomem(err);
     eei_sha256(eei_span(der, (size_t)len), hash);
     OPENSSL_free(der);
-    if (!memcmp(hash, anchor, 32)) return EE_OK;
+    if (eei_secret_equal(eei_span(hash, 32), eei_span(anchor, 32))) return EE_OK;
     eei_hex_encode(eei_span(hash, 8), hex);
     return eei_fail(err, EE_E_AUTH, "the root certificate (SHA-256 %s...) is not the policy's trust anchor", hex);
 }

@@ -195,7 +195,7 @@ ee_status eei_envelope_verify(const eei_envelope *envelope, uint16_t type, const
     uint8_t id[32];
     eei_key_id(pub, id);
     if (envelope->type != type) return eei_fail(err, EE_E_AUTH, "envelope type is 0x%02x, expected 0x%02x", envelope->type, type);
-    if (memcmp(envelope->key_id, id, 32))
+    if (!eei_secret_equal(eei_span(envelope->key_id, 32), eei_span(id, 32)))
         return eei_fail(err, EE_E_AUTH, "envelope type 0x%02x is signed by another key than expected", type);
     return eei_verify(pub, type, envelope->body, envelope->signature, err);
 }
