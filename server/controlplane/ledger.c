@@ -70,6 +70,7 @@ static ee_status no_such_name(store *db, int space, ee_span name, const char *wh
 
 static ee_status find_name(store *db, int space, ee_span name, const char *what, ledger_principal *out, ee_error *err) {
     ee_status st = EE_E_NOT_FOUND;
+    memset(out, 0, sizeof *out);
     if (names_valid(name))
         st = select_principal(db, "SELECT " PRINCIPAL_COLUMNS " FROM principal WHERE space = $1 AND name = $2",
                               STORE_WITH(store_i64(space), store_text(name)), out, err);

@@ -293,9 +293,9 @@ ee_status store_commit(store *db, ee_error *err) {
         return st;
     } else {
         /* Measured: after a failed fsync this process no longer sees the rows, yet they are there when the file is opened again. */
-        st = translate(db, rc, "commit", err);
-        if (err) st = eei_fail(err, EE_E_OUTCOME_UNKNOWN, "the commit failed and may have happened (SQLite %u)", err->native_code);
-        st = EE_E_OUTCOME_UNKNOWN;
+        const int code = sqlite3_extended_errcode(db->sqlite);
+        st = eei_fail(err, EE_E_OUTCOME_UNKNOWN, "the commit failed and may have happened (SQLite %d)", code);
+        if (err) err->native_code = (uint32_t)code;
         db->broken = true;
         db->in_transaction = false;
     }
