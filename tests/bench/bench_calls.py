@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""The three calls end to end on a devnet, as a user of the Python SDK sees them, next to the raw limits of this machine in the same rounds:
+a process start, a loopback round trip, a durable write. Writes build/bench/calls.json. Run by ./dev bench calls."""
+import json
+import os
+import pathlib
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+sys.path.insert(0, str(ROOT / "tests/integration"))
+os.environ.setdefault("EE_SOURCE_DIR", str(ROOT))
+
+from bench import machine  # noqa: E402
+from devnet import BUILD, Devnet  # noqa: E402
+
+
+def timed(fn):
+    start = time.perf_counter()
+    fn()
+    return (time.perf_counter() - start) * 1000
+
+
+def echo_pair():
+    """A connected loopback socket whose other end echoes."""
+    server = socket.create_server(("127.0.0.1", 0))
+    client = socket.create_connection(server.getsockname())
+    other, _ = server.accept()
+    for s in (client, other):
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def serve():
+        while data := other.recv(65536):
+            other.sendall(data)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return client
+
+
+def round_trip(sock, payload):
+    sock.sendall(payload)
+    left = len(payload)
+    while left:
+        left -= len(sock.recv(left))
+
+
+def durable_write(fd, block):
+    os.pwrite(fd, block, os.lseek(fd, 0, os.SEEK_END))
+    os.fdatasync(fd)
+
+
+def push_hello(net):
+    """examples/hello-workload as an image in the devnet's registry: a server that keeps connections."""
+    work = pathlib.Path(tempfile.mkdtemp(prefix="ee-bench-"))
+    try:
+        rootfs = work / "rootfs"
+        (rootfs / "app").mkdir(parents=True)
+        env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
+        subprocess.run(["go", "build", "-o", str(rootfs / "app/hello"), "."], cwd=ROOT / "examples/hello-workload", env=env, check=True)
+        layout = work / "layout"
+        image = f"{layout}:latest"
+        for command in (
+            ["umoci", "init", "--layout", layout],
+            ["umoci", "new", "--image", image],
+            ["umoci", "insert", "--image", image, rootfs, "/"],
+            ["umoci", "config", "--image", image, "--config.cmd", "/app/hello"],
+            ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{image}", f"docker://{net.profile()['registry'].removeprefix('http://')}/hello:latest"],
+        ):
+            subprocess.run([str(c) for c in command], check=True, capture_output=True)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def idle_tunnel_kib(net):
+    """What an idle agent's tunnel costs the control plane: growth of its resident memory over three more connected clients is too noisy to
+    tell, so this is measured over 100 idle websocket sessions of `ee forward`-like clients in one process."""
+    import easyenclave as ee
+
+    def rss():
+        status = pathlib.Path(f"/proc/{net.pid_of('control')}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0])
+
+    before, count, kept = rss(), 100, []
+    for _ in range(count):
+        client = ee.Client()
+        kept.append((client, client.connect("app-name")))
+    after = rss()
+    for client, app in kept:
+        app.close()
+        client.close()
+    return (after - before) / count
+
+
+def main():
+    quick = "--quick" in sys.argv
+    rounds = 10 if quick else 100
+    ups = 1 if quick else 3
+    cases = []
+
+    def add(name, samples, unit, against=None, against_samples=None):
+        value = statistics.median(samples)
+        ratio = value / statistics.median(against_samples) if against_samples else None
+        cases.append({"id": name, "value": value, "unit": unit, "against": against, "ratio": ratio, "runs": len(samples)})
+
+    Devnet().up().down()  # makes the image and warms the page cache
+    up_seconds = []
+    for _ in range(ups):
+        net = Devnet().up()
+        up_seconds.append(net.up_seconds)
+        net.down()
+    add("devnet_up_warm", up_seconds, "s")
+
+    net = Devnet().up()
+    try:
+        for key in list(os.environ):
+            if key.startswith(("EE_", "XDG_")):
+                del os.environ[key]
+        os.environ.update({k: net.env[k] for k in ("HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME")})
+        sys.path.insert(0, str(BUILD / "python"))
+        import easyenclave as ee
+
+        client = ee.Client()
+        cold = timed(lambda: client.run_private_job(image="myapp:latest", env={"SECRET": "value"}, node="node-a"))
+        add("run_private_job_cold", [cold], "ms")
+        push_hello(net)
+        net.json("apps", "deploy", "bench-hello", "hello:latest", "--port", "8080", "--memory", "64M")
+        app = client.connect("bench-hello")
+        sock, payload = echo_pair(), b"x" * 1024
+        fd = os.open(net.home / "durable", os.O_RDWR | os.O_CREAT, 0o600)
+        samples = {name: [] for name in ("process_start", "run_private_job_warm", "loopback_round_trip", "get_1k", "durable_write", "transfer")}
+        for i in range(rounds + 2):
+            one = {
+                "process_start": timed(lambda: subprocess.run(["/bin/busybox", "true"])),
+                "run_private_job_warm": timed(lambda: client.run_private_job(image="myapp:latest", env={"SECRET": "value"}, node="node-a")),
+                "loopback_round_trip": timed(lambda: round_trip(sock, payload)),
+                "get_1k": timed(lambda: app.get("/bytes?n=1024").content),
+                "durable_write": timed(lambda: durable_write(fd, b"x" * 4096)),
+                "transfer": timed(lambda: client.transfer_credits(to="contractor-id", amount="$0.01")),
+            }
+            if i >= 2:  # the first rounds open connections
+                for name, value in one.items():
+                    samples[name].append(value)
+        add("process_start", samples["process_start"], "ms")
+        add("run_private_job_warm", samples["run_private_job_warm"], "ms", "process_start", samples["process_start"])
+        add("loopback_round_trip", samples["loopback_round_trip"], "ms")
+        add("get_1k", samples["get_1k"], "ms", "loopback_round_trip", samples["loopback_round_trip"])
+        add("durable_write", samples["durable_write"], "ms")
+        add("transfer", samples["transfer"], "ms", "durable_write", samples["durable_write"])
+        app.close()
+        client.close()
+        add("idle_tunnel", [idle_tunnel_kib(net)], "KiB")
+    finally:
+        net.down()
+
+    folder = pathlib.Path(os.environ.get("EE_BENCH_DIR", BUILD / "bench"))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "calls.json").write_text(json.dumps({"name": "calls", "machine": machine(), "quick": quick, "cases": cases}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
