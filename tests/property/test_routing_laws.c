@@ -114,7 +114,7 @@ static void one_round(void) {
                                .price_max = below(3) ? 0 : 20000,
                                .allow_simulated = below(2) == 0,
                                .now_ms = NOW};
-    for (uint8_t i = 0; i < NODES; i++) c[i] = random_node(i);
+    for (size_t i = 0; i < NODES; i++) c[i] = random_node((uint8_t)i);
     size_t eligible = routing_rank(&r, c, NODES, out);
     check_choices(&r, c, out, eligible);
 

@@ -199,6 +199,39 @@ static void test_M5_a_refusal_is_remembered(void **state) {
     fix_ok(fix_transfer(f, f->alice.id, "bob", FIX_USD, "key-3", NULL));
 }
 
+static ee_status run_forget(store *db, void *arg, ee_error *err) { return ledger_forget(db, *(uint64_t *)arg, 10, err); }
+static void test_old_keys_are_forgotten(void **state) {
+    ledger_fixture *f = *state;
+    ledger_entry again;
+    uint64_t before = FIX_NOW;
+    fix_ok(fix_mint(f, "alice", 10 * FIX_USD, "pay-1", NULL));
+    fix_ok(fix_transfer(f, f->alice.id, "bob", FIX_USD, "key-1", NULL));
+    fix_ok(store_run(f->db, run_forget, &before, &fix_err)); /* not older than that */
+    fix_ok(fix_transfer(f, f->alice.id, "bob", FIX_USD, "key-1", &again));
+    assert_true(again.replayed);
+    before++;
+    fix_ok(store_run(f->db, run_forget, &before, &fix_err));
+    fix_ok(fix_transfer(f, f->alice.id, "bob", FIX_USD, "key-1", &again));
+    assert_false(again.replayed);
+    fix_ok(fix_mint(f, "alice", 10 * FIX_USD, "pay-1", NULL)); /* a payment's reference never is */
+    fix_expect(f, f->alice.id, 8 * FIX_USD, 0);
+}
+
+static void test_name_distance(void **state) {
+    static const struct {
+        const char *a, *b;
+        unsigned limit, want;
+    } cases[] = {
+        {"", "", 2, 0},       {"a", "", 2, 1},      {"abc", "abc", 0, 0},  {"abc", "acb", 2, 1}, {"abc", "abcd", 2, 1},
+        {"abc", "xbz", 2, 2}, {"abc", "xyz", 2, 3}, {"abcdef", "a", 2, 3}, {"ca", "abc", 3, 3},  {"kitten", "sitting", 3, 3},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(names_distance(fix_text(cases[i].a), fix_text(cases[i].b), cases[i].limit), cases[i].want);
+        assert_int_equal(names_distance(fix_text(cases[i].b), fix_text(cases[i].a), cases[i].limit), cases[i].want);
+    }
+}
+
 static void test_low_balance_says_the_numbers(void **state) {
     ledger_fixture *f = *state;
     int64_t seq = 0;
@@ -569,6 +602,8 @@ int main(void) {
         LEDGER_TEST(test_transfer_moves_money_once),
         LEDGER_TEST(test_M5_same_key_other_content_is_refused),
         LEDGER_TEST(test_M5_a_refusal_is_remembered),
+        LEDGER_TEST(test_old_keys_are_forgotten),
+        cmocka_unit_test(test_name_distance),
         LEDGER_TEST(test_low_balance_says_the_numbers),
         LEDGER_TEST(test_transfer_refusals),
         LEDGER_TEST(test_lock_life),
