@@ -1,5 +1,6 @@
 /* error.c - filling the caller's ee_error: one line, valid UTF-8, never more than fits. Not for logging.
  * Called wherever something can fail, so it allocates nothing and works when memory is gone. */
+#define EEI_ERROR_C /* see error.h: the functions themselves */
 #include "error.h"
 
 #include "buf.h"

@@ -24,6 +24,17 @@ ee_status eei_nomem(ee_error *err);
 /* For a failure that nobody could act on, or that shows elsewhere: says so where the compiler wants the status used. */
 static inline void eei_ignored(ee_status status) { (void)status; }
 
+/* The static analyzer does not see into error.c. Told that a failure returns the status it was given, it stops following paths where a
+ * failed call counts as a success. Compilers never read this. */
+#if defined(__clang_analyzer__) && !defined(EEI_ERROR_C)
+static inline ee_status eei_same_status(ee_status status) { return status; }
+#define eei_fail(err, status, ...)               (eei_fail(err, status, __VA_ARGS__), eei_same_status(status))
+#define eei_fail_errno(err, status, number, ...) (eei_fail_errno(err, status, number, __VA_ARGS__), eei_same_status(status))
+#define eei_hint(err, status, ...)               (eei_hint(err, status, __VA_ARGS__), eei_same_status(status))
+#define eei_prefix(err, status, noun)            (eei_prefix(err, status, noun), eei_same_status(status))
+#define eei_nomem(err)                           (eei_nomem(err), eei_same_status(EE_E_NOMEM))
+#endif
+
 /* Our own bugs only; never reached by input from outside. Prints the location, never data, and aborts. Stays in release builds. */
 #define EE_ASSERT(condition) ((condition) ? (void)0 : eei_assert_failed(#condition, __FILE__, __LINE__))
 void eei_assert_failed(const char *condition, const char *file, int line) __attribute__((noreturn));
