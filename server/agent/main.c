@@ -12,13 +12,15 @@
 #include <unistd.h>
 
 typedef struct settings {
-    char control[512], network_id[80], node[64], policy[512], machine[512], runtime_dir[512], image_dir[512], runtime[256], shim[512], log_level[16];
+    char control[512], network_id[80], node[64], policy[512], machine[512], runtime_dir[512], image_dir[512], runtime[256], shim[512],
+        log_level[16];
     uint64_t vcpus_milli, memory_bytes, pool_max;
 } settings;
 
 static const config_key keys[] = {
     {"control.ws", CONFIG_TEXT, CONFIG_FIELD(settings, control), 0, 0, NULL, "https://host:port of the control plane"},
-    {"network.id", CONFIG_TEXT, CONFIG_FIELD(settings, network_id), 0, 0, NULL, "network the control plane must prove to be (64 hex digits)"},
+    {"network.id", CONFIG_TEXT, CONFIG_FIELD(settings, network_id), 0, 0, NULL,
+     "network the control plane must prove to be (64 hex digits)"},
     {"node.name", CONFIG_TEXT, CONFIG_FIELD(settings, node), 0, 0, NULL, "this node's name in the ledger"},
     {"node.vcpus_milli", CONFIG_NUMBER, CONFIG_FIELD(settings, vcpus_milli), 1, 1024000, "1000", "capacity offered, thousandths of a vcpu"},
     {"node.memory_bytes", CONFIG_NUMBER, CONFIG_FIELD(settings, memory_bytes), 1, 0, "1073741824", "memory offered"},
@@ -64,7 +66,8 @@ static void on_stream(void *user, eei_stream *stream, eei_mux_event_kind kind) {
 
 static void on_closed(void *user, const ee_error *why, uint64_t retry_in_ms) {
     (void)user;
-    eei_log(EEI_LOG_WARN, "tunnel.closed", "word=%s retry_ms=%llu message=%s", why ? why->word : "", (unsigned long long)retry_in_ms, why ? why->message : "");
+    eei_log(EEI_LOG_WARN, "tunnel.closed", "word=%s retry_ms=%llu message=%s", why ? why->word : "", (unsigned long long)retry_in_ms,
+            why ? why->message : "");
 }
 
 /* ---- start ----------------------------------------------------------------------------------------------------------- */
@@ -102,7 +105,8 @@ static ee_status open_runtime(program *p, ee_error *err) {
     ee_status st = agent_runtime_new(p->agent.loop, &options, &p->agent.runtime, err);
     if (st) return st;
     const agent_runtime_facts *facts = agent_runtime_get_facts(p->agent.runtime);
-    eei_log(EEI_LOG_INFO, "runtime.ready", "program=%s cgroup=%d limits=%d userns=%d", facts->runtime_path, facts->cgroup_version, facts->limits_enforced, facts->user_namespace);
+    eei_log(EEI_LOG_INFO, "runtime.ready", "program=%s cgroup=%d limits=%d userns=%d", facts->runtime_path, facts->cgroup_version,
+            facts->limits_enforced, facts->user_namespace);
     return EE_OK;
 }
 
