@@ -58,25 +58,36 @@ static ee_status take_base64(pem_text *t, eei_buf *out, ee_error *err) {
     return EE_OK;
 }
 
-static ee_status certificate_from_der(ee_span der, X509 **out, ee_error *err) {
-    const unsigned char *at = der.data;
-    unsigned char *again = NULL;
-    ee_status st = EE_OK;
-    *out = d2i_X509(NULL, &at, (long)der.len);
-    if (!*out) return eei_fail(err, EE_E_MALFORMED, "a certificate of %zu bytes does not parse", der.len);
-    int len = i2d_X509(*out, &again);
-    if (len <= 0)
-        st = eei_nomem(err);
-    else if (at != der.data + der.len || (size_t)len != der.len || memcmp(again, der.data, der.len))
-        st = eei_fail(err, EE_E_MALFORMED, "a certificate of %zu bytes is not in DER form", der.len);
-    OPENSSL_free(again);
-    if (!st) return EE_OK;
-    X509_free(*out);
-    *out = NULL;
-    return st;
+static bool has_der(X509 *cert, ee_span der) {
+    unsigned char *own = NULL;
+    int len = i2d_X509(cert, &own);
+    bool same = len > 0 && (size_t)len == der.len && !memcmp(own, der.data, der.len);
+    OPENSSL_free(own);
+    return same;
 }
 
-static ee_status take_certificate(pem_text *t, X509 **out, ee_error *err) {
+typedef struct known_chains {
+    const eei_chain *const *chains;
+    size_t count;
+} known_chains;
+
+static X509 *find_known(const known_chains *known, ee_span der) {
+    for (size_t i = 0; i < known->count; i++)
+        for (size_t k = 0; k < known->chains[i]->count; k++)
+            if (has_der(known->chains[i]->certs[k], der) && X509_up_ref(known->chains[i]->certs[k]) == 1) return known->chains[i]->certs[k];
+    return NULL;
+}
+
+static ee_status certificate_from_der(ee_span der, X509 **out, ee_error *err) {
+    const unsigned char *at = der.data;
+    *out = d2i_X509(NULL, &at, (long)der.len);
+    if (*out && at == der.data + der.len && has_der(*out, der)) return EE_OK;
+    X509_free(*out);
+    *out = NULL;
+    return eei_fail(err, EE_E_MALFORMED, "a certificate of %zu bytes is not in DER form", der.len);
+}
+
+static ee_status take_certificate(pem_text *t, const known_chains *known, X509 **out, ee_error *err) {
     eei_buf text = EEI_BUF_INIT(CERT_DER_MAX / 3 * 4), der = EEI_BUF_INIT(CERT_DER_MAX);
     ee_status st = EE_OK;
     *out = NULL;
@@ -90,14 +101,18 @@ static ee_status take_certificate(pem_text *t, X509 **out, ee_error *err) {
     }
     const char *chars = eei_buf_cstr(&text);
     st = chars ? eei_base64url_decode(chars, &der, err) : eei_nomem(err);
-    if (!st) st = certificate_from_der(eei_buf_span(&der), out, err);
+    if (!st) *out = find_known(known, eei_buf_span(&der));
+    if (!st && !*out) st = certificate_from_der(eei_buf_span(&der), out, err);
 done:
     eei_buf_clear(&der);
     eei_buf_clear(&text);
     return st;
 }
 
-ee_status eei_chain_parse(ee_span pem, eei_chain *out, ee_error *err) {
+ee_status eei_chain_parse(ee_span pem, eei_chain *out, ee_error *err) { return eei_chain_parse_known(pem, NULL, 0, out, err); }
+
+ee_status eei_chain_parse_known(ee_span pem, const eei_chain *const *known, size_t known_count, eei_chain *out, ee_error *err) {
+    const known_chains pool = {known, known_count};
     memset(out, 0, sizeof *out);
     if (pem.len > EEI_PEM_CHAIN_BYTES_MAX)
         return eei_fail(err, EE_E_LIMIT, "PEM chain is %zu bytes, limit %d", pem.len, EEI_PEM_CHAIN_BYTES_MAX);
@@ -114,7 +129,7 @@ ee_status eei_chain_parse(ee_span pem, eei_chain *out, ee_error *err) {
             st = eei_fail(err, EE_E_LIMIT, "PEM chain has more than %d certificates", EEI_CHAIN_CERTS_MAX);
             break;
         }
-        st = take_certificate(&t, &out->certs[out->count], err);
+        st = take_certificate(&t, &pool, &out->certs[out->count], err);
         if (!st) out->count++;
     }
     ERR_pop_to_mark();

@@ -17,11 +17,11 @@ enum { LEVELS_MAX = 256, MODULES_MAX = 64, ADVISORIES_MAX = 64, ADVISORY_BYTES_M
 
 static ee_status named(ee_error *err, ee_status st, const char *field) { return st == EE_E_NOMEM ? st : eei_prefix(err, st, field); }
 
-static ee_status chain_field(const json_t *json, const char *field, bool optional, eei_chain *out, ee_error *err) {
+static ee_status chain_field(const json_t *json, const char *field, bool optional, const eei_chain *known, eei_chain *out, ee_error *err) {
     const char *pem = NULL;
     ee_status st = optional ? eei_json_string_opt(json, field, &pem, err) : eei_json_string(json, field, &pem, err);
     if (st || !pem) return st;
-    st = eei_chain_parse(eei_span_text(pem), out, err);
+    st = eei_chain_parse_known(eei_span_text(pem), &known, known ? 1 : 0, out, err);
     return st ? named(err, st, field) : EE_OK;
 }
 
@@ -58,21 +58,21 @@ static ee_status signature_field(const json_t *json, const char *field, uint8_t 
 }
 
 static ee_status fill(ee_collateral *c, ee_error *err) {
-    const char *unused = NULL;
     const json_t *json = c->json;
     ee_status st = EE_OK;
+    ee_error ignored = {0};
     if (!json_is_object(json)) return eei_fail(err, EE_E_MALFORMED, "must be a JSON object");
-    /* Not used: the PCK CRL is checked against the CA of the quote's own chain. */
-    st = eei_json_string_opt(json, "pck_crl_issuer_chain", &unused, err);
-    if (!st) st = crl_field(json, "root_ca_crl", &c->root_crl, err);
+    /* Nothing hangs on it, so it may be anything: the PCK CRL is checked against the CA of the quote's own chain. */
+    if (chain_field(json, "pck_crl_issuer_chain", true, NULL, &c->crl_chain, &ignored) == EE_E_NOMEM) return eei_nomem(err);
+    st = crl_field(json, "root_ca_crl", &c->root_crl, err);
     if (!st) st = crl_field(json, "pck_crl", &c->pck_crl, err);
-    if (!st) st = chain_field(json, "tcb_info_issuer_chain", false, &c->tcb_info_chain, err);
+    if (!st) st = chain_field(json, "tcb_info_issuer_chain", false, &c->crl_chain, &c->tcb_info_chain, err);
     if (!st) st = eei_json_string(json, "tcb_info", &c->tcb_info, err);
     if (!st) st = signature_field(json, "tcb_info_signature", c->tcb_info_signature, err);
-    if (!st) st = chain_field(json, "qe_identity_issuer_chain", false, &c->qe_identity_chain, err);
+    if (!st) st = chain_field(json, "qe_identity_issuer_chain", false, &c->tcb_info_chain, &c->qe_identity_chain, err);
     if (!st) st = eei_json_string(json, "qe_identity", &c->qe_identity, err);
     if (!st) st = signature_field(json, "qe_identity_signature", c->qe_identity_signature, err);
-    if (!st) st = chain_field(json, "pck_certificate_chain", true, &c->pck_chain, err);
+    if (!st) st = chain_field(json, "pck_certificate_chain", true, &c->crl_chain, &c->pck_chain, err);
     return st;
 }
 
@@ -106,6 +106,7 @@ void ee_collateral_free(ee_collateral *collateral) {
     eei_chain_clear(&collateral->tcb_info_chain);
     eei_chain_clear(&collateral->qe_identity_chain);
     eei_chain_clear(&collateral->pck_chain);
+    eei_chain_clear(&collateral->crl_chain);
     X509_CRL_free(collateral->root_crl);
     X509_CRL_free(collateral->pck_crl);
     json_decref(collateral->json);

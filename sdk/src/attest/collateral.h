@@ -18,6 +18,7 @@ struct ee_collateral {
     uint8_t tcb_info_signature[64], qe_identity_signature[64]; /* r||s */
     eei_chain tcb_info_chain, qe_identity_chain;
     eei_chain pck_chain; /* count 0 when not delivered */
+    eei_chain crl_chain; /* pck_crl_issuer_chain; only to share its certificates with quotes' chains */
     X509_CRL *root_crl, *pck_crl;
 };
 ee_collateral *eei_collateral_ref(const ee_collateral *collateral);

@@ -15,6 +15,9 @@ typedef struct eei_chain {
 } eei_chain;
 /* Strict PEM: nothing but certificates and line ends, canonical base64, canonical DER; one NUL at the end is allowed (DCAP puts it). */
 ee_status eei_chain_parse(ee_span pem, eei_chain *out, ee_error *err) EE_MUST_USE;
+/* The same; a certificate whose bytes are those of a known one is shared with it. It says nothing about trust: decoding a certificate
+ * costs OpenSSL as much as three signatures, and all quotes of a network have the same CA and root. */
+ee_status eei_chain_parse_known(ee_span pem, const eei_chain *const *known, size_t known_count, eei_chain *out, ee_error *err) EE_MUST_USE;
 void eei_chain_clear(eei_chain *chain);
 
 /* The anchor is the SHA-256 of the root certificate's DER. */

@@ -54,9 +54,10 @@ static bool quote_format(run *r) {
 /* From the quote (certification data type 5), else from the collateral: harmless, as it must still sign the QE report. */
 static ee_status pick_chain(run *r, ee_error *why) {
     const eei_quote *q = &r->v->quote;
+    const eei_chain *const known[] = {&r->v->collateral->crl_chain, &r->v->collateral->tcb_info_chain};
     if (q->cert_type == EEI_CERT_PCK_CHAIN) {
         r->chain = &r->own_chain;
-        return eei_chain_parse(q->cert_data, &r->own_chain, why);
+        return eei_chain_parse_known(q->cert_data, known, 2, &r->own_chain, why);
     }
     if (!r->v->collateral->pck_chain.count)
         return eei_fail(why, EE_E_MALFORMED, "certification data is of type %u and the collateral has no pck_certificate_chain",
