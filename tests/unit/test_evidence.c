@@ -207,9 +207,9 @@ static void test_Q7_Q9_Q10_Q11_expectations(void **state) {
         memcpy((uint8_t *)&expect + plans[i].field, &pointer, sizeof pointer);
         must_refuse(plans[i].name, w, &e, &expect, plans[i].check);
     }
-    for (uint8_t purpose = 1; purpose <= EEI_PURPOSE_APP; purpose++) {
+    for (unsigned purpose = 1; purpose <= EEI_PURPOSE_APP; purpose++) {
         eei_expect expect = a.expect;
-        expect.purpose = purpose;
+        expect.purpose = (uint8_t)purpose;
         if (purpose != EEI_PURPOSE_REGISTER) must_refuse("Q10 another purpose", w, &e, &expect, "purpose");
     }
     for (uint8_t role = 0; role < 7; role++) {

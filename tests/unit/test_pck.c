@@ -116,6 +116,12 @@ static void test_extension_fields(void **state) {
     eei_buf_clear(&der);
 }
 
+static bool same_pck(const eei_pck *a, const eei_pck *b) {
+    return !memcmp(a->ppid, b->ppid, 16) && !memcmp(a->cpusvn, b->cpusvn, 16) && !memcmp(a->pceid, b->pceid, 2) &&
+           !memcmp(a->fmspc, b->fmspc, 6) && !memcmp(a->components, b->components, 16) && a->pcesvn == b->pcesvn &&
+           a->sgx_type == b->sgx_type && a->has_instance == b->has_instance && !memcmp(a->piid, b->piid, 16);
+}
+
 /* Every cut is refused, and every flipped bit is refused or lands in a value; sizes and tags never go unnoticed. */
 static void test_extension_mutations(void **state) {
     (void)state;
@@ -132,7 +138,7 @@ static void test_extension_mutations(void **state) {
     size_t accepted_same = 0;
     for (size_t bit = 0; bit < der.len * 8; bit++) {
         der.data[bit / 8] ^= (uint8_t)(1u << (bit % 8));
-        if (eei_pck_parse_extension(eei_buf_span(&der), &pck, NULL) == EE_OK && !memcmp(&pck, &good, sizeof pck)) accepted_same++;
+        if (eei_pck_parse_extension(eei_buf_span(&der), &pck, NULL) == EE_OK && same_pck(&pck, &good)) accepted_same++;
         der.data[bit / 8] ^= (uint8_t)(1u << (bit % 8));
     }
     assert_int_equal(accepted_same, 24); /* the three BOOLEANs of the configuration, which nothing depends on */

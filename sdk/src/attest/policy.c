@@ -155,9 +155,10 @@ typedef struct loader {
 } loader;
 
 static ee_status need_text(loader *l, const char *path, const json_t *value, const char **out) {
-    if (!json_is_string(value)) return eei_toml_fail(l->toml, path, l->err, "must be a string");
     *out = json_string_value(value);
-    return EE_OK;
+    if (*out) return EE_OK;
+    (void)eei_toml_fail(l->toml, path, l->err, "must be a string");
+    return EE_E_CONFIG;
 }
 
 static ee_status need_bool(loader *l, const char *path, const json_t *value, bool *out) {

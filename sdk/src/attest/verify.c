@@ -339,6 +339,7 @@ static bool measurement(run *r) {
         nearest = &p->profiles[i];
         nearest_first = first;
     }
+    EE_ASSERT(nearest); /* there is at least one profile */
     if (fewest)
         measurement_failed(r, nearest, nearest_first);
     else
