@@ -5,7 +5,7 @@
 #include "base/alloc.h"
 #include "base/encoding.h"
 #include "base/log.h"
-#include "metering.h"
+#include "base/price.h"
 #include "tunnels.h"
 
 #include <string.h>
@@ -66,7 +66,7 @@ static ee_status quote_into(cp_context *cp, const broker_spec *spec, const routi
             if (json_object_set_new(rejected, candidate->name, json_string(choices[i].reason))) return eei_nomem(err);
             continue;
         }
-        ee_status st = metering_ceiling(candidate->price, spec->message.vcpus_milli, spec->message.wall_ms, &ceiling, err);
+        ee_status st = eei_price_ceiling(candidate->price, spec->message.vcpus_milli, spec->message.wall_ms, &ceiling, err);
         if (st) return st;
         if (json_array_append_new(items, offer_json(candidate, &choices[i], node->instance_id, ceiling))) return eei_nomem(err);
     }

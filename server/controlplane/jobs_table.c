@@ -3,7 +3,7 @@
 #include "controlplane/jobs_table.h"
 
 #include "attest/statement.h"
-#include "controlplane/metering.h"
+#include "base/price.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -243,7 +243,7 @@ static ee_status admit_new(store *db, const job_admit_request *r, job_admitted *
     ledger_principal node;
     ee_money ceiling = 0;
     ee_status st = ledger_get_principal(db, r->node, &node, err);
-    if (!st) st = metering_ceiling(r->price, r->vcpus_milli, r->wall_ms, &ceiling, err);
+    if (!st) st = eei_price_ceiling(r->price, r->vcpus_milli, r->wall_ms, &ceiling, err);
     if (!st) st = check_auth(r, &node, ceiling, err);
     if (!st) st = check_unused(db, r, err);
     if (!st) st = check_open_jobs(db, r, err);
@@ -352,7 +352,7 @@ static ee_status check_receipt(const job_row *job, const job_receipt *r, ee_erro
     if (r->end_ms < r->start_ms) return eei_fail(err, EE_E_CONFLICT, "the receipt of %s ends before it starts", job->id);
     if (r->vcpu_ms > INT64_MAX || r->exit_code > INT64_MAX || r->reason.len >= sizeof job->word)
         return eei_fail(err, EE_E_INVALID, "the receipt of %s has a number over its limit", job->id);
-    ee_money charge = metering_charge(job->price, r->vcpu_ms, job->locked);
+    ee_money charge = eei_price_charge(job->price, r->vcpu_ms, job->locked);
     if (r->charge != charge)
         return eei_fail(err, EE_E_CONFLICT, "the receipt of %s charges %s for %" PRIu64 " vcpu-ms, which is %s", job->id,
                         ee_money_format(r->charge, a), r->vcpu_ms, ee_money_format(charge, b));

@@ -3,7 +3,7 @@
 #include "attest/statement.h"
 #include "base/clock.h"
 #include "controlplane/ledger_internal.h"
-#include "controlplane/metering.h"
+#include "base/price.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -215,14 +215,14 @@ static ee_status low_balance(const ledger_posting *p, const ledger_counters *pay
 /* What a code does to the two accounts. A lock is pending on both sides until it is resolved. */
 static bool move_counters(ledger_code code, ee_money amount, ledger_counters *debit, ledger_counters *credit) {
     switch (code) {
-    case LEDGER_LOCK: return metering_add(&debit->dn, debit->dn, amount) && metering_add(&credit->cn, credit->cn, amount);
+    case LEDGER_LOCK: return eei_money_add(&debit->dn, debit->dn, amount) && eei_money_add(&credit->cn, credit->cn, amount);
     case LEDGER_RELEASE:
     case LEDGER_VOID:
-    case LEDGER_EXPIRE: return metering_sub(&debit->dn, debit->dn, amount) && metering_sub(&credit->cn, credit->cn, amount);
+    case LEDGER_EXPIRE: return eei_money_sub(&debit->dn, debit->dn, amount) && eei_money_sub(&credit->cn, credit->cn, amount);
     case LEDGER_POST:
-        return metering_sub(&debit->dn, debit->dn, amount) && metering_sub(&credit->cn, credit->cn, amount) &&
-               metering_add(&debit->dp, debit->dp, amount) && metering_add(&credit->cp, credit->cp, amount);
-    default: return metering_add(&debit->dp, debit->dp, amount) && metering_add(&credit->cp, credit->cp, amount);
+        return eei_money_sub(&debit->dn, debit->dn, amount) && eei_money_sub(&credit->cn, credit->cn, amount) &&
+               eei_money_add(&debit->dp, debit->dp, amount) && eei_money_add(&credit->cp, credit->cp, amount);
+    default: return eei_money_add(&debit->dp, debit->dp, amount) && eei_money_add(&credit->cp, credit->cp, amount);
     }
 }
 

@@ -1,5 +1,5 @@
 /* ledger.h - double entry in microdollars: principals, mint, transfers, locks, stake. Every movement is two accounts, one amount, one
- * journal row that nobody can change, and one idempotency key; the sum over all accounts is always zero. Not for prices (metering),
+ * journal row that nobody can change, and one idempotency key; the sum over all accounts is always zero. Not for prices (base/price),
  * jobs (jobs_table) or the network. Writing functions run inside a writer's work, reading ones with any store.
  * Spec: network.md#credits; the numbers of kinds and codes are stored, so they are frozen. */
 #ifndef LEDGER_H

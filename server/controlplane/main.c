@@ -1,4 +1,8 @@
 /* main.c - ee-controlplane: wiring only. Configuration -> trust -> store -> modules -> loop, and the way back. */
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/limits.h"
+#include "base/log.h"
 #include "common/config.h"
 #include "common/genesis.h"
 #include "common/quote_source.h"
@@ -10,11 +14,6 @@
 #include "controlplane/placer.h"
 #include "controlplane/seed.h"
 #include "controlplane/tunnels.h"
-
-#include "base/alloc.h"
-#include "base/file.h"
-#include "base/limits.h"
-#include "base/log.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -65,7 +64,8 @@ static void on_lost(cp_context *cp, registry_node *node, const uint8_t instance_
     eei_log(EEI_LOG_INFO, "node.disconnected", "node=%s", node->profile.name); /* the sweeps decide after a grace */
 }
 
-static void on_control(cp_context *cp, registry_node *node, const uint8_t instance_id[32], const uint8_t instance_pub[32], const eei_frame *frame) {
+static void on_control(cp_context *cp, registry_node *node, const uint8_t instance_id[32], const uint8_t instance_pub[32],
+                       const eei_frame *frame) {
     broker_control(cp, node, instance_id, instance_pub, frame);
     placer_control(cp, node, instance_id, frame);
     checks_control(cp, node, instance_pub, frame);
@@ -119,7 +119,9 @@ static ee_status open_trust(program *p, ee_error *err) {
     memcpy(prover.node_id, cp->network_id, 32);
     memcpy(prover.policy_hash, eei_policy_hash_bytes(cp->policy), 32);
     st = eei_prover_new(&prover, &cp->prover, err);
-    if (!st) eei_log(EEI_LOG_INFO, "trust.ready", "quotes=%s policy=%s sandbox=%d", quote_source_kind(p->quotes), ee_policy_hash(cp->policy), cp->sandbox);
+    if (!st)
+        eei_log(EEI_LOG_INFO, "trust.ready", "quotes=%s policy=%s sandbox=%d", quote_source_kind(p->quotes), ee_policy_hash(cp->policy),
+                cp->sandbox);
     return st;
 }
 

@@ -8,7 +8,7 @@
 #include "ledger_fixture.h"
 // clang-format on
 #include "controlplane/apps_table.h"
-#include "controlplane/metering.h"
+#include "base/price.h"
 
 #define LOCK INT64_C(13334) /* 2 vcpus x 10 min x $0.04, rounded up */
 
@@ -63,7 +63,7 @@ static void good_receipt(step *s, const char *id, uint64_t vcpu_ms) {
     s->receipt.price = 40000;
     s->receipt.vcpus_milli = 2000;
     s->receipt.vcpu_ms = vcpu_ms;
-    s->receipt.charge = metering_charge(40000, vcpu_ms, LOCK);
+    s->receipt.charge = eei_price_charge(40000, vcpu_ms, LOCK);
     s->receipt.exit_code = 3;
     s->receipt.reason = fix_text("exited");
     s->receipt.start_ms = FIX_NOW + 5;

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 #include "ledger_fixture.h"
 // clang-format on
-#include "controlplane/metering.h"
+#include "base/price.h"
 
 /* ---- principals ----------------------------------------------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-/* test_metering.c - price arithmetic at its edges, and over random inputs against itself (threat M6). */
+/* test_price.c - price arithmetic at its edges, and over random inputs against itself (threat M6). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,7 +6,7 @@
 // clang-format off
 #include <cmocka.h>
 // clang-format on
-#include "controlplane/metering.h"
+#include "base/price.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -38,7 +38,7 @@ static void test_ceiling(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         ee_money cost = 0;
         ee_error err;
-        ee_status st = metering_ceiling(cases[i].price, cases[i].vcpus_milli, cases[i].wall_ms, &cost, &err);
+        ee_status st = eei_price_ceiling(cases[i].price, cases[i].vcpus_milli, cases[i].wall_ms, &cost, &err);
         if (st != cases[i].want || cost != cases[i].cost) fail_msg("%s: %s %" PRId64, cases[i].name, ee_status_word(st), cost);
     }
 }
@@ -62,30 +62,30 @@ static void test_charge(void **state) {
         {"negative lock", 5, 3600000, -10, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        ee_money got = metering_charge(cases[i].price, cases[i].vcpu_ms, cases[i].locked);
+        ee_money got = eei_price_charge(cases[i].price, cases[i].vcpu_ms, cases[i].locked);
         if (got != cases[i].want) fail_msg("%s: %" PRId64, cases[i].name, got);
     }
 }
 
 static void test_vcpu_ms(void **state) {
     (void)state;
-    assert_int_equal(metering_vcpu_ms(1000, 7), 7);
-    assert_int_equal(metering_vcpu_ms(1500, 1), 2);
-    assert_int_equal(metering_vcpu_ms(1, 1), 1);
-    assert_int_equal(metering_vcpu_ms(1, 1001), 2);
-    assert_int_equal(metering_vcpu_ms(0, 1000), 0);
-    assert_true(metering_vcpu_ms(UINT64_MAX, UINT64_MAX) == UINT64_MAX);
+    assert_int_equal(eei_price_vcpu_ms(1000, 7), 7);
+    assert_int_equal(eei_price_vcpu_ms(1500, 1), 2);
+    assert_int_equal(eei_price_vcpu_ms(1, 1), 1);
+    assert_int_equal(eei_price_vcpu_ms(1, 1001), 2);
+    assert_int_equal(eei_price_vcpu_ms(0, 1000), 0);
+    assert_true(eei_price_vcpu_ms(UINT64_MAX, UINT64_MAX) == UINT64_MAX);
 }
 
 static void test_add_and_sub(void **state) {
     ee_money out = 77;
     (void)state;
-    assert_true(metering_add(&out, INT64_MAX - 1, 1) && out == INT64_MAX);
-    assert_false(metering_add(&out, INT64_MAX, 1));
-    assert_false(metering_add(&out, -1, 1));
-    assert_true(metering_sub(&out, 5, 5) && out == 0);
-    assert_false(metering_sub(&out, 5, 6));
-    assert_false(metering_sub(&out, INT64_MIN, 1));
+    assert_true(eei_money_add(&out, INT64_MAX - 1, 1) && out == INT64_MAX);
+    assert_false(eei_money_add(&out, INT64_MAX, 1));
+    assert_false(eei_money_add(&out, -1, 1));
+    assert_true(eei_money_sub(&out, 5, 5) && out == 0);
+    assert_false(eei_money_sub(&out, 5, 6));
+    assert_false(eei_money_sub(&out, INT64_MIN, 1));
     assert_int_equal(out, 0);
 }
 
@@ -109,16 +109,16 @@ static void test_laws(void **state) {
         const uint64_t milli = next() % 256000 + 1, wall = next() % (86400000 * UINT64_C(31));
         const uint64_t used = wall ? next() % (wall + 1) : 0;
         ee_money lock = 0, longer = 0;
-        if (metering_ceiling(price, milli, wall, &lock, NULL)) continue;
-        const ee_money whole = metering_charge(price, metering_vcpu_ms(milli, wall), lock);
-        const ee_money part = metering_charge(price, metering_vcpu_ms(milli, used), lock);
+        if (eei_price_ceiling(price, milli, wall, &lock, NULL)) continue;
+        const ee_money whole = eei_price_charge(price, eei_price_vcpu_ms(milli, wall), lock);
+        const ee_money part = eei_price_charge(price, eei_price_vcpu_ms(milli, used), lock);
         assert_true(part >= 0 && part <= whole && whole <= lock); /* never over the lock, and grows with use */
         if (milli % 1000 == 0) assert_true(lock - whole <= 1);    /* the whole time costs the whole lock, but for rounding */
-        if (!metering_ceiling(price, milli, wall + 1, &longer, NULL)) assert_true(longer >= lock);
+        if (!eei_price_ceiling(price, milli, wall + 1, &longer, NULL)) assert_true(longer >= lock);
         /* Two pieces never cost more than the whole: splitting a job gains its user nothing but rounding, and costs nothing. */
-        const uint64_t a = metering_vcpu_ms(1000, used), b = metering_vcpu_ms(1000, wall - used);
-        const ee_money apart = metering_charge(price, a, INT64_MAX) / 2 + metering_charge(price, b, INT64_MAX) / 2;
-        const ee_money together = metering_charge(price, a + b, INT64_MAX);
+        const uint64_t a = eei_price_vcpu_ms(1000, used), b = eei_price_vcpu_ms(1000, wall - used);
+        const ee_money apart = eei_price_charge(price, a, INT64_MAX) / 2 + eei_price_charge(price, b, INT64_MAX) / 2;
+        const ee_money together = eei_price_charge(price, a + b, INT64_MAX);
         if (together < INT64_MAX) assert_true(apart <= together / 2 + 1);
     }
 }
