@@ -220,7 +220,7 @@ def _unix(time: Optional[dt.datetime]) -> int:
 def _verdict_call(function: Any, *args: Any) -> Attestation:
     refused: Optional[errors.Error] = None
     try:
-        verdict = cast(raw.Verdict, _calls._run(function, args))
+        verdict = cast("raw.Verdict", _calls._run(function, args))
     except raw.RawError as failure:
         refused, verdict = errors.from_fields(failure.args), failure.args[-1]
     try:
