@@ -1,0 +1,364 @@
+#!/usr/bin/env python3
+"""The pages say what is true: their commands run, their links lead somewhere, their tables are the sources'. Tables between
+`<!-- generated: NAME -->` and `<!-- end -->` are made by this file: `python3 tests/integration/test_docs.py --write` writes them anew."""
+# deadline: 600
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from devnet import BIN, BUILD, ROOT, environment
+
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", *DOCS.glob("*.md"), *(DOCS / "adr").glob("*.md")])
+RUN = [ROOT / "README.md", DOCS / "quickstart.md"]
+COMMAND_SECONDS = 240
+
+
+def read(path):
+    return (ROOT / path).read_text()
+
+
+# ---- what the sources say -----------------------------------------------------------------------------------------------------------
+
+
+def constants(text):
+    """#define NAME value of limits.h, as numbers; comments as reasons."""
+    out = {}
+    for name, value, reason in re.findall(r"^#define (EEI_\w+) +(\S.*?) */\* (.*?) \*/$|^#define (?:EEI_\w+) \S+$", text, re.M):
+        if name:
+            out[name] = (value, reason)
+    for name, value in re.findall(r"^#define (EEI_\w+) +(\(?\d[\w<(+ )]*\)?)", text, re.M):
+        out.setdefault(name, (value, ""))
+    return {n: (number(v), r) for n, (v, r) in out.items()}
+
+
+def number(text):
+    text = re.sub(r"(?<=[0-9a-fA-F])[uUlL]+\b", "", text.strip())
+    return eval(text, {"__builtins__": {}}) if re.fullmatch(r"[0-9a-fA-Fx<() ]+", text) else text  # numbers, shifts and parentheses only
+
+
+def readable(value):
+    if isinstance(value, int) and value >= 1024 and value % 1024 == 0:
+        for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+            if value % size == 0:
+                return f"{value:,} ({value // size} {unit})"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def table(heads, rows):
+    lines = ["| " + " | ".join(heads) + " |", "|" + "|".join("---" for _ in heads) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(str(c).replace("|", "\\|") for c in row) + " |" for row in rows])
+
+
+KINDS = {"U64": "number", "BOOL": "boolean", "FIXED": "bytes, exactly", "BYTES": "bytes", "TEXT": "text", "TEXTS": "list of texts", "BLOBS": "list of bytes",
+         "MESSAGE": "map", "MESSAGES": "list of maps", "NUMBERS": "list of numbers"}
+
+
+def struct_comments():
+    """Member comments of wire/messages.h and the comment at each struct's head."""
+    text, heads, members = read("sdk/src/wire/messages.h"), {}, {}
+    for match in re.finditer(r"typedef struct eei_(\w+) \{(?: /\* (.*?) \*/)?(.*?)\n?\} eei_\1;|typedef struct eei_(\w+) \{ (.*?) \} eei_\4;", text, re.S):
+        name = match.group(1) or match.group(4)
+        heads[name] = match.group(2) or ""
+        for line in (match.group(3) or match.group(5) or "").split("\n"):
+            declared = re.match(r"\s*(?:uint64_t|uint8_t|ee_span|eei_list|bool) ([\w, \[\]]+);(?:\s*/\* (.*?) \*/)?", line)
+            if declared and declared.group(2):
+                for member in re.findall(r"(\w+)(?:\[\d+\])?", declared.group(1)):
+                    members[name, member] = declared.group(2)
+    return heads, members
+
+
+def messages():
+    text, limits, (heads, comments) = read("sdk/src/wire/messages.c"), constants(read("sdk/src/base/limits.h")), struct_comments()
+
+    def value(word):
+        if word == "INT64_MAX":
+            return "2^63-1"
+        return limits[word][0] if word in limits else number(word)
+
+    out = []
+    for name, body in re.findall(r"static const eei_field (\w+)_fields\[\] = \{(.*?)\n\};", text, re.S):
+        rows = []
+        fields = re.findall(r"FIELD\(eei_\w+, (\d+), (\w+), EEI_KIND_(\w+), (true|false), ([^,]+), ([^,]+), ([^)]+)\)", body)
+        if len(fields) != body.count("FIELD("):
+            raise AssertionError(f"messages.c: not every field of {name} was understood")
+        for key, member, kind, required, most_bytes, most, sub in fields:
+            size, count, limit = value(most_bytes), value(most), []
+            if kind == "FIXED":
+                limit.append(f"{size}")
+            elif kind == "U64" and size:
+                limit.append(f"at most {size if isinstance(size, str) else f'{size:,}'}")
+            elif size:
+                limit.append(f"at most {size:,} bytes" + (" each" if kind in ("TEXTS", "BLOBS") else ""))
+            if count:
+                limit.append(f"at most {count:,} items")
+            word = KINDS[kind] + (f" ({sub[5:-7]})".replace("i_", "") if kind in ("MESSAGES", "MESSAGE") else "")
+            rows.append((key, f"`{member}`", word, ", ".join(limit), "yes" if required == "true" else "", comments.get((name, member), "")))
+        out.append(f"#### `{name}`\n" + (f"{heads.get(name)[0].upper() + heads.get(name)[1:]}.\n\n" if heads.get(name) else "\n") +
+                   table(("key", "field", "kind", "limit", "must be there", "meaning"), rows))
+    return "\n\n".join(out)
+
+
+def enum(path, name, prefix):
+    body = re.search(r"typedef enum " + name + r" \{(.*?)\} " + name + ";", read(path), re.S).group(1)
+    return [(n[len(prefix):], number(v), c) for n, v, c in re.findall(r"(" + prefix + r"\w+) = (\w+),(?: +/\* (.*?) \*/)?", body)]
+
+
+def frames():
+    return table(("type", "name", "note"), [(v, n, c) for n, v, c in enum("sdk/src/wire/frame.h", "eei_frame_type", "EEI_FRAME_")])
+
+
+def signed():
+    return table(("type", "body", "note"), [(f"0x{v:02x}", n, c) for n, v, c in enum("sdk/src/attest/envelope.h", "eei_signed_type", "EEI_SIGNED_")])
+
+
+def purposes():
+    return table(("number", "purpose"), [(v, n.lower().replace("_", " ")) for n, v, _ in enum("sdk/src/attest/statement.h", "eei_purpose", "EEI_PURPOSE_")])
+
+
+def limits():
+    sizes = re.compile("BYTES|PAYLOAD|WINDOW|BUFFER|BODY|MESSAGE|CAPTURE")
+    rows = [(f"`{n}`", readable(v) if sizes.search(n) else f"{v:,}", r) for n, (v, r) in constants(read("sdk/src/base/limits.h")).items()]
+    return table(("name", "value", "reason"), rows)
+
+
+def checks():
+    names = re.findall(r"\[EEI_CHECK_\w+\] = \{\"(\w+)\", \"([^\"]+)\", (true|false)\}", read("sdk/src/attest/verdict.c"))
+    return table(("check", "shown as", "may be skipped"), [(f"`{n}`", t, "when the caller gives nothing to compare with" if o == "true" else "") for n, t, o in names])
+
+
+def layers():
+    rows = []
+    for name, body in re.findall(r"^\[(\w+)\]\n((?:.+\n?)*)", read("tools/layers.txt"), re.M):
+        if name == "system":
+            continue
+        get = dict(re.findall(r"^(files|may|system) *= *(.*)$", body, re.M))
+        rows.append((f"`{name}`", " ".join(f"`{f}`" for f in get.get("files", "").split()), get.get("may", "").strip().replace("*", "\\*") or "nothing",
+                     get.get("system", "").strip().replace("*", "\\*")))
+    return table(("layer", "files", "may include", "libraries beside libc"), rows)
+
+
+def keys(program):
+    text = read(f"server/{program}/main.c")
+    body = re.search(r"static const config_key keys\[\] = \{(.*?)\n\};", text, re.S).group(1)
+    found = re.findall(r"\{\"([\w.]+)\", CONFIG_(\w+), CONFIG_FIELD\([^)]*\), (\d+), (\d+), (NULL|\"[^\"]*\"),\s*((?:\"[^\"]*\"\s*)+)\}", body)
+    if len(found) != body.count("CONFIG_FIELD"):
+        raise AssertionError(f"server/{program}/main.c: not every key was understood")
+    rows = []
+    for name, kind, low, high, fallback, text in found:
+        text = "".join(re.findall(r"\"([^\"]*)\"", text))
+        flag = "" if kind == "SECRET" else "`--" + re.sub(r"[._]", "-", name) + "`"
+        variable = "`EE_" + re.sub(r"[^A-Za-z0-9]", "_", name).upper() + "`"
+        default = "**must be given**" if fallback == "NULL" else f"`{fallback[1:-1]}`" if fallback != '""' else "empty"
+        rows.append((f"`{name}`", flag, variable, default, text + (f" ({int(low):,} to {int(high):,})" if kind == "NUMBER" and int(high) else "")))
+    return table(("key in the file", "flag", "environment", "default", "meaning"), rows)
+
+
+def negative_tests():
+    found = {}
+    for path in sorted((ROOT / "tests").rglob("test_*")):
+        if path.suffix in (".c", ".py"):
+            for name in re.findall(r"\btest_((?:[A-Z]\d+_)+[a-z0-9]\w*)\b", path.read_text()):
+                for threat in re.findall(r"([A-Z]\d+)_", re.match(r"(?:[A-Z]\d+_)+", name).group()):
+                    found.setdefault(threat, {}).setdefault(path.relative_to(ROOT).as_posix(), set()).add(f"test_{name}")
+    return found
+
+
+def threats():
+    rows = []
+    for threat, places in sorted(negative_tests().items(), key=lambda item: (item[0][0], int(item[0][1:]))):
+        rows.append((threat, "<br>".join(f"[{p.rsplit('/', 1)[1]}](../{p}): " + ", ".join(f"`{t}`" for t in sorted(tests)) for p, tests in sorted(places.items()))))
+    return table(("threat", "tests that answer it"), rows)
+
+
+LAGS = ("threats",)  # a new test need not touch the page; what the page names must exist
+GENERATED = {"messages": messages, "frames": frames, "signed": signed, "purposes": purposes, "limits": limits, "checks": checks, "layers": layers,
+             "keys controlplane": lambda: keys("controlplane"), "keys agent": lambda: keys("agent"), "keys uptime": lambda: keys("uptime"), "threats": threats}
+MARK = re.compile(r"(<!-- generated: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.S)
+
+
+def with_tables(text, but=()):
+    return MARK.sub(lambda m: m.group() if m.group(2) in but else m.group(1) + GENERATED[m.group(2)]() + "\n" + m.group(4), text)
+
+
+# ---- pages --------------------------------------------------------------------------------------------------------------------------
+
+
+def without_code(text):
+    return re.sub(r"^```.*?^```\s*$", "", text, flags=re.S | re.M)
+
+
+def anchors(page):
+    """As GitHub makes them from headings."""
+    out, seen = set(), {}
+    for heading in re.findall(r"^#{1,6} +(.*?)\s*$", without_code(page.read_text()), re.M):
+        slug = re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()).replace(" ", "-")
+        seen[slug] = seen.get(slug, -1) + 1
+        out.add(slug if not seen[slug] else f"{slug}-{seen[slug]}")
+    return out
+
+
+def blocks(page, languages):
+    """(line, language, words after it, text) of each fenced block."""
+    for match in re.finditer(r"^```(\w+)([^\n]*)\n(.*?)^```\s*$", page.read_text(), re.S | re.M):
+        if match.group(1) in languages:
+            yield page.read_text()[: match.start()].count("\n") + 1, match.group(1), match.group(2).split(), match.group(3)
+
+
+def commands_of(language, text):
+    """A console block's commands follow "$ "; a sh block is commands alone."""
+    if language == "console":
+        return "\n".join(line[2:] for line in text.splitlines() if line.startswith("$ ")) + "\n"
+    return text
+
+
+def checkout(place):
+    """The checkout's root as a reader sees it, but what a command writes beside the sources stays out of them."""
+    for entry in ROOT.iterdir():
+        if entry.name not in ("build", ".git"):
+            (place / entry.name).symlink_to(entry)
+    (place / "build").symlink_to(BUILD)
+    return place
+
+
+NOT_HERE = re.compile(r"^\s*(\./dev\b|(sudo +)?apt(-get)?\b|git +clone\b|cd easyenclave\b)")
+
+
+class Pages(unittest.TestCase):
+    def test_tables_are_the_sources(self):
+        for page in PAGES:
+            text = page.read_text()
+            self.assertEqual(with_tables(text, LAGS), text, f"{page.relative_to(ROOT)}: run python3 tests/integration/test_docs.py --write")
+
+    def test_tests_that_the_pages_name_exist(self):
+        known = {name for places in negative_tests().values() for tests in places.values() for name in tests}
+        for page in PAGES:
+            for name in set(re.findall(r"\btest_(?:[A-Z]\d+_)+[a-z0-9]\w*", page.read_text())):
+                with self.subTest(page=page.name, test=name):
+                    self.assertIn(name, known)
+
+    def test_links_lead_somewhere(self):
+        for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]:
+            for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text())):
+                if re.match(r"[a-z]+:", target):
+                    continue
+                path, _, anchor = target.partition("#")
+                found = (page.parent / path).resolve() if path else page
+                with self.subTest(page=page.name, target=target):
+                    self.assertTrue(found.exists(), f"{page.relative_to(ROOT)}: {target} does not exist")
+                    if anchor:
+                        self.assertIn(anchor, anchors(found))
+
+    def test_anchors_that_the_code_cites_exist(self):
+        for top in ("sdk", "server", "bindings", "tests", "tools", "examples"):
+            for path in sorted((ROOT / top).rglob("*")):
+                if path.suffix not in (".c", ".h", ".py", ".go", ".i", ".txt", ".md", ".sh") or path.name == "test_docs.py" or "/vectors/" in str(path):
+                    continue
+                for name, anchor in re.findall(r"docs/([a-z-]+\.md)#([a-z0-9-]+)", path.read_text(errors="replace")):
+                    with self.subTest(file=str(path.relative_to(ROOT)), anchor=f"{name}#{anchor}"):
+                        self.assertIn(anchor, anchors(DOCS / name))
+
+    def test_every_route_is_described(self):
+        words = {"PUBLIC": "anybody", "ACCOUNT": "account", "OWNER": "owner"}
+        built = {(m, p.replace("{}", "*"), words[a]) for m, p, a in re.findall(r"\{\"(\w+)\", \"(/[^\"]*)\", ACCESS_(\w+),", read("server/controlplane/api.c"))}
+        section = re.search(r"^## HTTP\b(.*?)^## ", read("docs/protocol.md"), re.S | re.M).group(1)
+        told = {(m, re.sub(r"\{\w+\}", "*", p), a) for m, p, a in re.findall(r"^\| `(\w+) (/[^`]*)` \| (\w+) \|", section, re.M)}
+        self.assertTrue(built)
+        beside = {("GET", "/v1/tunnel", "anybody"), ("GET", "/v1/collateral/*", "anybody")}  # the listener's, and text that is handed out as it is
+        self.assertEqual(told, built | beside)
+
+    def test_every_adr_has_its_parts(self):
+        for page in sorted((DOCS / "adr").glob("0*.md")):
+            for part in ("## Context", "## Decision", "## Consequences", "## What would change our mind"):
+                self.assertIn(part, page.read_text(), page.name)
+
+
+class Commands(unittest.TestCase):
+    """Each page is read from the top by somebody who has nothing but a build."""
+
+    @classmethod
+    def setUpClass(cls):
+        if not (BIN / "ee").exists():
+            raise unittest.SkipTest(f"there is no {BIN / 'ee'}: build first")
+
+    def setUp(self):
+        self.home = pathlib.Path(tempfile.mkdtemp(prefix="ee-docs-"))
+        (self.home / "run").mkdir(mode=0o700)
+        (self.home / "checkout").mkdir()
+        self.place = checkout(self.home / "checkout")
+        self.env = environment(self.home)
+
+    def tearDown(self):
+        subprocess.run([BIN / "ee", "devnet", "down"], env=self.env, capture_output=True, timeout=60)
+        left = subprocess.run(["pgrep", "-fa", str(self.home)], capture_output=True, text=True).stdout
+        shutil.rmtree(self.home, ignore_errors=True)
+        self.assertEqual(left, "", "left running")
+
+    def shell(self, page, line, text, want):
+        run = [c for c in text.splitlines() if not NOT_HERE.match(c)]
+        for skipped in (c for c in text.splitlines() if NOT_HERE.match(c)):
+            print(f"not run here (installs, or is this test's own caller): {page.name}:{line}: {skipped.strip()}", flush=True)
+        if not any(c.strip() and not c.lstrip().startswith("#") for c in run):
+            return None
+        result = subprocess.run(["bash", "-eu", "-o", "pipefail", "-c", "\n".join(run)], cwd=self.place, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                timeout=COMMAND_SECONDS)
+        self.assertEqual(result.returncode, want, f"{page.name}:{line}:\n{text}\n{result.stdout}\n{result.stderr}")
+        return result
+
+    def program(self, page, line, language, text):
+        """A listing that is a whole program: as a reader would run it."""
+        folder = self.home / f"listing-{line}"
+        folder.mkdir()
+        if language == "python":
+            (folder / "it.py").write_text(text)
+            return ["python3", "it.py"], folder
+        if language == "c":
+            (folder / "it.c").write_text(text)
+            return ["bash", "-c", "cc -Wall -Wextra -Werror it.c $(pkg-config --cflags --libs eesdk) -o it && ./it"], folder
+        if not (ROOT / "bindings/go/go.mod").exists():
+            print(f"not run here (there is no Go binding in this checkout): {page.name}:{line}", flush=True)
+            return None, folder
+        module = re.search(r"^module (\S+)", (ROOT / "bindings/go/go.mod").read_text(), re.M).group(1)
+        (folder / "main.go").write_text(text)
+        (folder / "go.mod").write_text(f"module it\n\ngo 1.19\n\nrequire {module} v0.0.0\n\nreplace {module} => {ROOT / 'bindings/go'}\n")
+        return ["go", "run", "."], folder
+
+    def run_page(self, page):
+        self.env["GOCACHE"] = os.environ.get("GOCACHE") or os.path.expanduser("~/.cache/go-build")
+        ran = 0
+        for line, language, words, text in list(blocks(page, ("sh", "console", "python", "c", "go"))):
+            want = next((int(w[5:]) for w in words if w.startswith("exit=")), 0)
+            if language in ("sh", "console"):
+                ran += self.shell(page, line, commands_of(language, text), want) is not None
+            elif "fragment" not in words:
+                if not (self.home / "run/easyenclave/devnet.json").exists():
+                    self.shell(page, line, "ee devnet up\n", 0)
+                argv, folder = self.program(page, line, language, text)
+                if argv:
+                    result = subprocess.run(argv, cwd=folder, env=self.env, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+                    self.assertEqual(result.returncode, want, f"{page.name}:{line}:\n{text}\n{result.stdout}\n{result.stderr}")
+                    ran += 1
+        self.assertGreater(ran, 0, f"{page.name} has nothing to run")
+
+    def test_readme(self):
+        self.run_page(ROOT / "README.md")
+
+    def test_quickstart(self):
+        self.run_page(DOCS / "quickstart.md")
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv:
+        for page in PAGES:
+            text = page.read_text()
+            new = with_tables(text)
+            if new != text:
+                page.write_text(new)
+                print(f"wrote {page.relative_to(ROOT)}")
+        sys.exit(0)
+    unittest.main(verbosity=2)
