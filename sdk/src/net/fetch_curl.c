@@ -131,25 +131,32 @@ static void collect(eei_curl *c) {
     }
 }
 
-ee_status eei_curl_step(eei_curl *c, uint64_t deadline_ms, const ee_cancel *cancel, ee_error *err) {
+ee_status eei_curl_work(eei_curl *c, ee_error *err) {
     int active = 0;
-    ee_status st = eei_cancel_check(cancel, err);
-    if (st) return st;
     CURLMcode bad = curl_multi_perform(c->multi, &active);
     if (bad) return eei_fail(err, EE_E_INTERNAL, "libcurl: %s", curl_multi_strerror(bad));
     collect(c);
-    if (!c->running) return EE_OK;
+    return EE_OK;
+}
+
+ee_status eei_curl_wait(eei_curl *c, uint64_t deadline_ms, const ee_cancel *cancel, ee_error *err) {
+    ee_status st = eei_cancel_check(cancel, err);
+    if (st) return st;
     uint64_t now = eei_mono_ms();
     if (now >= deadline_ms) return eei_fail(err, EE_E_TIMEOUT, "no answer in time");
     uint64_t wait = deadline_ms - now < 1000 ? deadline_ms - now : 1000;
     struct curl_waitfd extra = {.fd = eei_cancel_fd(cancel), .events = CURL_WAIT_POLLIN};
-    bad = curl_multi_poll(c->multi, &extra, extra.fd >= 0 ? 1 : 0, (int)wait, NULL);
+    CURLMcode bad = curl_multi_poll(c->multi, &extra, extra.fd >= 0 ? 1 : 0, (int)wait, NULL);
     return bad ? eei_fail(err, EE_E_INTERNAL, "libcurl: %s", curl_multi_strerror(bad)) : EE_OK;
 }
 
 ee_status eei_curl_run(eei_curl *c, uint64_t deadline_ms, const ee_cancel *cancel, ee_error *err) {
-    ee_status st = eei_curl_start(c, err);
-    while (!st && c->running) st = eei_curl_step(c, deadline_ms, cancel, err);
+    ee_status st = eei_cancel_check(cancel, err);
+    if (!st) st = eei_curl_start(c, err);
+    while (!st && c->running) {
+        st = eei_curl_work(c, err);
+        if (!st && c->running) st = eei_curl_wait(c, deadline_ms, cancel, err);
+    }
     eei_curl_stop(c);
     return st;
 }
@@ -160,7 +167,6 @@ ee_status eei_curl_fail(const eei_curl *c, const char *what, ee_error *err) {
     case CURLE_OK: return EE_OK;
     case CURLE_OUT_OF_MEMORY: st = EE_E_NOMEM; break;
     case CURLE_OPERATION_TIMEDOUT: st = EE_E_TIMEOUT; break;
-    case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT: st = EE_E_INVALID; break;
     default: break;
     }

@@ -20,8 +20,9 @@ void eei_curl_close(eei_curl *c);
 ee_status eei_curl_request(eei_curl *c, const char *base, const char *method, const char *path, const char *const *headers,
                            const char *header_lines, ee_span body, ee_error *err) EE_MUST_USE;
 ee_status eei_curl_start(eei_curl *c, ee_error *err) EE_MUST_USE;
-/* Work once, waiting at most until the deadline (eei_mono_ms) or the cancel. Ends with running false when the transfer is over. */
-ee_status eei_curl_step(eei_curl *c, uint64_t deadline_ms, const ee_cancel *cancel, ee_error *err) EE_MUST_USE;
+/* Do what can be done without waiting; running is false when the transfer is over. Then wait for more to do. */
+ee_status eei_curl_work(eei_curl *c, ee_error *err) EE_MUST_USE;
+ee_status eei_curl_wait(eei_curl *c, uint64_t deadline_ms, const ee_cancel *cancel, ee_error *err) EE_MUST_USE; /* eei_mono_ms() */
 /* Until it is over; on EE_E_TIMEOUT and EE_E_CANCELLED the transfer is aborted and its connection closed. Curl's own result is in c. */
 ee_status eei_curl_run(eei_curl *c, uint64_t deadline_ms, const ee_cancel *cancel, ee_error *err) EE_MUST_USE;
 void eei_curl_stop(eei_curl *c);

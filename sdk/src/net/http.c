@@ -1,12 +1,14 @@
 /* http.c - HTTP over sockets that somebody else connected: libcurl speaks, open() brings the socket (one end of a socketpair whose other
  * end is an attested channel). Not for trust: the channel has it. Called by client. */
 #include "base/alloc.h"
+#include "base/cancel.h"
 #include "base/clock.h"
 #include "base/limits.h"
 #include "net/fetch.h"
 #include "net/fetch_curl.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -19,8 +21,9 @@ struct eei_http {
     struct curl_slist *connect_to;
     ee_status (*open)(void *user, int *fd, ee_error *err);
     void *user;
-    int sockets;           /* open now */
-    ee_status open_status; /* why open() failed */
+    int sockets;            /* open now */
+    int given, placeholder; /* the socket from open(), until it takes the placeholder's number; -1 */
+    ee_status open_status;  /* why open() failed */
     ee_error open_error;
     eei_http_response *response; /* of the running request, until its headers are there */
     size_t header_bytes;
@@ -31,15 +34,30 @@ struct eei_http {
 
 /* ---- curl's hooks ---------------------------------------------------------------------------------------------------- */
 
+/* libcurl 7.88 (Debian 12) calls connect() even when the sockopt callback says CURL_SOCKOPT_ALREADY_CONNECTED; later ones do not. So it
+ * gets a placeholder that connect() does nothing to: a UDP socket, on which nothing is ever sent. Before the first byte of a request the
+ * given socket takes over the placeholder's number. */
+static void drop_given(eei_http *http) {
+    if (http->given >= 0) (void)close(http->given);
+    http->given = -1;
+}
+
 static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_sockaddr *address) {
     eei_http *http = user;
-    int fd = -1;
     (void)purpose;
-    (void)address;
-    http->open_status = http->open(http->user, &fd, &http->open_error);
+    drop_given(http);
+    http->open_status = http->open(http->user, &http->given, &http->open_error);
     if (http->open_status) return CURL_SOCKET_BAD;
+    http->placeholder = socket(address->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int flags = fcntl(http->given, F_GETFL);
+    if (http->placeholder < 0 || flags < 0 || fcntl(http->given, F_SETFL, flags | O_NONBLOCK) != 0) {
+        http->open_status = eei_fail_errno(&http->open_error, EE_E_IO, errno, "cannot use the socket");
+        if (http->placeholder >= 0) (void)close(http->placeholder);
+        drop_given(http);
+        return CURL_SOCKET_BAD;
+    }
     http->sockets++;
-    return fd;
+    return http->placeholder;
 }
 
 static int on_socket(void *user, curl_socket_t fd, curlsocktype purpose) {
@@ -49,8 +67,21 @@ static int on_socket(void *user, curl_socket_t fd, curlsocktype purpose) {
     return CURL_SOCKOPT_ALREADY_CONNECTED;
 }
 
+static int on_before_request(void *user, char *remote_ip, char *local_ip, int remote_port, int local_port) {
+    eei_http *http = user;
+    (void)remote_ip;
+    (void)local_ip;
+    (void)remote_port;
+    (void)local_port;
+    if (http->given < 0) return CURL_PREREQFUNC_OK; /* a kept connection */
+    bool ok = dup3(http->given, http->placeholder, O_CLOEXEC) >= 0;
+    drop_given(http);
+    return ok ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+}
+
 static int on_close(void *user, curl_socket_t fd) {
     eei_http *http = user;
+    if (fd == http->placeholder) drop_given(http);
     http->sockets--;
     return close(fd);
 }
@@ -139,6 +170,8 @@ static ee_status set_options(eei_http *http, ee_error *err) {
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, http);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, on_socket);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_before_request);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_PREREQDATA, http);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_CLOSESOCKETFUNCTION, on_close);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_CLOSESOCKETDATA, http);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
@@ -155,6 +188,7 @@ ee_status eei_http_new(const char *base_url, ee_status (*open)(void *user, int *
     eei_http *http = eei_calloc(1, sizeof *http);
     if (!http) return eei_nomem(err);
     http->open = open;
+    http->given = http->placeholder = -1;
     http->user = user;
     http->base = eei_strdup(base_url);
     ee_status st = http->base ? eei_curl_open(&http->curl, err) : eei_nomem(err);
@@ -169,6 +203,7 @@ ee_status eei_http_new(const char *base_url, ee_status (*open)(void *user, int *
 void eei_http_free(eei_http *http) {
     if (!http) return;
     eei_curl_close(&http->curl);
+    drop_given(http);
     curl_slist_free_all(http->connect_to);
     eei_buf_clear(&http->body);
     eei_free(http->base);
@@ -216,12 +251,17 @@ ee_status eei_http_call(eei_http *http, const eei_http_request *request, eei_htt
     reset(http, request, out);
     (void)snprintf(what, sizeof what, "%s %.100s", request->method, request->path);
     ee_status st = eei_curl_request(&http->curl, http->base, request->method, request->path, request->headers, NULL, request->body, err);
+    if (!st) st = eei_cancel_check(request->cancel, err);
     if (!st) st = eei_curl_start(&http->curl, err);
-    while (!st && http->curl.running && !(http->stream && http->headers_done))
-        st = eei_curl_step(&http->curl, deadline_ms, request->cancel, err);
+    bool streams = false;
+    while (!st && http->curl.running && !streams) {
+        st = eei_curl_work(&http->curl, err);
+        streams = http->stream && http->headers_done; /* what comes later is eei_http_read()'s to tell */
+        if (!st && http->curl.running && !streams) st = eei_curl_wait(&http->curl, deadline_ms, request->cancel, err);
+    }
     if (st) eei_curl_stop(&http->curl);
     if (st == EE_E_TIMEOUT) st = eei_fail(err, st, "%s: no answer in time", what);
-    if (!st && !http->curl.running) st = outcome(http, what, err);
+    if (!st && !http->curl.running && !streams) st = outcome(http, what, err);
     http->response = NULL;
     if (st) {
         eei_http_response_clear(out);
@@ -248,11 +288,13 @@ static ee_status hand_over(eei_http *http, eei_buf *out, ee_error *err) {
 ee_status eei_http_read(eei_http *http, int64_t timeout_ms, eei_buf *out, ee_error *err) {
     uint64_t deadline_ms = timeout_ms < 0 ? UINT64_MAX : eei_mono_ms() + (uint64_t)timeout_ms;
     while (http->body.len == 0) {
+        ee_status st = EE_OK;
         if (!http->curl.running) {
-            ee_status st = outcome(http, "reading the body", err);
+            st = outcome(http, "reading the body", err);
             return st ? st : eei_fail(err, EE_E_END, "the body has ended");
         }
-        ee_status st = eei_curl_step(&http->curl, deadline_ms, http->cancel, err);
+        st = eei_curl_work(&http->curl, err);
+        if (!st && http->curl.running && http->body.len == 0) st = eei_curl_wait(&http->curl, deadline_ms, http->cancel, err);
         if (st) return st; /* a timeout leaves the transfer as it is: reading may go on */
     }
     return hand_over(http, out, err);
