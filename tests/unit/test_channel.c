@@ -260,6 +260,23 @@ static void test_truncation_is_told_apart_from_an_end(void **state) {
     pair_close(&p);
 }
 
+static void test_what_came_before_a_cut_is_still_read(void **state) {
+    pair p;
+
+    pair_ready(&p, *state, false);
+    assert_int_equal(eei_channel_write(p.client, eei_span("part", 4)), 4);
+    pair_run(&p);
+    eei_channel_receive_end(p.server);
+    assert_int_equal(eei_channel_state(p.server), EEI_CHANNEL_OPEN);
+    assert_true(eei_span_equal(eei_channel_peek(p.server), eei_span("part", 4)));
+    eei_channel_consume(p.server, 3);
+    assert_int_equal(eei_channel_state(p.server), EEI_CHANNEL_OPEN);
+    eei_channel_consume(p.server, 1);
+    assert_int_equal(eei_channel_state(p.server), EEI_CHANNEL_FAILED);
+    assert_int_equal(eei_channel_error(p.server)->status, EE_E_CLOSED);
+    pair_close(&p);
+}
+
 static void test_truncation_inside_a_record_is_told_apart(void **state) {
     pair p;
 
@@ -269,6 +286,7 @@ static void test_truncation_inside_a_record_is_told_apart(void **state) {
     ee_span cipher = eei_channel_cipher(p.client);
     assert_int_equal(eei_channel_receive(p.server, eei_span(cipher.data, cipher.len - 1), 1, NULL), EE_OK);
     eei_channel_receive_end(p.server);
+    eei_channel_consume(p.server, 4);
     assert_int_equal(eei_channel_state(p.server), EEI_CHANNEL_FAILED);
     assert_int_equal(eei_channel_error(p.server)->status, EE_E_CLOSED);
     pair_close(&p);
@@ -653,6 +671,7 @@ int main(void) {
         TEST(test_reader_that_does_not_read_is_bounded),
         TEST(test_goodbye_is_an_end_and_half_close_works),
         TEST(test_truncation_is_told_apart_from_an_end),
+        TEST(test_what_came_before_a_cut_is_still_read),
         TEST(test_truncation_inside_a_record_is_told_apart),
         TEST(test_changed_bytes_are_refused),
         TEST(test_an_end_during_the_opening_is_a_failure),

@@ -263,9 +263,10 @@ static ee_status step(eei_channel *c, uint64_t now_ms, ee_error *err) {
     return EE_E_AGAIN; /* open: everything there is to read was read */
 }
 
-/* The stream is over and all of it was read: was there a goodbye? */
+/* The stream is over and all of it was decrypted and taken: was there a goodbye? What came before a cut is still the reader's. */
 static ee_status check_cut(eei_channel *c, ee_error *err) {
     if (!c->cut || c->peer_closed || eei_tls_io_has_input(&c->io)) return EE_OK;
+    if (c->phase == OPEN && eei_queue_len(&c->plain)) return EE_OK;
     return eei_fail(err, EE_E_CLOSED,
                     c->phase == OPEN ? "inner channel was cut off: the stream ended without a TLS goodbye"
                                      : "peer left during the inner handshake");
@@ -404,10 +405,12 @@ ee_status eei_channel_quote(eei_channel *c, uint64_t now_ms, ee_error *err) { re
 ee_span eei_channel_peek(const eei_channel *c) { return c->phase == OPEN ? eei_queue_span(&c->plain) : eei_span(NULL, 0); }
 
 void eei_channel_consume(eei_channel *c, size_t len) {
+    bool more;
+
     if (c->phase != OPEN) return;
     eei_queue_consume(&c->plain, len);
-    if (c->peer_closed || !eei_tls_io_has_input(&c->io) || eei_queue_len(&c->plain) >= PLAIN_WANT_MAX / 2) return;
-    (void)!advance(c, 0, NULL); /* a failure is in eei_channel_state() */
+    more = eei_tls_io_has_input(&c->io) && eei_queue_len(&c->plain) < PLAIN_WANT_MAX / 2;
+    if (!c->peer_closed && (more || c->cut)) (void)!advance(c, 0, NULL); /* a failure is in eei_channel_state() */
 }
 
 size_t eei_channel_writable(const eei_channel *c) {
