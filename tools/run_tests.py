@@ -82,6 +82,43 @@ def kill_group(process):
         pass
 
 
+def leftovers(scratch):
+    """Processes that a test started and that left its group: daemons carry its folder in their environment or arguments."""
+    found = {}
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (folder / "cmdline").read_bytes()
+            if int(folder.name) != os.getpid() and scratch.encode() in arguments + (folder / "environ").read_bytes():
+                found[int(folder.name)] = arguments.replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            pass  # gone meanwhile, or somebody else's
+    return found
+
+
+def remove_scratch(scratch):
+    """Takes the folder away, but never through a mount that is still in it: what is behind it is not the test's."""
+    mounts = [line.split()[1] for line in pathlib.Path("/proc/self/mounts").read_text().splitlines()]
+    mounts = [m for m in mounts if m.startswith(scratch + "/")]
+    for mount in reversed(mounts):
+        if subprocess.run(["umount", "-l", mount], capture_output=True).returncode:
+            return
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def end_leftovers(test, scratch):
+    """A test ends what it starts. Otherwise it is done here, and a test that passed has failed."""
+    left = leftovers(scratch) if test.private else {}
+    for pid in left:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    if left and test.result == "ok":
+        test.result = "FAIL"
+    if left:
+        test.output += "".join(f"\nleft running: {pid} {command}" for pid, command in left.items()) + "\n"
+
+
 def run(test):
     started = time.monotonic()
     scratch = tempfile.mkdtemp(prefix="ee-")  # short: paths of sockets may have 107 bytes
@@ -105,7 +142,6 @@ def run(test):
                 process.wait()
         out.seek(0)
         test.output = out.read().decode(errors="replace")
-    shutil.rmtree(scratch, ignore_errors=True)
     test.seconds = time.monotonic() - started
     if late:
         test.output += f"\nstopped at its deadline of {test.deadline:g} s\n"
@@ -118,6 +154,8 @@ def run(test):
     else:
         test.result = "FAIL" if code else "ok"
         test.skips = [(f"{test.name}: {inner}", reason) for inner, reason in test.parse(test.output)]
+    end_leftovers(test, scratch)
+    remove_scratch(scratch)
     report(test)
     return test
 
