@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 typedef struct settings {
@@ -98,6 +99,7 @@ static ee_status open_trust(program *p, ee_error *err) {
 }
 
 static ee_status open_runtime(program *p, ee_error *err) {
+    (void)umask(022); /* images are read by the sandboxes' users; what is private is below directories made 0700 */
     agent_runtime_options options = {.root_dir = p->settings.runtime_dir,
                                      .image_dir = p->settings.image_dir[0] ? p->settings.image_dir : NULL,
                                      .runtime = p->settings.runtime[0] ? p->settings.runtime : NULL,

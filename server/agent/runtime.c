@@ -167,6 +167,11 @@ static void on_probe_ready(void *user, ee_status status, const ee_error *err) {
     if (status) p->err = *err;
     agent_sandbox_close(p->sandbox, NULL, NULL);
 }
+/* The OCI runtime writes why it failed to the job's stderr. */
+static void on_probe_output(void *user, ee_stream_id stream, const void *data, size_t len) {
+    (void)user;
+    if (stream == EE_STDERR) eei_log(EEI_LOG_WARN, "runtime.probe", "message=\"%.*s\"", (int)(len > 400 ? 400 : len), (const char *)data);
+}
 static void on_probe_ended(void *user, const agent_sandbox_end *end) {
     (void)user;
     (void)end; /* closed by then */
@@ -174,7 +179,7 @@ static void on_probe_ended(void *user, const agent_sandbox_end *end) {
 
 /* Start a sandbox with the host as it is filled in now, on a loop of its own, and wait until its first process says that it is there. */
 static ee_status try_sandbox(agent_host *host, const char *rootfs, ee_error *err) {
-    static const agent_sandbox_events events = {.ready = on_probe_ready, .ended = on_probe_ended};
+    static const agent_sandbox_events events = {.ready = on_probe_ready, .output = on_probe_output, .ended = on_probe_ended};
     static const agent_oci_user root = {.home = "/"};
     agent_sandbox_spec spec = {.rootfs = rootfs, .user = &root, .vcpus_milli = 1000, .pids_max = 64, .memory_bytes = 64u << 20, .tmpfs_bytes = 1u << 20};
     probe p = {.status = EE_E_IO};
@@ -433,6 +438,7 @@ void agent_runtime_free(agent_runtime *rt) {
     if (!rt) return;
     EE_ASSERT(rt->live == 0);
     agent_store_free(rt->store);
+    if (rt->facts.runtime_path) (void)agent_cgroup_remove(&rt->host.cgroups, rt->host.cgroup_parent); /* only what is ours by the lock */
     if (rt->lock_fd >= 0) close(rt->lock_fd);
     eei_free(rt);
 }

@@ -46,6 +46,12 @@ ee_status devnet_find_paths(devnet *net, ee_error *err) {
     ee_status st = below(net->file, "XDG_RUNTIME_DIR", ".local/state", "easyenclave/devnet.json", err);
     if (!st) st = below(net->dir, "XDG_RUNTIME_DIR", ".local/state", "easyenclave/devnet", err);
     if (!st) st = below(net->cache, "XDG_CACHE_HOME", ".cache", "easyenclave/devnet", err);
+    /* A sandbox's root is another user outside, who must be able to walk to its files; below the caller's 0700 directories it could not.
+     * Without root it is the caller, and everything stays in one place. */
+    if (geteuid() == 0)
+        (void)snprintf(net->sandboxes, sizeof net->sandboxes, "/run/easyenclave-devnet-%d", (int)getpid());
+    else
+        (void)snprintf(net->sandboxes, sizeof net->sandboxes, "%.480s/sandboxes", net->dir);
     ssize_t n = st ? 0 : readlink("/proc/self/exe", net->bin, sizeof net->bin - 1);
     if (!st && n <= 0) return eei_fail_errno(err, EE_E_IO, errno, "/proc/self/exe");
     if (st) return st;
@@ -160,6 +166,8 @@ ee_status devnet_write_files(devnet *net, ee_error *err) {
     if (!st) st = eei_make_dirs(path, 0700, err);
     (void)snprintf(path, sizeof path, "%s/logs", net->dir);
     if (!st) st = eei_make_dirs(path, 0700, err);
+    if (!st) st = eei_make_dirs(net->sandboxes, 0711, err);
+    if (!st && chmod(net->sandboxes, 0711) != 0) st = eei_fail_errno(err, EE_E_IO, errno, "%s", net->sandboxes);
     (void)snprintf(path, sizeof path, "%s/registry", net->cache);
     if (!st) st = eei_make_dirs(path, 0700, err);
     if (!st && (chmod(parent, 0700) != 0 || chmod(net->dir, 0700) != 0)) st = eei_fail_errno(err, EE_E_IO, errno, "%s", net->dir);

@@ -17,6 +17,7 @@ typedef struct devnet_child {
 
 typedef struct devnet {
     char dir[DEVNET_PATH_MAX];   /* state: files, logs, databases; removed by `down` */
+    char sandboxes[DEVNET_PATH_MAX]; /* the agents' sandboxes and images; removed by `down` */
     char cache[DEVNET_PATH_MAX]; /* image layout and registry storage; kept */
     char bin[DEVNET_PATH_MAX];   /* where the programs are */
     char file[DEVNET_PATH_MAX];  /* devnet.json */

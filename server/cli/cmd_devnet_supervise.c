@@ -84,7 +84,7 @@ static ee_status start_agent(devnet *net, const char *name, ee_error *err) {
     environment env = {.count = 0};
     char dir[DEVNET_PATH_MAX + 64];
     set_common(&env, net, name);
-    (void)snprintf(dir, sizeof dir, "%s/%s", net->dir, name);
+    (void)snprintf(dir, sizeof dir, "%s/%s", net->sandboxes, name);
     set_env(&env, "EE_CONTROL_WS", net->url, "");
     set_env(&env, "EE_NETWORK_ID", net->network_id, "");
     set_env(&env, "EE_NODE_NAME", name, "");
@@ -198,6 +198,7 @@ int devnet_supervise(devnet *net, int tell_fd) {
     }
     (void)unlink(net->file);
     devnet_stop_all(net);
+    eei_ignored(devnet_remove_dir(net->sandboxes, NULL));
     if (!st) eei_ignored(devnet_remove_dir(net->dir, NULL)); /* after a failure the logs stay for whoever looks */
     eei_free(net->policy);
     return st ? 1 : 0;

@@ -380,6 +380,12 @@ static ee_status admit_agent(cp_tunnel *tunnel, ee_error *err) {
     return registry_apply(cp->registry, node, REGISTRY_READY, eei_wall_ms(), err);
 }
 
+static void send_session_frames(cp_tunnel *tunnel, ee_status *st, ee_error *err) {
+    eei_frame frame;
+    while (!*st && eei_session_next(tunnel->session, &frame))
+        *st = eei_mux_send_control(tunnel->mux, frame.type, frame.flags, frame.payload, err);
+}
+
 static ee_status decide(cp_tunnel *tunnel, ee_error *err) {
     cp_context *cp = tunnel->cp;
     const eei_hello *hello = eei_session_peer_hello(tunnel->session);
@@ -400,18 +406,13 @@ static ee_status decide(cp_tunnel *tunnel, ee_error *err) {
         return eei_session_reject(tunnel->session, st, why.message, 0);
     }
     st = eei_session_accept(tunnel->session, &accept, err);
+    send_session_frames(tunnel, &st, err); /* ACCEPT is on its way before anything else can be */
     if (st) return st;
     eei_log(EEI_LOG_INFO, "tunnel.accepted", "role=%u peer=%s address=%s", tunnel->role, tunnel->name,
             tunnel->socket ? eei_socket_peer(tunnel->socket) : "");
     registry_node *node = tunnel->attached ? registry_find_session(cp->registry, tunnel) : NULL;
     if (node) cp->tunnels->hooks.serving(cp, node);
     return EE_OK;
-}
-
-static void send_session_frames(cp_tunnel *tunnel, ee_status *st, ee_error *err) {
-    eei_frame frame;
-    while (!*st && eei_session_next(tunnel->session, &frame))
-        *st = eei_mux_send_control(tunnel->mux, frame.type, frame.flags, frame.payload, err);
 }
 
 static void advance(cp_tunnel *tunnel) {

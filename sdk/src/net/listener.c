@@ -174,7 +174,10 @@ static int on_network(eei_listener *listener, int fd) {
 
 static int on_conn(eei_conn *conn, enum lws_callback_reasons reason, ee_span in) {
     switch (reason) {
-    case LWS_CALLBACK_RAW_RX: return eei_conn_receive(conn, in);
+    case LWS_CALLBACK_RAW_RX:
+        if (!conn->handshaken) lws_set_timeout(conn->wsi, NO_PENDING_TIMEOUT, 0); /* else the handshake's own ends a raw connection later */
+        conn->handshaken = true;
+        return eei_conn_receive(conn, in);
     case LWS_CALLBACK_RAW_WRITEABLE: return conn_writable(conn);
     case LWS_CALLBACK_TIMER: return eei_conn_late(conn);
     case LWS_CALLBACK_RAW_CLOSE:
