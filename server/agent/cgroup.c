@@ -213,7 +213,8 @@ static unsigned remove_tree(const char *dir, uint64_t deadline_ms, unsigned dept
     if (!d) return 0;
     for (struct dirent *e; (e = readdir(d));) {
         char child[640];
-        if (e->d_type == DT_DIR && e->d_name[0] != '.' && join(child, sizeof child, dir, e->d_name)) removed += remove_tree(child, deadline_ms, depth + 1);
+        if (e->d_type == DT_DIR && e->d_name[0] != '.' && join(child, sizeof child, dir, e->d_name))
+            removed += remove_tree(child, deadline_ms, depth + 1);
     }
     closedir(d);
     while (rmdir(dir) != 0) {

@@ -38,6 +38,7 @@ typedef struct agent_cgroup_usage {
 void agent_cgroup_read(const agent_cgroup *group, agent_cgroup_usage *out);
 /* Forget the peak so far, where the kernel can. */
 void agent_cgroup_reset_peak(const agent_cgroup *group);
-/* Kill what is in parent ("/easyenclave-...") and below in every hierarchy, and remove it. Waits for the kernel up to 2 s. Returns how many groups were removed. */
+/* Kill what is in parent ("/easyenclave-...") and below in every hierarchy, and remove it. Waits for the kernel up to 2 s. Returns how many
+ * groups were removed. */
 unsigned agent_cgroup_remove(const agent_cgroup_layout *layout, const char *parent);
 #endif

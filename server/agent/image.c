@@ -58,12 +58,12 @@ struct pull {
     uint8_t digest[32], manifest_digest[32];
     agent_oci_manifest manifest;
     eei_buf manifest_json;
-    char dir[384];      /* image_dir/tmp-... */
+    char dir[384]; /* image_dir/tmp-... */
     agent_process *process;
     uv_timer_t ticker;
     uv_work_t work;
     agent_unpack unpack;
-    ee_status status;      /* the first failure; the loop's */
+    ee_status status; /* the first failure; the loop's */
     ee_error err;
     ee_status work_status; /* the worker's, until it is done */
     ee_error work_err;
@@ -76,7 +76,7 @@ struct agent_store {
     char *env_texts[TOOL_ENV_MAX + 4];
     agent_image *images;
     pull *pulls;
-    unsigned busy;      /* pulls, removals and answers under way */
+    unsigned busy; /* pulls, removals and answers under way */
     bool closing;
     void (*closed)(void *user);
     void *closed_user;
@@ -341,7 +341,8 @@ static ee_status keep_manifest(pull *p, ee_span text, ee_error *err) {
     eei_sha256_add(sha, text);
     eei_sha256_end(sha, got);
     eei_sha256_free(sha);
-    if (memcmp(got, p->manifest_digest, 32) != 0) return eei_fail(err, EE_E_IMAGE, "%s: the registry delivered a manifest that is not what its digest says", p->repository);
+    if (memcmp(got, p->manifest_digest, 32) != 0)
+        return eei_fail(err, EE_E_IMAGE, "%s: the registry delivered a manifest that is not what its digest says", p->repository);
     eei_buf_reset(&p->manifest_json);
     if (eei_buf_append_span(&p->manifest_json, text)) return eei_nomem(err);
     return agent_oci_parse_manifest(text, &p->manifest, err);
@@ -357,8 +358,8 @@ static void on_inspected(void *user, const agent_process_result *r) {
     ee_status st = r->exit_code || r->truncated ? classify(p, r, &p->err) : keep_manifest(p, r->out, &p->err);
     if (!st && p->manifest.is_index && p->through_index) st = eei_fail(&p->err, EE_E_IMAGE, "%s: an index of indexes", p->repository);
     if (!st && p->manifest.packed_bytes > p->store->o.image_bytes_max)
-        st = eei_fail(&p->err, EE_E_IMAGE, "the image has %llu bytes, this node's limit is %llu", (unsigned long long)p->manifest.packed_bytes,
-                      (unsigned long long)p->store->o.image_bytes_max);
+        st = eei_fail(&p->err, EE_E_IMAGE, "the image has %llu bytes, this node's limit is %llu",
+                      (unsigned long long)p->manifest.packed_bytes, (unsigned long long)p->store->o.image_bytes_max);
     if (st) {
         fail_pull(p, st);
     } else if (p->manifest.is_index) {
@@ -385,7 +386,8 @@ static void on_work(uv_work_t *work) {
     pull *p = work->data;
     p->unpack.dir_fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     ee_error *err = &p->work_err;
-    ee_status st = p->unpack.dir_fd < 0 ? eei_fail_errno(err, EE_E_IO, errno, "cannot open the pulled image") : agent_unpack_run(&p->unpack, err);
+    ee_status st =
+        p->unpack.dir_fd < 0 ? eei_fail_errno(err, EE_E_IO, errno, "cannot open the pulled image") : agent_unpack_run(&p->unpack, err);
     if (!st && agent_tree_remove(p->unpack.dir_fd, "blobs")) st = eei_fail(err, EE_E_IO, "cannot remove the pulled blobs");
     if (p->unpack.dir_fd >= 0) close(p->unpack.dir_fd);
     p->work_status = st;
@@ -418,7 +420,8 @@ static agent_image *make_image(pull *p, ee_status *st) {
     memset(&p->unpack.config, 0, sizeof p->unpack.config);
     image->next = s->images;
     s->images = image;
-    eei_log(EEI_LOG_INFO, "image.ready", "digest=sha256:%s bytes=%llu layers=%zu", hex, (unsigned long long)image->bytes, p->manifest.layers_count);
+    eei_log(EEI_LOG_INFO, "image.ready", "digest=sha256:%s bytes=%llu layers=%zu", hex, (unsigned long long)image->bytes,
+            p->manifest.layers_count);
     return image;
 }
 
@@ -433,8 +436,10 @@ static void on_unpacked(uv_work_t *work, int status) {
         p->err = p->work_err;
     }
     if (!p->status) image = find_image(p->store, p->digest); /* came from another repository meanwhile */
-    if (image) remove_later(p->store, p->dir);
-    else if (!p->status) image = make_image(p, &p->status);
+    if (image)
+        remove_later(p->store, p->dir);
+    else if (!p->status)
+        image = make_image(p, &p->status);
     if (image) make_room(p->store, image);
     agent_oci_config_clear(&p->unpack.config);
     end_pull(p, image);
@@ -458,9 +463,12 @@ static void start_unpack(pull *p) {
 static void on_copied(void *user, const agent_process_result *r) {
     pull *p = user;
     p->process = NULL;
-    if (p->status) end_pull(p, NULL);
-    else if (r->exit_code) fail_pull(p, classify(p, r, &p->err));
-    else start_unpack(p);
+    if (p->status)
+        end_pull(p, NULL);
+    else if (r->exit_code)
+        fail_pull(p, classify(p, r, &p->err));
+    else
+        start_unpack(p);
 }
 
 static uint64_t bytes_in(const char *dir) {
@@ -497,8 +505,15 @@ static void start_copy(pull *p) {
     }
     source_text(p, p->manifest_digest, source, sizeof source);
     snprintf(target, sizeof target, "dir:%s/blobs", p->dir); /* a fresh folder each time: skopeo trusts files that are there */
-    const char *argv[] = {s->skopeo, "copy", "--quiet", "--insecure-policy", "--preserve-digests",
-                          p->insecure ? "--src-tls-verify=false" : "--src-tls-verify=true", source, target, NULL};
+    const char *argv[] = {s->skopeo,
+                          "copy",
+                          "--quiet",
+                          "--insecure-policy",
+                          "--preserve-digests",
+                          p->insecure ? "--src-tls-verify=false" : "--src-tls-verify=true",
+                          source,
+                          target,
+                          NULL};
     agent_process_options o = {.argv = argv, .env = s->env, .timeout_ms = s->o.pull_timeout_ms, .file_bytes_max = s->o.image_bytes_max};
     ee_status st = agent_process_start(s->o.loop, &o, on_copied, p, &p->process, &p->err);
     if (st) {
@@ -512,8 +527,10 @@ static void start_copy(pull *p) {
 
 static void on_first_turn(uv_timer_t *timer) {
     pull *p = timer->data;
-    if (p->status) end_pull(p, NULL); /* cancelled before it began */
-    else start_inspect(p);
+    if (p->status)
+        end_pull(p, NULL); /* cancelled before it began */
+    else
+        start_inspect(p);
 }
 
 static pull *new_pull(agent_store *s, const char *repository, const uint8_t digest[32], bool insecure) {
@@ -526,7 +543,7 @@ static pull *new_pull(agent_store *s, const char *repository, const uint8_t dige
     memcpy(p->digest, digest, 32);
     memcpy(p->manifest_digest, digest, 32);
     p->ticker.data = p;
-    (void)uv_timer_init(s->o.loop, &p->ticker); /* cannot fail */
+    (void)uv_timer_init(s->o.loop, &p->ticker);            /* cannot fail */
     (void)uv_timer_start(&p->ticker, on_first_turn, 0, 0); /* failures of the start are told from the loop, like all others */
     p->next = s->pulls;
     s->pulls = p;
@@ -542,7 +559,8 @@ static pull *find_pull(agent_store *s, const char *repository, const uint8_t dig
 }
 
 ee_status agent_store_prepare(agent_store *s, const char *repository, const uint8_t digest[32], bool insecure_http_ok,
-                              agent_image_progress_fn progress, agent_image_done_fn done, void *user, agent_image_request **out, ee_error *err) {
+                              agent_image_progress_fn progress, agent_image_done_fn done, void *user, agent_image_request **out,
+                              ee_error *err) {
     bool loopback = false;
     *out = NULL;
     if (s->closing) return eei_fail(err, EE_E_STATE, "the runtime is closing");
@@ -621,8 +639,10 @@ ee_status agent_store_new(const agent_store_options *options, agent_store **out,
     if (!st) st = clear_dir(s, err);
     s->o.dir = s->dir;
     s->o.tool_env = NULL;
-    if (st) agent_store_free(s);
-    else *out = s;
+    if (st)
+        agent_store_free(s);
+    else
+        *out = s;
     return st;
 }
 

@@ -9,10 +9,10 @@ typedef struct agent_store agent_store;
 
 typedef struct agent_store_options {
     uv_loop_t *loop;
-    const char *dir;               /* exists, ours */
+    const char *dir; /* exists, ours */
     uint64_t cache_bytes, image_bytes_max;
     uint32_t entries_max, pull_timeout_ms;
-    uint32_t id_base;              /* owner of the root's files outside */
+    uint32_t id_base; /* owner of the root's files outside */
     bool set_owner;
     const char *const *tool_env;
     void (*evicting)(void *user, agent_image *image); /* let go of references held for speed only (spare sandboxes) */

@@ -21,11 +21,11 @@
 struct agent_layer {
     agent_rootfs *rootfs;
     agent_tar tar;
-    int file;                     /* being written; -1 */
-    agent_tar_entry meta;         /* of it; without its texts */
-    int parent_fd;                /* of parent; -1 */
+    int file;             /* being written; -1 */
+    agent_tar_entry meta; /* of it; without its texts */
+    int parent_fd;        /* of parent; -1 */
     char parent[AGENT_TAR_NAME_MAX + 1];
-    uint64_t *added;              /* hashes of what this layer made: whiteouts are about the layers below. 0: empty slot */
+    uint64_t *added; /* hashes of what this layer made: whiteouts are about the layers below. 0: empty slot */
     size_t added_count, added_cap;
 };
 
@@ -146,7 +146,9 @@ static int finish_fd(const agent_rootfs *r, int fd, const agent_tar_entry *e) {
 
 /* ---- entries ---- */
 
-static ee_status io_failed(ee_error *err, const char *what, const char *name) { return eei_fail_errno(err, EE_E_IO, errno, "layer: cannot %s \"%.100s\"", what, name); }
+static ee_status io_failed(ee_error *err, const char *what, const char *name) {
+    return eei_fail_errno(err, EE_E_IO, errno, "layer: cannot %s \"%.100s\"", what, name);
+}
 
 static ee_status make_dir(agent_layer *l, const agent_tar_entry *e, const char *name, bool exists, ee_error *err) {
     if (!exists && mkdirat(l->parent_fd, name, 0700)) return io_failed(err, "make", name);
@@ -163,7 +165,8 @@ static ee_status make_symlink(agent_layer *l, const agent_tar_entry *e, const ch
     times_of(e, times);
     if (!e->link[0]) return eei_fail(err, EE_E_IMAGE, "layer: symbolic link \"%.100s\" without a target", name);
     if (symlinkat(e->link, l->parent_fd, name)) return io_failed(err, "link", name);
-    if (r->set_owner && fchownat(l->parent_fd, name, owner_of(r, e->uid), owner_of(r, e->gid), AT_SYMLINK_NOFOLLOW)) return io_failed(err, "own", name);
+    if (r->set_owner && fchownat(l->parent_fd, name, owner_of(r, e->uid), owner_of(r, e->gid), AT_SYMLINK_NOFOLLOW))
+        return io_failed(err, "own", name);
     (void)utimensat(l->parent_fd, name, times, AT_SYMLINK_NOFOLLOW); /* nobody depends on it */
     return EE_OK;
 }
@@ -192,7 +195,8 @@ static ee_status begin_file(agent_layer *l, const agent_tar_entry *e, const char
 static ee_status make_fifo(agent_layer *l, const agent_tar_entry *e, const char *name, ee_error *err) {
     const agent_rootfs *r = l->rootfs;
     if (mkfifoat(l->parent_fd, name, mode_of(r, e))) return io_failed(err, "make", name);
-    if (r->set_owner && fchownat(l->parent_fd, name, owner_of(r, e->uid), owner_of(r, e->gid), AT_SYMLINK_NOFOLLOW)) return io_failed(err, "own", name);
+    if (r->set_owner && fchownat(l->parent_fd, name, owner_of(r, e->uid), owner_of(r, e->gid), AT_SYMLINK_NOFOLLOW))
+        return io_failed(err, "own", name);
     return EE_OK;
 }
 
@@ -220,7 +224,6 @@ static ee_status replace_old(agent_layer *l, const agent_tar_entry *e, const cha
 
 /* ---- whiteouts ---- */
 
-
 /* Everything in the parent that lower layers put there. */
 static ee_status clear_parent(agent_layer *l, const char *parent, ee_error *err) {
     int rc = 0, fd = openat(l->parent_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -241,7 +244,8 @@ static ee_status apply_whiteout(agent_layer *l, const char *parent, const char *
     const char *victim = name + strlen(WHITEOUT);
     if (strcmp(name, WHITEOUT_OPAQUE) == 0) return clear_parent(l, parent, err);
     if (strncmp(victim, WHITEOUT, strlen(WHITEOUT)) == 0) return EE_OK; /* bookkeeping of aufs */
-    if (!*victim || strcmp(victim, ".") == 0 || strcmp(victim, "..") == 0) return eei_fail(err, EE_E_IMAGE, "layer: whiteout of \"%s\"", victim);
+    if (!*victim || strcmp(victim, ".") == 0 || strcmp(victim, "..") == 0)
+        return eei_fail(err, EE_E_IMAGE, "layer: whiteout of \"%s\"", victim);
     if (was_added(l, hash_path(parent, victim))) return EE_OK;
     int rc = agent_tree_remove(l->parent_fd, victim);
     return rc ? eei_fail_errno(err, EE_E_IO, rc, "layer: cannot delete \"%.100s\"", victim) : EE_OK;
@@ -251,7 +255,8 @@ static ee_status apply_whiteout(agent_layer *l, const char *parent, const char *
 
 static ee_status count_entry(agent_rootfs *r, const agent_tar_entry *e, ee_error *err) {
     if (++r->entries > r->entries_max) return eei_fail(err, EE_E_IMAGE, "the image has more than %u files", r->entries_max);
-    if (e->size > r->bytes_max - r->bytes) return eei_fail(err, EE_E_IMAGE, "the image unpacks to more than %llu bytes", (unsigned long long)r->bytes_max);
+    if (e->size > r->bytes_max - r->bytes)
+        return eei_fail(err, EE_E_IMAGE, "the image unpacks to more than %llu bytes", (unsigned long long)r->bytes_max);
     r->bytes += e->size;
     return EE_OK;
 }
@@ -277,7 +282,8 @@ static ee_status on_entry(void *user, const agent_tar_entry *e, ee_error *err) {
         if (!st) st = make_entry(l, e, name, exists, err);
         if (!st) st = remember(l, hash_path(parent, name), err);
     }
-    if (whiteout || (e->type != AGENT_TAR_FILE && e->type != AGENT_TAR_HARDLINK)) forget_parent(l); /* links and directories change where paths lead */
+    if (whiteout || (e->type != AGENT_TAR_FILE && e->type != AGENT_TAR_HARDLINK))
+        forget_parent(l); /* links and directories change where paths lead */
     return st;
 }
 
@@ -352,7 +358,8 @@ static int make_file(agent_rootfs *r, const char *dir, const char *name, const c
     if (!rc && fd < 0 && errno != EEXIST) rc = errno;
     if (fd >= 0) {
         size_t len = strlen(text);
-        if (write(fd, text, len) != (ssize_t)len || fchmod(fd, 0644) || (r->set_owner && fchown(fd, r->id_base, r->id_base))) rc = errno ? errno : EIO;
+        if (write(fd, text, len) != (ssize_t)len || fchmod(fd, 0644) || (r->set_owner && fchown(fd, r->id_base, r->id_base)))
+            rc = errno ? errno : EIO;
         close(fd);
     }
     close(dir_fd);

@@ -7,8 +7,8 @@
 /* The root filesystem that is being made. Counts run over all its layers. */
 typedef struct agent_rootfs {
     int fd;
-    uint32_t id_base;      /* added to every owner */
-    bool set_owner;        /* false without root: everything is ours */
+    uint32_t id_base; /* added to every owner */
+    bool set_owner;   /* false without root: everything is ours */
     uint64_t bytes_max, bytes;
     uint32_t entries_max, entries;
 } agent_rootfs;
@@ -21,5 +21,6 @@ ee_status agent_layer_finish(agent_layer *layer, ee_error *err) EE_MUST_USE;
 void agent_layer_free(agent_layer *layer);
 
 /* After the last layer: the places a sandbox mounts over, and files that programs expect. */
-ee_status agent_rootfs_complete(agent_rootfs *rootfs, const agent_oci_config *config, const agent_oci_user *user, ee_error *err) EE_MUST_USE;
+ee_status agent_rootfs_complete(agent_rootfs *rootfs, const agent_oci_config *config, const agent_oci_user *user,
+                                ee_error *err) EE_MUST_USE;
 #endif

@@ -5,8 +5,25 @@
 #include <string.h>
 
 /* Header fields: offset and length. Spec: POSIX ustar interchange format */
-enum { NAME = 0, NAME_LEN = 100, MODE = 100, UID = 108, GID = 116, ID_LEN = 8, SIZE = 124, MTIME = 136, NUM_LEN = 12, SUM = 148, SUM_LEN = 8,
-       TYPE = 156, LINK = 157, LINK_LEN = 100, MAGIC = 257, PREFIX = 345, PREFIX_LEN = 155 };
+enum {
+    NAME = 0,
+    NAME_LEN = 100,
+    MODE = 100,
+    UID = 108,
+    GID = 116,
+    ID_LEN = 8,
+    SIZE = 124,
+    MTIME = 136,
+    NUM_LEN = 12,
+    SUM = 148,
+    SUM_LEN = 8,
+    TYPE = 156,
+    LINK = 157,
+    LINK_LEN = 100,
+    MAGIC = 257,
+    PREFIX = 345,
+    PREFIX_LEN = 155
+};
 
 void agent_tar_init(agent_tar *t, const agent_tar_events *events, void *user) {
     memset(t, 0, sizeof *t);
@@ -79,13 +96,17 @@ static ee_status pax_record(agent_tar *t, ee_span key, ee_span value, ee_error *
     if (key_is(key, "linkpath")) return keep_name(value, t->link, &t->has_link, err);
     if (key.len >= 10 && memcmp(key.data, "GNU.sparse", 10) == 0) return eei_fail(err, EE_E_IMAGE, "layer: sparse files are not supported");
     bool ok = true;
-    if (key_is(key, "size")) ok = t->has_size = parse_decimal(value, &t->size);
-    else if (key_is(key, "uid")) ok = t->has_uid = parse_decimal(value, &t->uid);
-    else if (key_is(key, "gid")) ok = t->has_gid = parse_decimal(value, &t->gid);
+    if (key_is(key, "size"))
+        ok = t->has_size = parse_decimal(value, &t->size);
+    else if (key_is(key, "uid"))
+        ok = t->has_uid = parse_decimal(value, &t->uid);
+    else if (key_is(key, "gid"))
+        ok = t->has_gid = parse_decimal(value, &t->gid);
     else if (key_is(key, "mtime")) {
         const uint8_t *dot = value.len ? memchr(value.data, '.', value.len) : NULL;
         uint64_t seconds = 0;
-        t->has_mtime = parse_decimal(eei_span(value.data, dot ? (size_t)(dot - value.data) : value.len), &seconds); /* before 1970: the header's own */
+        t->has_mtime =
+            parse_decimal(eei_span(value.data, dot ? (size_t)(dot - value.data) : value.len), &seconds); /* before 1970: the header's own */
         t->mtime_unix_s = (int64_t)seconds;
     }
     return ok ? EE_OK : eei_fail(err, EE_E_IMAGE, "layer: pax header has a bad number");
@@ -174,7 +195,8 @@ static ee_status begin_entry(agent_tar *t, uint64_t size, ee_error *err) {
     default_names(t);
     ee_status st = entry_type((char)t->block[TYPE], t->path, &e.type, err);
     if (st) return st;
-    if (!parse_number(t->block + MODE, ID_LEN, &mode) || !parse_number(t->block + UID, ID_LEN, &uid) || !parse_number(t->block + GID, ID_LEN, &gid))
+    if (!parse_number(t->block + MODE, ID_LEN, &mode) || !parse_number(t->block + UID, ID_LEN, &uid) ||
+        !parse_number(t->block + GID, ID_LEN, &gid))
         return eei_fail(err, EE_E_IMAGE, "layer: header with a bad number");
     if (!parse_number(t->block + MTIME, NUM_LEN, &mtime)) mtime = 0; /* before 1970, in GNU's form */
     e.mode = (uint32_t)mode & 07777;
@@ -207,7 +229,8 @@ static ee_status on_block(agent_tar *t, ee_error *err) {
     if (!parse_number(t->block + SIZE, NUM_LEN, &size)) return eei_fail(err, EE_E_IMAGE, "layer: header with a bad size");
     char flag = (char)t->block[TYPE];
     if (flag != 'x' && flag != 'g' && flag != 'L' && flag != 'K') return begin_entry(t, size, err);
-    if (size > AGENT_TAR_META_MAX) return eei_fail(err, EE_E_IMAGE, "layer: extended header of %llu bytes, limit %u", (unsigned long long)size, AGENT_TAR_META_MAX);
+    if (size > AGENT_TAR_META_MAX)
+        return eei_fail(err, EE_E_IMAGE, "layer: extended header of %llu bytes, limit %u", (unsigned long long)size, AGENT_TAR_META_MAX);
     t->meta_type = flag; /* 'g' is collected and dropped: no writer of images uses it but git, for a comment */
     expect(t, size);
     return size ? EE_OK : end_meta(t, err);

@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 int agent_tree_open(int root_fd, const char *path, int flags) {
-    struct open_how how = {.flags = (uint64_t)(unsigned)flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
+    struct open_how how = {.flags = (uint64_t)(unsigned)flags | O_CLOEXEC,
+                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
     for (int tries = 0; tries < 16; tries++) {
         int fd = (int)syscall(SYS_openat2, root_fd, *path ? path : ".", &how, sizeof how);
         if (fd >= 0 || errno != EAGAIN) return fd; /* EAGAIN: something was renamed somewhere meanwhile */
@@ -27,17 +28,20 @@ int agent_tree_make_dirs(int root_fd, const char *path, uid_t uid, gid_t gid) {
     if (fd >= 0 || errno != ENOENT || len >= sizeof prefix) return fd;
     fd = agent_tree_open(root_fd, "", O_PATH | O_DIRECTORY);
     while (fd >= 0 && end < len) {
-        for (start = end; path[start] == '/'; start++) {}
+        for (start = end; path[start] == '/'; start++) {
+        }
         end = start + strcspn(path + start, "/");
         snprintf(prefix, sizeof prefix, "%.*s", (int)end, path);
         int next = agent_tree_open(root_fd, prefix, O_PATH | O_DIRECTORY);
         if (next < 0 && errno == ENOENT) {
             char name[256];
-            if (end - start >= sizeof name) errno = ENAMETOOLONG;
+            if (end - start >= sizeof name)
+                errno = ENAMETOOLONG;
             else {
                 snprintf(name, sizeof name, "%.*s", (int)(end - start), path + start);
                 /* A dangling link is EEXIST here and stays an error: nothing is made through it. */
-                if (mkdirat(fd, name, 0755) == 0 && fchownat(fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) == 0) next = agent_tree_open(root_fd, prefix, O_PATH | O_DIRECTORY);
+                if (mkdirat(fd, name, 0755) == 0 && fchownat(fd, name, uid, gid, AT_SYMLINK_NOFOLLOW) == 0)
+                    next = agent_tree_open(root_fd, prefix, O_PATH | O_DIRECTORY);
             }
         }
         int why = errno;

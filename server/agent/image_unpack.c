@@ -57,10 +57,13 @@ static int open_blob(agent_unpack *u, const agent_oci_blob *blob, ee_error *err,
     eei_hex_encode(eei_span(blob->digest, 32), hex);
     snprintf(path, sizeof path, "blobs/%s", hex);
     int fd = openat(u->dir_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &info) || !S_ISREG(info.st_mode)) *st = eei_fail_errno(err, EE_E_IMAGE, errno, "blob sha256:%.16s... was not delivered", hex);
+    if (fd < 0 || fstat(fd, &info) || !S_ISREG(info.st_mode))
+        *st = eei_fail_errno(err, EE_E_IMAGE, errno, "blob sha256:%.16s... was not delivered", hex);
     else if ((uint64_t)info.st_size != blob->size_bytes)
-        *st = eei_fail(err, EE_E_IMAGE, "blob sha256:%.16s... has %lld bytes, the manifest says %llu", hex, (long long)info.st_size, (unsigned long long)blob->size_bytes);
-    else *st = eei_sha256_new(&sha, err);
+        *st = eei_fail(err, EE_E_IMAGE, "blob sha256:%.16s... has %lld bytes, the manifest says %llu", hex, (long long)info.st_size,
+                       (unsigned long long)blob->size_bytes);
+    else
+        *st = eei_sha256_new(&sha, err);
     if (!*st) *st = consume(u, fd, sha, NULL, err);
     if (!*st) *st = check_hash(sha, blob->digest, "blob", err);
     if (!*st && lseek(fd, 0, SEEK_SET) != 0) *st = eei_fail_errno(err, EE_E_IO, errno, "cannot read a blob");
@@ -112,7 +115,8 @@ static ee_status feed_layer(agent_unpack *u, const agent_oci_blob *blob, int fd,
     st = consume(u, tar, sha, layer, err);
     close(tar);
     if (st) kill(pid, SIGKILL);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {} /* its exit code adds nothing: the diff id says whether all is there */
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    } /* its exit code adds nothing: the diff id says whether all is there */
     return st;
 }
 
@@ -148,9 +152,12 @@ static ee_status read_config(agent_unpack *u, ee_error *err) {
     if (fd < 0) return st;
     size_t size = (size_t)u->manifest->config.size_bytes; /* checked against the file and its limit */
     st = eei_buf_reserve(&text, size, &room);
-    if (st) st = eei_nomem(err);
-    else if (read(fd, room, size) != (ssize_t)size) st = eei_fail_errno(err, EE_E_IO, errno, "cannot read the image config");
-    else eei_buf_commit(&text, size);
+    if (st)
+        st = eei_nomem(err);
+    else if (read(fd, room, size) != (ssize_t)size)
+        st = eei_fail_errno(err, EE_E_IO, errno, "cannot read the image config");
+    else
+        eei_buf_commit(&text, size);
     close(fd);
     if (!st) st = agent_oci_parse_config(eei_buf_span(&text), &u->config, err);
     eei_buf_clear(&text);
@@ -163,15 +170,18 @@ static ee_status find_user(agent_unpack *u, int rootfs_fd, ee_error *err) {
     eei_buf passwd = EEI_BUF_INIT(PASSWD_BYTES), group = EEI_BUF_INIT(PASSWD_BYTES);
     ee_status st = agent_tree_read(rootfs_fd, "etc/passwd", &passwd);
     if (!st) st = agent_tree_read(rootfs_fd, "etc/group", &group);
-    if (st) st = eei_nomem(err);
-    else st = agent_oci_find_user(u->config.user, eei_buf_span(&passwd), eei_buf_span(&group), &u->user, err);
+    if (st)
+        st = eei_nomem(err);
+    else
+        st = agent_oci_find_user(u->config.user, eei_buf_span(&passwd), eei_buf_span(&group), &u->user, err);
     eei_buf_clear(&passwd);
     eei_buf_clear(&group);
     return st;
 }
 
 ee_status agent_unpack_run(agent_unpack *u, ee_error *err) {
-    agent_rootfs rootfs = {.fd = -1, .id_base = u->id_base, .set_owner = u->set_owner, .bytes_max = u->bytes_max, .entries_max = u->entries_max};
+    agent_rootfs rootfs = {
+        .fd = -1, .id_base = u->id_base, .set_owner = u->set_owner, .bytes_max = u->bytes_max, .entries_max = u->entries_max};
     ee_status st = read_config(u, err);
     if (st) goto done;
     if (mkdirat(u->dir_fd, "rootfs", 0755) == 0) rootfs.fd = openat(u->dir_fd, "rootfs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

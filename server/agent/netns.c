@@ -104,7 +104,8 @@ ee_status agent_netns_connect(int netns_fd, int userns_fd, uint16_t port, int *o
     error = start_connect(fd, port);
     if (error) {
         close(fd);
-        return eei_fail_errno(err, error == ECONNREFUSED ? EE_E_APP_UNAVAILABLE : EE_E_IO, error, "nothing listens on port %u in the sandbox", port);
+        return eei_fail_errno(err, error == ECONNREFUSED ? EE_E_APP_UNAVAILABLE : EE_E_IO, error,
+                              "nothing listens on port %u in the sandbox", port);
     }
     *out = fd;
     return EE_OK;

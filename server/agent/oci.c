@@ -26,7 +26,9 @@ static ee_status bad_image(ee_error *err, ee_status status, const char *noun) {
 
 /* ---- references ---- */
 
-static bool is_host_char(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-'; }
+static bool is_host_char(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-';
+}
 static bool is_path_char(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_'; }
 
 static bool host_is_loopback(const char *host, size_t len) {
@@ -35,8 +37,10 @@ static bool host_is_loopback(const char *host, size_t len) {
     if (len < 7 || len > 15 || memcmp(host, "127.", 4) != 0) return false;
     unsigned dots = 0;
     for (size_t i = 0; i < len; i++) {
-        if (host[i] == '.') dots++;
-        else if (host[i] < '0' || host[i] > '9') return false; /* 127.evil.example is a name, not an address */
+        if (host[i] == '.')
+            dots++;
+        else if (host[i] < '0' || host[i] > '9')
+            return false; /* 127.evil.example is a name, not an address */
     }
     return dots == 3;
 }
@@ -54,14 +58,16 @@ ee_status agent_oci_check_repository(const char *repository, bool *loopback, ee_
     *loopback = false;
     if (len > 255) return eei_fail(err, EE_E_INVALID, "image repository of %zu bytes, limit 255", len);
     if (repository[at] == ':')
-        for (at++; repository[at] >= '0' && repository[at] <= '9'; at++) {}
+        for (at++; repository[at] >= '0' && repository[at] <= '9'; at++) {
+        }
     bool named = host && (memchr(repository, '.', host) || memchr(repository, ':', at) || host_is_loopback(repository, host));
     if (!named || repository[at] != '/' || at - host == 1 || at - host > 6)
         return eei_fail(err, EE_E_INVALID, "image repository \"%s\" does not start with a registry host", repository);
     while (repository[at] == '/') {
         size_t start = ++at;
         while (is_path_char(repository[at])) at++;
-        if (at == start || !strncmp(repository + start, "..", 2) || !((repository[start] >= 'a' && repository[start] <= 'z') || (repository[start] >= '0' && repository[start] <= '9')))
+        if (at == start || !strncmp(repository + start, "..", 2) ||
+            !((repository[start] >= 'a' && repository[start] <= 'z') || (repository[start] >= '0' && repository[start] <= '9')))
             return eei_fail(err, EE_E_INVALID, "image repository \"%s\" has a bad path", repository);
     }
     if (repository[at]) return eei_fail(err, EE_E_INVALID, "image repository \"%s\" has a tag, a digest or a bad character", repository);
@@ -82,7 +88,8 @@ static ee_status parse_blob(const json_t *descriptor, agent_oci_blob *out, ee_er
     if (!st) st = eei_json_u64(descriptor, "size", &out->size_bytes, err);
     if (st) return bad_image(err, st, "descriptor");
     if (!parse_digest(digest, out->digest)) return eei_fail(err, EE_E_IMAGE, "digest \"%.80s\" is not a sha256", digest);
-    if (out->size_bytes > (uint64_t)1 << 50) return eei_fail(err, EE_E_IMAGE, "descriptor claims %llu bytes", (unsigned long long)out->size_bytes);
+    if (out->size_bytes > (uint64_t)1 << 50)
+        return eei_fail(err, EE_E_IMAGE, "descriptor claims %llu bytes", (unsigned long long)out->size_bytes);
     return EE_OK;
 }
 
@@ -94,12 +101,18 @@ static bool text_in(const char *text, const char *const *list) {
 
 static ee_status layer_packing(const char *type, agent_oci_packing *out, ee_error *err) {
     static const char *const plain[] = {"application/vnd.oci.image.layer.v1.tar", "application/vnd.docker.image.rootfs.diff.tar", NULL};
-    static const char *const gzip[] = {"application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.docker.image.rootfs.diff.tar.gzip", NULL};
-    static const char *const zstd[] = {"application/vnd.oci.image.layer.v1.tar+zstd", "application/vnd.docker.image.rootfs.diff.tar.zstd", NULL};
-    if (text_in(type, plain)) *out = AGENT_OCI_TAR;
-    else if (text_in(type, gzip)) *out = AGENT_OCI_TAR_GZIP;
-    else if (text_in(type, zstd)) *out = AGENT_OCI_TAR_ZSTD;
-    else return eei_fail(err, EE_E_IMAGE, "layer has type \"%.100s\", which cannot be unpacked here", type);
+    static const char *const gzip[] = {"application/vnd.oci.image.layer.v1.tar+gzip", "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                                       NULL};
+    static const char *const zstd[] = {"application/vnd.oci.image.layer.v1.tar+zstd", "application/vnd.docker.image.rootfs.diff.tar.zstd",
+                                       NULL};
+    if (text_in(type, plain))
+        *out = AGENT_OCI_TAR;
+    else if (text_in(type, gzip))
+        *out = AGENT_OCI_TAR_GZIP;
+    else if (text_in(type, zstd))
+        *out = AGENT_OCI_TAR_ZSTD;
+    else
+        return eei_fail(err, EE_E_IMAGE, "layer has type \"%.100s\", which cannot be unpacked here", type);
     return EE_OK;
 }
 
@@ -153,7 +166,9 @@ static ee_status read_manifest(const json_t *root, agent_oci_manifest *out, ee_e
     if (!layers) return eei_fail(err, EE_E_IMAGE, "manifest has neither layers nor manifests");
     st = parse_blob(json_object_get(root, "config"), &out->config, err);
     if (st) return st;
-    if (out->config.size_bytes > AGENT_OCI_CONFIG_MAX) return eei_fail(err, EE_E_IMAGE, "image config of %llu bytes, limit %u", (unsigned long long)out->config.size_bytes, AGENT_OCI_CONFIG_MAX);
+    if (out->config.size_bytes > AGENT_OCI_CONFIG_MAX)
+        return eei_fail(err, EE_E_IMAGE, "image config of %llu bytes, limit %u", (unsigned long long)out->config.size_bytes,
+                        AGENT_OCI_CONFIG_MAX);
     out->packed_bytes = out->config.size_bytes;
     return parse_layers(layers, out, err);
 }
@@ -189,7 +204,8 @@ static ee_status copy_texts(eei_arena *arena, const json_t *list, const char *fi
     return EE_OK;
 }
 
-static ee_status copy_text(eei_arena *arena, const json_t *config, const char *field, const char *fallback, const char **out, ee_error *err) {
+static ee_status copy_text(eei_arena *arena, const json_t *config, const char *field, const char *fallback, const char **out,
+                           ee_error *err) {
     const char *text = NULL;
     if (!json_is_null(json_object_get(config, field))) {
         ee_status st = eei_json_string_opt(config, field, &text, err);
@@ -254,7 +270,8 @@ static uint16_t lowest_port(const json_t *ports) {
 static ee_status read_diff_ids(const json_t *root, agent_oci_config *out, ee_error *err) {
     const json_t *list = json_object_get(json_object_get(root, "rootfs"), "diff_ids");
     size_t count = json_array_size(list);
-    if (!json_is_array(list) || count > AGENT_OCI_LAYERS_MAX) return eei_fail(err, EE_E_IMAGE, "image config: rootfs.diff_ids is missing or too long");
+    if (!json_is_array(list) || count > AGENT_OCI_LAYERS_MAX)
+        return eei_fail(err, EE_E_IMAGE, "image config: rootfs.diff_ids is missing or too long");
     for (size_t i = 0; i < count; i++)
         if (!parse_digest(json_string_value(json_array_get(list, i)), out->diff_ids[i]))
             return eei_fail(err, EE_E_IMAGE, "image config: rootfs.diff_ids[%zu] is not a sha256", i);

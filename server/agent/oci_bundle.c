@@ -12,8 +12,8 @@
 static json_t *empty_list(void) { return json_array(); }
 
 static json_t *capabilities(void) {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "bounding", empty_list(), "effective", empty_list(), "permitted", empty_list(), "inheritable",
-                     empty_list(), "ambient", empty_list());
+    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "bounding", empty_list(), "effective", empty_list(), "permitted", empty_list(),
+                     "inheritable", empty_list(), "ambient", empty_list());
 }
 
 static json_t *rlimit(const char *type, uint64_t value) {
@@ -21,11 +21,7 @@ static json_t *rlimit(const char *type, uint64_t value) {
 }
 
 static json_t *rlimits(const agent_oci_bundle *b) {
-    json_t *list = json_pack("[o, o]", rlimit("RLIMIT_CORE", 0), rlimit("RLIMIT_NOFILE", b->files_max)); /* no core: threat L4 */
-    if (b->cgroup_limits) return list;
-    /* The best there is without cgroups. DATA, not AS: runtimes reserve far more address space than they use. */
-    if (json_array_append_new(list, rlimit("RLIMIT_DATA", b->memory_bytes))) return NULL;
-    return list;
+    return json_pack("[o, o]", rlimit("RLIMIT_CORE", 0), rlimit("RLIMIT_NOFILE", b->files_max)); /* no core: threat L4 */
 }
 
 static json_t *groups(const agent_oci_user *user) {
@@ -37,12 +33,13 @@ static json_t *groups(const agent_oci_user *user) {
 
 static json_t *user_of(const agent_oci_bundle *b) {
     if (b->userns_size == 1) return json_pack("{s:i, s:i}", "uid", 0, "gid", 0); /* rootless: there is no other id */
-    return json_pack("{s:I, s:I, s:o}", "uid", (json_int_t)b->user->uid, "gid", (json_int_t)b->user->gid, "additionalGids", groups(b->user));
+    return json_pack("{s:I, s:I, s:o}", "uid", (json_int_t)b->user->uid, "gid", (json_int_t)b->user->gid, "additionalGids",
+                     groups(b->user));
 }
 
 static json_t *process_of(const agent_oci_bundle *b) {
-    return json_pack("{s:b, s:o, s:[s], s:o, s:s, s:o, s:b, s:o}", "terminal", 0, "user", user_of(b), "args", "/ee-init", "env", empty_list(), "cwd", "/",
-                     "capabilities", capabilities(), "noNewPrivileges", 1, "rlimits", rlimits(b));
+    return json_pack("{s:b, s:o, s:[s], s:o, s:s, s:o, s:b, s:o}", "terminal", 0, "user", user_of(b), "args", "/ee-init", "env",
+                     empty_list(), "cwd", "/", "capabilities", capabilities(), "noNewPrivileges", 1, "rlimits", rlimits(b));
 }
 
 static bool add_mount(json_t *mounts, const char *destination, const char *type, const char *source, json_t *options) {
@@ -53,7 +50,8 @@ static bool add_mount(json_t *mounts, const char *destination, const char *type,
 /* Inodes cost kernel memory that tmpfs size does not count: one for every 4 KiB at most (threat W6). */
 static bool add_tmpfs(json_t *mounts, const char *destination, uint64_t bytes, const char *mode, bool executable) {
     json_t *options = json_pack("[s, s, s]", "nosuid", "nodev", mode);
-    json_t *size = json_sprintf("size=%llu", (unsigned long long)bytes), *inodes = json_sprintf("nr_inodes=%llu", (unsigned long long)(bytes / 4096 + 16));
+    json_t *size = json_sprintf("size=%llu", (unsigned long long)bytes),
+           *inodes = json_sprintf("nr_inodes=%llu", (unsigned long long)(bytes / 4096 + 16));
     bool ok = json_array_append_new(options, size) == 0;
     ok = json_array_append_new(options, inodes) == 0 && ok;
     if (!executable) ok = json_array_append_new(options, json_string("noexec")) == 0 && ok;
@@ -67,8 +65,10 @@ static bool add_tmpfs(json_t *mounts, const char *destination, uint64_t bytes, c
 static json_t *mounts_of(const agent_oci_bundle *b) {
     json_t *m = json_array();
     bool ok = m && add_mount(m, "/proc", "proc", "proc", json_pack("[s, s, s]", "nosuid", "noexec", "nodev"));
-    ok = ok && add_mount(m, "/dev", "tmpfs", "tmpfs", json_pack("[s, s, s, s, s]", "nosuid", "noexec", "strictatime", "mode=755", "size=65536"));
-    ok = ok && add_mount(m, "/dev/pts", "devpts", "devpts", json_pack("[s, s, s, s, s]", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"));
+    ok = ok &&
+         add_mount(m, "/dev", "tmpfs", "tmpfs", json_pack("[s, s, s, s, s]", "nosuid", "noexec", "strictatime", "mode=755", "size=65536"));
+    ok = ok && add_mount(m, "/dev/pts", "devpts", "devpts",
+                         json_pack("[s, s, s, s, s]", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"));
     ok = ok && add_mount(m, "/dev/mqueue", "mqueue", "mqueue", json_pack("[s, s, s]", "nosuid", "noexec", "nodev"));
     ok = ok && add_tmpfs(m, "/dev/shm", b->tmpfs_bytes, "mode=1777", false);
     ok = ok && add_tmpfs(m, "/tmp", b->tmpfs_bytes, "mode=1777", true);
@@ -104,12 +104,13 @@ static json_t *resources_of(const agent_oci_bundle *b) {
     json_t *memory = b->swap_limit ? json_pack("{s:I, s:I}", "limit", (json_int_t)b->memory_bytes, "swap", (json_int_t)b->memory_bytes)
                                    : json_pack("{s:I}", "limit", (json_int_t)b->memory_bytes);
     json_t *cpu = json_pack("{s:I, s:I}", "quota", (json_int_t)b->vcpus_milli * 100, "period", (json_int_t)100000);
-    return json_pack("{s:o, s:o, s:o, s:{s:I}}", "devices", devices, "memory", memory, "cpu", cpu, "pids", "limit", (json_int_t)b->pids_max);
+    return json_pack("{s:o, s:o, s:o, s:{s:I}}", "devices", devices, "memory", memory, "cpu", cpu, "pids", "limit",
+                     (json_int_t)b->pids_max);
 }
 
 static json_t *hidden_paths(void) {
-    return json_pack("[s, s, s, s, s, s, s, s, s]", "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-                     "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi");
+    return json_pack("[s, s, s, s, s, s, s, s, s]", "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+                     "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi");
 }
 
 static json_t *readonly_paths(void) {
@@ -131,8 +132,8 @@ static json_t *linux_of(const agent_oci_bundle *b) {
 }
 
 ee_status agent_oci_write_bundle(const agent_oci_bundle *b, eei_buf *out, ee_error *err) {
-    json_t *root = json_pack("{s:s, s:o, s:{s:s, s:b}, s:s, s:o, s:o}", "ociVersion", "1.0.2", "process", process_of(b), "root", "path", b->rootfs, "readonly",
-                             1, "hostname", "sandbox", "mounts", mounts_of(b), "linux", linux_of(b));
+    json_t *root = json_pack("{s:s, s:o, s:{s:s, s:b}, s:s, s:o, s:o}", "ociVersion", "1.0.2", "process", process_of(b), "root", "path",
+                             b->rootfs, "readonly", 1, "hostname", "sandbox", "mounts", mounts_of(b), "linux", linux_of(b));
     if (!root) return eei_nomem(err);
     ee_status st = eei_json_dump(root, out, err);
     json_decref(root);

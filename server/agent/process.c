@@ -30,8 +30,8 @@ struct agent_process {
     agent_process_done_fn done;
     void *user;
     int exit_code;
-    int open_handles;  /* freed when the last one has closed */
-    int waiting_for;   /* exit, and end of each captured stream; done comes at 0 */
+    int open_handles; /* freed when the last one has closed */
+    int waiting_for;  /* exit, and end of each captured stream; done comes at 0 */
     bool captures, timed_out, truncated;
 };
 
@@ -51,8 +51,11 @@ static void close_all(agent_process *p) {
 
 static void one_less(agent_process *p) {
     if (--p->waiting_for > 0) return;
-    agent_process_result result = {.exit_code = p->exit_code, .timed_out = p->timed_out, .truncated = p->truncated,
-                                   .out = eei_buf_span(&p->streams[0].text), .err = eei_buf_span(&p->streams[1].text)};
+    agent_process_result result = {.exit_code = p->exit_code,
+                                   .timed_out = p->timed_out,
+                                   .truncated = p->truncated,
+                                   .out = eei_buf_span(&p->streams[0].text),
+                                   .err = eei_buf_span(&p->streams[1].text)};
     if (p->done) p->done(p->user, &result);
     close_all(p);
 }
@@ -111,8 +114,8 @@ static void limit_files(int pid, uint64_t bytes) {
     (void)prlimit(pid, RLIMIT_FSIZE, &limit, NULL); /* the total is checked again afterwards: this only stops a runaway early */
 }
 
-ee_status agent_process_start(uv_loop_t *loop, const agent_process_options *o, agent_process_done_fn done, void *user,
-                              agent_process **out, ee_error *err) {
+ee_status agent_process_start(uv_loop_t *loop, const agent_process_options *o, agent_process_done_fn done, void *user, agent_process **out,
+                              ee_error *err) {
     uv_stdio_container_t stdio[FDS_MAX] = {{.flags = UV_IGNORE}};
     uv_process_options_t options = {.file = o->argv[0], .exit_cb = on_exit, .stdio = stdio, .stdio_count = 3};
 
@@ -207,7 +210,8 @@ ee_status agent_process_find(const char *name, char *out, size_t cap, ee_error *
 char *agent_process_last_line(ee_span text, char *out, size_t cap) {
     size_t end = text.len, start;
     while (end > 0 && (text.data[end - 1] == '\n' || text.data[end - 1] == ' ')) end--;
-    for (start = end; start > 0 && text.data[start - 1] != '\n'; start--) {}
+    for (start = end; start > 0 && text.data[start - 1] != '\n'; start--) {
+    }
     if (end - start >= cap) end = start + cap - 1;
     for (size_t i = start; i < end; i++) out[i - start] = text.data[i] >= 0x20 && text.data[i] < 0x7f ? (char)text.data[i] : '?';
     out[end - start] = '\0';

@@ -9,13 +9,13 @@
 typedef struct agent_process agent_process;
 
 typedef struct agent_process_options {
-    const char *const *argv;    /* argv[0] is an absolute path */
-    const char *const *env;     /* NULL-ended; the agent's own environment is never passed on */
-    const int *fds;             /* the child's 0, 1, 2, ...; NULL: null device, captured, captured */
+    const char *const *argv; /* argv[0] is an absolute path */
+    const char *const *env;  /* NULL-ended; the agent's own environment is never passed on */
+    const int *fds;          /* the child's 0, 1, 2, ...; NULL: null device, captured, captured */
     int fds_count;
-    size_t output_max;          /* of each captured stream; more is read and dropped; `truncated` says so. 0: 64 KiB */
-    uint32_t timeout_ms;        /* then KILL; 0: 60 s */
-    uint64_t file_bytes_max;    /* RLIMIT_FSIZE of the child; 0: not set */
+    size_t output_max;       /* of each captured stream; more is read and dropped; `truncated` says so. 0: 64 KiB */
+    uint32_t timeout_ms;     /* then KILL; 0: 60 s */
+    uint64_t file_bytes_max; /* RLIMIT_FSIZE of the child; 0: not set */
 } agent_process_options;
 
 typedef struct agent_process_result {
@@ -25,7 +25,8 @@ typedef struct agent_process_result {
 } agent_process_result;
 typedef void (*agent_process_done_fn)(void *user, const agent_process_result *result);
 
-/* EE_E_CONFIG when the program cannot be executed; EE_E_IO; EE_E_NOMEM. done comes once, from the loop. The object frees itself after it. */
+/* EE_E_CONFIG when the program cannot be executed; EE_E_IO; EE_E_NOMEM. done comes once, from the loop. The object frees itself after it.
+ */
 ee_status agent_process_start(uv_loop_t *loop, const agent_process_options *options, agent_process_done_fn done, void *user,
                               agent_process **out, ee_error *err) EE_MUST_USE;
 /* KILL; done still comes. */

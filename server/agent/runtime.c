@@ -1,11 +1,11 @@
 /* runtime.c - start: directory, lock, recovery, probe of the OCI runtimes; and the pool of prepared sandboxes. See runtime.h.
  * Executions are in runtime_run.c. Called by the agent's main, on its loop. */
+#include "attest/digest.h"
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/encoding.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "attest/digest.h"
 #include "image_layer.h"
 #include "image_tree.h"
 #include "process.h"
@@ -52,14 +52,18 @@ static void on_lease_gone(void *user) {
 
 void agent_lease_end(agent_lease *lease) { agent_sandbox_close(lease->sandbox, on_lease_gone, lease); }
 
-static ee_status lease_new(agent_runtime *rt, agent_image *image, const agent_limits *limits, const agent_sandbox_events *events, void *user,
-                           agent_lease **out, ee_error *err) {
+static ee_status lease_new(agent_runtime *rt, agent_image *image, const agent_limits *limits, const agent_sandbox_events *events,
+                           void *user, agent_lease **out, ee_error *err) {
     *out = NULL;
     agent_lease *lease = eei_calloc(1, sizeof *lease);
     if (!lease) return eei_nomem(err);
     *lease = (agent_lease){.rt = rt, .image = image, .limits = *limits};
-    agent_sandbox_spec spec = {.rootfs = agent_image_rootfs(image), .user = agent_image_user(image), .volumes = agent_image_config(image)->volumes,
-                               .vcpus_milli = limits->vcpus_milli, .pids_max = limits->pids_max, .memory_bytes = limits->memory_bytes,
+    agent_sandbox_spec spec = {.rootfs = agent_image_rootfs(image),
+                               .user = agent_image_user(image),
+                               .volumes = agent_image_config(image)->volumes,
+                               .vcpus_milli = limits->vcpus_milli,
+                               .pids_max = limits->pids_max,
+                               .memory_bytes = limits->memory_bytes,
                                .tmpfs_bytes = limits->tmpfs_bytes};
     ee_status st = agent_sandbox_new(&rt->host, &spec, events, user ? user : lease, &lease->sandbox, err);
     if (st) {
@@ -73,7 +77,8 @@ static ee_status lease_new(agent_runtime *rt, agent_image *image, const agent_li
 }
 
 static bool same_limits(const agent_limits *a, const agent_limits *b) {
-    return a->vcpus_milli == b->vcpus_milli && a->memory_bytes == b->memory_bytes && a->pids_max == b->pids_max && a->tmpfs_bytes == b->tmpfs_bytes;
+    return a->vcpus_milli == b->vcpus_milli && a->memory_bytes == b->memory_bytes && a->pids_max == b->pids_max &&
+           a->tmpfs_bytes == b->tmpfs_bytes;
 }
 
 static agent_lease *unlink_spare(agent_runtime *rt, agent_lease **at) {
@@ -90,8 +95,8 @@ static agent_lease **find_spare(agent_runtime *rt, const agent_image *image, con
     return NULL;
 }
 
-ee_status agent_lease_take(agent_runtime *rt, agent_image *image, const agent_limits *limits, const agent_sandbox_events *events, void *user,
-                           agent_lease **out, ee_error *err) {
+ee_status agent_lease_take(agent_runtime *rt, agent_image *image, const agent_limits *limits, const agent_sandbox_events *events,
+                           void *user, agent_lease **out, ee_error *err) {
     agent_lease **spare = find_spare(rt, image, limits);
     if (!spare) return lease_new(rt, image, limits, events, user, out, err);
     *out = unlink_spare(rt, spare);
@@ -140,8 +145,10 @@ void agent_lease_prepare_spare(agent_runtime *rt, agent_image *image, const agen
 static void drop_spares_of(agent_runtime *rt, const agent_image *image, uint64_t older_than_ms) {
     for (agent_lease **at = &rt->spares; *at;) {
         bool drop = image ? (*at)->image == image : (*at)->since_ms <= older_than_ms;
-        if (drop) agent_lease_end(unlink_spare(rt, at));
-        else at = &(*at)->next;
+        if (drop)
+            agent_lease_end(unlink_spare(rt, at));
+        else
+            at = &(*at)->next;
     }
 }
 
@@ -181,7 +188,8 @@ static void on_probe_ended(void *user, const agent_sandbox_end *end) {
 static ee_status try_sandbox(agent_host *host, const char *rootfs, ee_error *err) {
     static const agent_sandbox_events events = {.ready = on_probe_ready, .output = on_probe_output, .ended = on_probe_ended};
     static const agent_oci_user root = {.home = "/"};
-    agent_sandbox_spec spec = {.rootfs = rootfs, .user = &root, .vcpus_milli = 1000, .pids_max = 64, .memory_bytes = 64u << 20, .tmpfs_bytes = 1u << 20};
+    agent_sandbox_spec spec = {
+        .rootfs = rootfs, .user = &root, .vcpus_milli = 1000, .pids_max = 64, .memory_bytes = 64u << 20, .tmpfs_bytes = 1u << 20};
     probe p = {.status = EE_E_IO};
     uv_loop_t loop, *real = host->loop;
     int rc = uv_loop_init(&loop);
@@ -238,7 +246,8 @@ static ee_status probe_one(agent_host *host, ee_error *err) {
         st = make_probe_rootfs(host, rootfs, err);
         if (!st) st = try_sandbox(host, rootfs, err);
         if (!st) return EE_OK;
-        eei_log(EEI_LOG_DEBUG, "runtime.probe", "path=%s userns=%d limits=%d says=%s", host->runtime_path, a->userns, a->limits, err ? err->message : "");
+        eei_log(EEI_LOG_DEBUG, "runtime.probe", "path=%s userns=%d limits=%d says=%s", host->runtime_path, a->userns, a->limits,
+                err ? err->message : "");
         if (!first.status && err) first = *err;
     }
     if (err && first.status) *err = first; /* the reason against the setting we want most */
@@ -272,7 +281,9 @@ static ee_status probe_all(agent_host *host, const char *wanted, ee_error *err) 
     }
     if (!st) return EE_OK;
     eei_fail(err, EE_E_CONFIG, "no OCI runtime can start a sandbox here: %s", why);
-    return eei_hint(err, EE_E_CONFIG, host->rootless ? "run the agent as root, or allow unprivileged user namespaces and install runc or crun" : "apt-get install runc (or crun)");
+    return eei_hint(err, EE_E_CONFIG,
+                    host->rootless ? "run the agent as root, or allow unprivileged user namespaces and install runc or crun"
+                                   : "apt-get install runc (or crun)");
 }
 
 /* ---- start ---- */
@@ -354,11 +365,17 @@ static ee_status open_store(agent_runtime *rt, const agent_runtime_options *o, e
     ee_status st = eei_make_dirs(dir, 0711, err);
     if (!st) st = make_dir(dir, err);
     if (st) return st;
-    agent_store_options store = {.loop = rt->loop, .dir = dir, .cache_bytes = o->image_cache_bytes ? o->image_cache_bytes : IMAGE_CACHE_BYTES,
+    agent_store_options store = {.loop = rt->loop,
+                                 .dir = dir,
+                                 .cache_bytes = o->image_cache_bytes ? o->image_cache_bytes : IMAGE_CACHE_BYTES,
                                  .image_bytes_max = o->image_bytes_max ? o->image_bytes_max : IMAGE_BYTES,
                                  .entries_max = o->image_entries_max ? o->image_entries_max : IMAGE_ENTRIES,
-                                 .pull_timeout_ms = o->pull_timeout_ms ? o->pull_timeout_ms : PULL_TIMEOUT_MS, .id_base = rt->host.userns_base,
-                                 .set_owner = !rt->host.rootless, .tool_env = o->tool_env, .evicting = on_evicting, .user = rt};
+                                 .pull_timeout_ms = o->pull_timeout_ms ? o->pull_timeout_ms : PULL_TIMEOUT_MS,
+                                 .id_base = rt->host.userns_base,
+                                 .set_owner = !rt->host.rootless,
+                                 .tool_env = o->tool_env,
+                                 .evicting = on_evicting,
+                                 .user = rt};
     return agent_store_new(&store, &rt->store, err);
 }
 
@@ -376,18 +393,24 @@ ee_status agent_runtime_new(uv_loop_t *loop, const agent_runtime_options *o, age
         agent_runtime_free(rt);
         return st;
     }
-    rt->facts = (agent_runtime_facts){.runtime_path = rt->host.runtime_path, .cgroup_version = rt->host.cgroups.version,
-                                      .limits_enforced = rt->host.limits_enforced, .user_namespace = rt->host.userns_size > 0, .rootless = rt->host.rootless};
+    rt->facts = (agent_runtime_facts){.runtime_path = rt->host.runtime_path,
+                                      .cgroup_version = rt->host.cgroups.version,
+                                      .limits_enforced = rt->host.limits_enforced,
+                                      .user_namespace = rt->host.userns_size > 0,
+                                      .rootless = rt->host.rootless};
     rt->sweeper.data = rt;
     (void)uv_timer_init(loop, &rt->sweeper); /* cannot fail */
     (void)uv_timer_start(&rt->sweeper, on_sweep, rt->pool_idle_ms / 4 + 1, rt->pool_idle_ms / 4 + 1);
     uv_unref((uv_handle_t *)&rt->sweeper);
     rt->live++;
     rt->sweeping = true;
-    if (!rt->facts.limits_enforced) eei_log(EEI_LOG_WARN, "runtime.limits", "memory, vcpus and pids are not enforced: no usable cgroups (version %d)", rt->facts.cgroup_version);
-    if (!rt->facts.user_namespace) eei_log(EEI_LOG_WARN, "runtime.userns", "no user namespaces: root in a sandbox is root outside without capabilities");
-    eei_log(EEI_LOG_INFO, "runtime.ready", "path=%s cgroups=v%d limits=%d userns=%d rootless=%d", rt->facts.runtime_path, rt->facts.cgroup_version,
-            rt->facts.limits_enforced, rt->facts.user_namespace, rt->facts.rootless);
+    if (!rt->facts.limits_enforced)
+        eei_log(EEI_LOG_WARN, "runtime.limits", "memory, vcpus and pids are not enforced: no usable cgroups (version %d)",
+                rt->facts.cgroup_version);
+    if (!rt->facts.user_namespace)
+        eei_log(EEI_LOG_WARN, "runtime.userns", "no user namespaces: root in a sandbox is root outside without capabilities");
+    eei_log(EEI_LOG_INFO, "runtime.ready", "path=%s cgroups=v%d limits=%d userns=%d rootless=%d", rt->facts.runtime_path,
+            rt->facts.cgroup_version, rt->facts.limits_enforced, rt->facts.user_namespace, rt->facts.rootless);
     *out = rt;
     return EE_OK;
 }
@@ -395,7 +418,8 @@ ee_status agent_runtime_new(uv_loop_t *loop, const agent_runtime_options *o, age
 const agent_runtime_facts *agent_runtime_get_facts(const agent_runtime *rt) { return &rt->facts; }
 
 ee_status agent_image_prepare(agent_runtime *rt, const char *repository, const uint8_t digest[32], bool insecure_http_ok,
-                              agent_image_progress_fn progress, agent_image_done_fn done, void *user, agent_image_request **out, ee_error *err) {
+                              agent_image_progress_fn progress, agent_image_done_fn done, void *user, agent_image_request **out,
+                              ee_error *err) {
     return agent_store_prepare(rt->store, repository, digest, insecure_http_ok, progress, done, user, out, err);
 }
 

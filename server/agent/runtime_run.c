@@ -1,5 +1,5 @@
-/* runtime_run.c - one execution: docker's rules for command and environment, the job through the sandbox's pipe, time limit, cancel, result.
- * See runtime.h. Not for what a sandbox is. Called by the agent's job and app code, on the runtime's loop. */
+/* runtime_run.c - one execution: docker's rules for command and environment, the job through the sandbox's pipe, time limit, cancel,
+ * result. See runtime.h. Not for what a sandbox is. Called by the agent's job and app code, on the runtime's loop. */
 #include "runtime_run.h"
 
 #include "base/alloc.h"
@@ -28,12 +28,12 @@
 struct agent_run {
     agent_runtime *rt;
     agent_run *next;
-    agent_lease *lease;           /* NULL when it is over */
+    agent_lease *lease; /* NULL when it is over */
     agent_run_callbacks callbacks;
     void *user;
     agent_image *image;
     agent_limits limits;
-    eei_buf job, input;           /* until delivered; wiped */
+    eei_buf job, input; /* until delivered; wiped */
     uint64_t timeout_ms, started_us;
     uv_timer_t limit, killer;
     int open_handles;
@@ -90,8 +90,8 @@ static bool image_has(const agent_oci_config *config, const char *name) {
     return false;
 }
 
-static ee_status add_default(const agent_oci_config *config, const agent_run_options *o, const char *name, const char *value, eei_buf *out, uint32_t *count,
-                             ee_error *err) {
+static ee_status add_default(const agent_oci_config *config, const agent_run_options *o, const char *name, const char *value, eei_buf *out,
+                             uint32_t *count, ee_error *err) {
     char pair[400];
     if (image_has(config, name) || env_has(o, o->env_count, eei_span_text(name))) return EE_OK;
     snprintf(pair, sizeof pair, "%s=%s", name, value);
@@ -105,7 +105,8 @@ static ee_status add_variable(const agent_run_options *o, size_t i, eei_buf *out
     if (name.len == 0 || memchr(name.data, '=', name.len) || memchr(name.data, '\0', name.len))
         return eei_fail(err, EE_E_INVALID, "environment variable %zu has a bad name", i);
     if (env_has(o, i, name)) return eei_fail(err, EE_E_INVALID, "environment variable %zu is given twice", i);
-    if (eei_buf_append_span(out, name) || eei_buf_append(out, "=", 1)) return eei_fail(err, EE_E_LIMIT, "command and environment have more than %u bytes", EE_SHIM_BYTES_MAX);
+    if (eei_buf_append_span(out, name) || eei_buf_append(out, "=", 1))
+        return eei_fail(err, EE_E_LIMIT, "command and environment have more than %u bytes", EE_SHIM_BYTES_MAX);
     return add_string(out, value, "an environment variable", err);
 }
 
@@ -127,7 +128,8 @@ static ee_status add_env(const agent_run *run, const agent_run_options *o, eei_b
 
 static ee_status build_job(agent_run *run, const agent_run_options *o, ee_error *err) {
     const agent_oci_config *config = agent_image_config(run->image);
-    ee_shim_job head = {.magic = EE_SHIM_MAGIC};
+    /* The best there is without cgroups. DATA, not AS: language runtimes reserve far more address space than they use. */
+    ee_shim_job head = {.magic = EE_SHIM_MAGIC, .data_max = run->rt->host.limits_enforced ? 0 : run->limits.memory_bytes};
     eei_buf *out = &run->job;
     if (eei_buf_append(out, &head, sizeof head)) return eei_nomem(err);
     ee_status st = add_string(out, eei_span_text(config->working_dir), "the working directory", err);
@@ -147,10 +149,13 @@ static ee_status fill_limits(const agent_limits *in, agent_limits *out, ee_error
     if (!out->memory_bytes) out->memory_bytes = DEFAULT_MEMORY;
     if (!out->pids_max) out->pids_max = DEFAULT_PIDS;
     if (!out->tmpfs_bytes) out->tmpfs_bytes = out->memory_bytes / 2;
-    if (out->vcpus_milli < VCPUS_MIN || out->vcpus_milli > VCPUS_MAX) return eei_fail(err, EE_E_INVALID, "%u thousandths of a vcpu, allowed %u to %u", out->vcpus_milli, VCPUS_MIN, VCPUS_MAX);
+    if (out->vcpus_milli < VCPUS_MIN || out->vcpus_milli > VCPUS_MAX)
+        return eei_fail(err, EE_E_INVALID, "%u thousandths of a vcpu, allowed %u to %u", out->vcpus_milli, VCPUS_MIN, VCPUS_MAX);
     if (out->memory_bytes < MEMORY_MIN || out->memory_bytes > MEMORY_MAX || out->tmpfs_bytes > out->memory_bytes)
-        return eei_fail(err, EE_E_INVALID, "%llu bytes of memory with %llu for tmpfs, at least %llu", (unsigned long long)out->memory_bytes, (unsigned long long)out->tmpfs_bytes, (unsigned long long)MEMORY_MIN);
-    if (out->pids_max < PIDS_MIN || out->pids_max > PIDS_MAX) return eei_fail(err, EE_E_INVALID, "%u processes, allowed %u to %u", out->pids_max, PIDS_MIN, PIDS_MAX);
+        return eei_fail(err, EE_E_INVALID, "%llu bytes of memory with %llu for tmpfs, at least %llu", (unsigned long long)out->memory_bytes,
+                        (unsigned long long)out->tmpfs_bytes, (unsigned long long)MEMORY_MIN);
+    if (out->pids_max < PIDS_MIN || out->pids_max > PIDS_MAX)
+        return eei_fail(err, EE_E_INVALID, "%u processes, allowed %u to %u", out->pids_max, PIDS_MIN, PIDS_MAX);
     return EE_OK;
 }
 
@@ -239,8 +244,10 @@ static void on_ready(void *user, ee_status status, const ee_error *err) {
     agent_run *run = user;
     ee_error failed;
     if (run->over || run->delivered || run->cancelled) return; /* cancelled: the killer is on its way */
-    if (status) fail_start(run, err);
-    else if (deliver(run, &failed)) fail_start(run, &failed);
+    if (status)
+        fail_start(run, err);
+    else if (deliver(run, &failed))
+        fail_start(run, &failed);
 }
 
 static void on_limit(uv_timer_t *timer) {
@@ -251,8 +258,10 @@ static void on_limit(uv_timer_t *timer) {
 
 static void on_killer(uv_timer_t *timer) {
     agent_run *run = timer->data;
-    if (!run->delivered) finish(run);
-    else if (run->lease) agent_sandbox_signal(run->lease->sandbox, SIGKILL);
+    if (!run->delivered)
+        finish(run);
+    else if (run->lease)
+        agent_sandbox_signal(run->lease->sandbox, SIGKILL);
 }
 
 static void on_started(void *user) {
@@ -271,9 +280,13 @@ static void on_not_started(void *user, ee_shim_kind kind, int why) {
     bool not_found = kind == EE_SHIM_NO_EXEC && (denied || why == ENOENT || why == ENOTDIR || why == ELOOP || why == ENAMETOOLONG);
     const char *says = strerror_r(why, reason, sizeof reason);
     run->result.exit_code = denied ? EXIT_NOT_ALLOWED : EXIT_NOT_FOUND;
-    if (kind == EE_SHIM_NO_CWD) snprintf(text, sizeof text, "the image's working directory \"%.100s\" cannot be entered: %s", agent_image_config(run->image)->working_dir, says);
-    else if (not_found && !denied) snprintf(text, sizeof text, "the command \"%s\" is not in the image", run->command);
-    else snprintf(text, sizeof text, "the command \"%s\" cannot be executed: %s", run->command, says);
+    if (kind == EE_SHIM_NO_CWD)
+        snprintf(text, sizeof text, "the image's working directory \"%.100s\" cannot be entered: %s",
+                 agent_image_config(run->image)->working_dir, says);
+    else if (not_found && !denied)
+        snprintf(text, sizeof text, "the command \"%s\" is not in the image", run->command);
+    else
+        snprintf(text, sizeof text, "the command \"%s\" cannot be executed: %s", run->command, says);
     set_reason(run, not_found ? AGENT_COMMAND_NOT_FOUND : AGENT_START_FAILED, text);
 }
 
@@ -290,7 +303,8 @@ static void on_first_turn(uv_timer_t *timer) {
     if (!run->over && !run->cancelled && deliver(run, &err)) fail_start(run, &err);
 }
 
-static agent_run *new_run(agent_runtime *rt, agent_image *image, const agent_run_options *o, const agent_run_callbacks *callbacks, void *user) {
+static agent_run *new_run(agent_runtime *rt, agent_image *image, const agent_run_options *o, const agent_run_callbacks *callbacks,
+                          void *user) {
     agent_run *run = eei_calloc(1, sizeof *run);
     if (!run) return NULL;
     run->rt = rt;
@@ -311,15 +325,16 @@ static agent_run *new_run(agent_runtime *rt, agent_image *image, const agent_run
     return run;
 }
 
-ee_status agent_run_start(agent_runtime *rt, agent_image *image, const agent_run_options *o, const agent_run_callbacks *callbacks, void *user,
-                          agent_run **out, ee_error *err) {
+ee_status agent_run_start(agent_runtime *rt, agent_image *image, const agent_run_options *o, const agent_run_callbacks *callbacks,
+                          void *user, agent_run **out, ee_error *err) {
     *out = NULL;
     if (rt->closing) return eei_fail(err, EE_E_STATE, "the runtime is closing");
     agent_run *run = new_run(rt, image, o, callbacks, user);
     if (!run) return eei_nomem(err);
     ee_status st = fill_limits(&o->limits, &run->limits, err);
     if (!st) st = build_job(run, o, err);
-    if (!st && eei_buf_append_span(&run->input, o->stdin_data)) st = eei_fail(err, EE_E_LIMIT, "standard input of %zu bytes, limit %u", o->stdin_data.len, EEI_STDIN_BYTES_MAX);
+    if (!st && eei_buf_append_span(&run->input, o->stdin_data))
+        st = eei_fail(err, EE_E_LIMIT, "standard input of %zu bytes, limit %u", o->stdin_data.len, EEI_STDIN_BYTES_MAX);
     if (!st) st = agent_lease_take(rt, image, &run->limits, &run_events, run, &run->lease, err);
     if (st) {
         run->over = true;
@@ -339,8 +354,10 @@ void agent_run_cancel(agent_run *run, uint32_t grace_ms) {
     if (!run->cancelled) {
         run->cancelled = true;
         set_reason(run, AGENT_CANCELLED, "cancelled");
-        if (run->delivered) agent_sandbox_signal(run->lease->sandbox, SIGTERM);
-        else grace_ms = 0;
+        if (run->delivered)
+            agent_sandbox_signal(run->lease->sandbox, SIGTERM);
+        else
+            grace_ms = 0;
     } else if (uv_is_active((uv_handle_t *)&run->killer) && uv_timer_get_due_in(&run->killer) < grace_ms) {
         return;
     }

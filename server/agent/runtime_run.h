@@ -24,16 +24,16 @@ struct agent_runtime {
     agent_lease *spares;
     uint32_t spares_count, pool_max, pool_idle_ms;
     agent_run *runs;
-    unsigned live;            /* sandboxes that are not gone yet, and handles of ours */
-    uv_timer_t sweeper;       /* old spares; and the turn in which closing happens */
+    unsigned live;      /* sandboxes that are not gone yet, and handles of ours */
+    uv_timer_t sweeper; /* old spares; and the turn in which closing happens */
     bool closing, sweeping;
     agent_runtime_closed_fn closed;
     void *closed_user;
 };
 
 /* A prepared sandbox of the image and limits, or a new one that is being prepared. */
-ee_status agent_lease_take(agent_runtime *rt, agent_image *image, const agent_limits *limits, const agent_sandbox_events *events, void *user,
-                           agent_lease **out, ee_error *err) EE_MUST_USE;
+ee_status agent_lease_take(agent_runtime *rt, agent_image *image, const agent_limits *limits, const agent_sandbox_events *events,
+                           void *user, agent_lease **out, ee_error *err) EE_MUST_USE;
 void agent_lease_end(agent_lease *lease);
 /* Prepare one for next time, if there is none and room. */
 void agent_lease_prepare_spare(agent_runtime *rt, agent_image *image, const agent_limits *limits);

@@ -1,5 +1,5 @@
-/* sandbox.c - one container: pipes and bundle, `runc run --detach` of the shim, the job through a pipe, the end, `runc delete`. See sandbox.h.
- * Not for images or pools. Called by runtime.c, on its loop. */
+/* sandbox.c - one container: pipes and bundle, `runc run --detach` of the shim, the job through a pipe, the end, `runc delete`. See
+ * sandbox.h. Not for images or pools. Called by runtime.c, on its loop. */
 #include "sandbox.h"
 
 #include "base/alloc.h"
@@ -34,7 +34,7 @@ struct agent_sandbox {
     const agent_sandbox_events *events;
     void *user;
     char id[40], dir[320];
-    agent_process *process;       /* `run`, later `delete` */
+    agent_process *process; /* `run`, later `delete` */
     uv_pipe_t pipes[PIPES];
     uv_poll_t exit_watch;
     uv_timer_t deadline;
@@ -48,9 +48,9 @@ struct agent_sandbox {
     agent_cgroup group;
     agent_cgroup_usage before;
     agent_sandbox_end end;
-    bool watching;                /* exit_watch was initialised */
+    bool watching; /* exit_watch was initialised */
     bool shim_ready, ready, failed, delivered;
-    bool told;                    /* started or not: output may be handed over */
+    bool told; /* started or not: output may be handed over */
     bool read_wanted;
     bool eof[PIPES];
     bool exited, ended;
@@ -132,7 +132,9 @@ static void on_deleted(void *user, const agent_process_result *result) {
     char line[160];
     s->process = NULL;
     s->deleted = true;
-    if (result->exit_code) eei_log(EEI_LOG_WARN, "sandbox.delete_failed", "id=%s code=%d says=%s", s->id, result->exit_code, agent_process_last_line(result->err, line, sizeof line));
+    if (result->exit_code)
+        eei_log(EEI_LOG_WARN, "sandbox.delete_failed", "id=%s code=%d says=%s", s->id, result->exit_code,
+                agent_process_last_line(result->err, line, sizeof line));
     release(s);
 }
 
@@ -245,8 +247,10 @@ static void update_reading(agent_sandbox *s) {
     for (int i = OUT; i <= ERR; i++) {
         uv_stream_t *stream = (uv_stream_t *)&s->pipes[i];
         if (s->eof[i] || uv_is_closing((uv_handle_t *)stream)) continue;
-        if (!s->read_wanted || !s->told) uv_read_stop(stream);
-        else if (uv_read_start(stream, on_alloc, on_read)) s->eof[i] = true;
+        if (!s->read_wanted || !s->told)
+            uv_read_stop(stream);
+        else if (uv_read_start(stream, on_alloc, on_read))
+            s->eof[i] = true;
     }
     maybe_ended(s);
 }
@@ -321,7 +325,6 @@ static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf) {
     }
 }
 
-
 /* ---- preparation ---- */
 
 static void make_id(char out[40], ee_status *st, ee_error *err) {
@@ -338,10 +341,21 @@ static ee_status write_bundle(agent_sandbox *s, const agent_sandbox_spec *spec, 
     eei_buf text = EEI_BUF_INIT(BUNDLE_BYTES_MAX);
     char path[384], cgroups[128];
     snprintf(cgroups, sizeof cgroups, "%s/%s", h->cgroup_parent, s->id);
-    agent_oci_bundle bundle = {.rootfs = spec->rootfs, .shim = h->shim, .cgroups_path = h->limits_enforced ? cgroups : NULL, .user = spec->user,
-                               .volumes = spec->volumes, .userns_base = h->userns_base, .userns_gid_base = h->userns_gid_base, .userns_size = h->userns_size,
-                               .cgroup_limits = h->limits_enforced, .swap_limit = h->cgroups.swap, .vcpus_milli = spec->vcpus_milli,
-                               .pids_max = spec->pids_max, .memory_bytes = spec->memory_bytes, .tmpfs_bytes = spec->tmpfs_bytes, .files_max = h->files_max};
+    agent_oci_bundle bundle = {.rootfs = spec->rootfs,
+                               .shim = h->shim,
+                               .cgroups_path = h->limits_enforced ? cgroups : NULL,
+                               .user = spec->user,
+                               .volumes = spec->volumes,
+                               .userns_base = h->userns_base,
+                               .userns_gid_base = h->userns_gid_base,
+                               .userns_size = h->userns_size,
+                               .cgroup_limits = h->limits_enforced,
+                               .swap_limit = h->cgroups.swap,
+                               .vcpus_milli = spec->vcpus_milli,
+                               .pids_max = spec->pids_max,
+                               .memory_bytes = spec->memory_bytes,
+                               .tmpfs_bytes = spec->tmpfs_bytes,
+                               .files_max = h->files_max};
     ee_status st = agent_oci_write_bundle(&bundle, &text, err);
     if (st) goto done;
     if (mkdir(s->dir, 0700)) {
@@ -371,7 +385,8 @@ static ee_status open_pipes(agent_sandbox *s, const agent_sandbox_spec *spec, in
             return eei_fail_errno(err, EE_E_IO, -rc, "no pipe");
         }
         /* So that the job can open /dev/stdout, which asks for the pipe's owner. */
-        if (i <= ERR && !s->host->rootless) (void)!fchown(theirs[i], s->host->userns_base + spec->user->uid, s->host->userns_gid_base + spec->user->gid);
+        if (i <= ERR && !s->host->rootless)
+            (void)!fchown(theirs[i], s->host->userns_base + spec->user->uid, s->host->userns_gid_base + spec->user->gid);
     }
     int rc = uv_read_start((uv_stream_t *)&s->pipes[REPORT], on_alloc, on_read);
     return rc ? eei_fail_errno(err, EE_E_IO, -rc, "cannot read a pipe") : EE_OK;
@@ -386,7 +401,9 @@ static void explain_failure(const agent_sandbox *s, char *out, size_t cap) {
     snprintf(out, cap, "no reason given");
     if (eei_file_read(path, &text, NULL) == EE_OK && text.len) {
         agent_process_last_line(eei_buf_span(&text), line, sizeof line);
-        const char *msg = eei_json_parse(eei_span_text(line), sizeof line, &entry, NULL) == EE_OK ? json_string_value(json_object_get(entry, "msg")) : NULL;
+        const char *msg = eei_json_parse(eei_span_text(line), sizeof line, &entry, NULL) == EE_OK
+                              ? json_string_value(json_object_get(entry, "msg"))
+                              : NULL;
         snprintf(out, cap, "%s", msg ? msg : line);
     }
     json_decref(entry);
@@ -454,9 +471,12 @@ static void on_prepared(void *user, const agent_process_result *result) {
     } else {
         st = adopt(s, &err);
     }
-    if (s->closing) go_on_closing(s);
-    else if (st) fail_prepare(s, &err);
-    else maybe_ready(s);
+    if (s->closing)
+        go_on_closing(s);
+    else if (st)
+        fail_prepare(s, &err);
+    else
+        maybe_ready(s);
 }
 
 static void on_deadline(uv_timer_t *timer) {
@@ -495,8 +515,8 @@ static agent_sandbox *allocate(agent_host *host) {
     return s;
 }
 
-ee_status agent_sandbox_new(agent_host *host, const agent_sandbox_spec *spec, const agent_sandbox_events *events, void *user, agent_sandbox **out,
-                            ee_error *err) {
+ee_status agent_sandbox_new(agent_host *host, const agent_sandbox_spec *spec, const agent_sandbox_events *events, void *user,
+                            agent_sandbox **out, ee_error *err) {
     int theirs[PIPES] = {-1, -1, -1, -1, -1};
     ee_status st;
 
@@ -559,7 +579,8 @@ ee_status agent_sandbox_deliver(agent_sandbox *s, eei_buf *job, ee_span stdin_da
     int rc = uv_write(&s->job_write, (uv_stream_t *)&s->pipes[JOB], &job_bytes, 1, on_job_written);
     if (rc) return eei_fail_errno(err, EE_E_IO, -rc, "cannot hand the job to the sandbox");
     uv_buf_t input_bytes = uv_buf_init((char *)s->input.data, (unsigned)s->input.len);
-    if (!stdin_data.len || uv_write(&s->in_write, (uv_stream_t *)&s->pipes[IN], &input_bytes, 1, on_input_written)) close_handle((uv_handle_t *)&s->pipes[IN]);
+    if (!stdin_data.len || uv_write(&s->in_write, (uv_stream_t *)&s->pipes[IN], &input_bytes, 1, on_input_written))
+        close_handle((uv_handle_t *)&s->pipes[IN]);
     return EE_OK;
 }
 

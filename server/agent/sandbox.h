@@ -34,8 +34,8 @@ typedef struct agent_sandbox_spec { /* borrowed for agent_sandbox_new() only */
 } agent_sandbox_spec;
 
 typedef struct agent_sandbox_end {
-    bool reported;    /* the shim told the command's end; else it was killed with everything */
-    int wait_status;  /* of the command, or of the shim */
+    bool reported;   /* the shim told the command's end; else it was killed with everything */
+    int wait_status; /* of the command, or of the shim */
     agent_cgroup_usage usage;
     uint64_t ended_us; /* eei_mono_us() */
 } agent_sandbox_end;
@@ -49,16 +49,16 @@ typedef struct agent_sandbox_events {
 } agent_sandbox_events;
 
 /* Begin to prepare. Events come from the loop only. */
-ee_status agent_sandbox_new(agent_host *host, const agent_sandbox_spec *spec, const agent_sandbox_events *events, void *user, agent_sandbox **out,
-                            ee_error *err) EE_MUST_USE;
+ee_status agent_sandbox_new(agent_host *host, const agent_sandbox_spec *spec, const agent_sandbox_events *events, void *user,
+                            agent_sandbox **out, ee_error *err) EE_MUST_USE;
 /* Hand it to someone else. events NULL: silence. */
 void agent_sandbox_own(agent_sandbox *sandbox, const agent_sandbox_events *events, void *user);
 bool agent_sandbox_is_ready(const agent_sandbox *sandbox);
 /* Once, when ready. job: header and strings of sandbox_shim.h; its content is taken, and wiped when written. */
 ee_status agent_sandbox_deliver(agent_sandbox *sandbox, eei_buf *job, ee_span stdin_data, ee_error *err) EE_MUST_USE;
 void agent_sandbox_signal(agent_sandbox *sandbox, int signal_number); /* KILL goes to everything in it, others to the command */
-void agent_sandbox_read(agent_sandbox *sandbox, bool on);               /* output flows only while on; on at birth */
-void agent_sandbox_discard(agent_sandbox *sandbox);                     /* output that was not handed over is dropped: it can end while off */
+void agent_sandbox_read(agent_sandbox *sandbox, bool on);             /* output flows only while on; on at birth */
+void agent_sandbox_discard(agent_sandbox *sandbox);                   /* output that was not handed over is dropped: it can end while off */
 ee_status agent_sandbox_connect(agent_sandbox *sandbox, uint16_t port, int *fd, ee_error *err) EE_MUST_USE;
 /* Kill, remove, free; then closed(user). No more events. */
 void agent_sandbox_close(agent_sandbox *sandbox, void (*closed)(void *user), void *user);

@@ -4,12 +4,13 @@
 #define AGENT_SANDBOX_SHIM_H
 #include <stdint.h>
 
-#define EE_SHIM_MAGIC       0x3162656au   /* "jeb1" */
-#define EE_SHIM_BYTES_MAX   (4u << 20)    /* 1 MiB of environment, args, the image's own environment */
-#define EE_SHIM_STRINGS_MAX 4096u         /* args, and environment variables */
+#define EE_SHIM_MAGIC       0x3162656au /* "jeb1" */
+#define EE_SHIM_BYTES_MAX   (4u << 20)  /* 1 MiB of environment, args, the image's own environment */
+#define EE_SHIM_STRINGS_MAX 4096u       /* args, and environment variables */
 
 typedef struct ee_shim_job { /* then: cwd NUL, args x (text NUL), env x (NAME=value NUL); bytes in all */
     uint32_t magic, args, env, bytes;
+    uint64_t data_max; /* RLIMIT_DATA of the command: where no cgroup limits it; 0: none. The runtime needs more than it while it starts */
 } ee_shim_job;
 
 typedef enum ee_shim_kind {

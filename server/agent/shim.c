@@ -25,7 +25,8 @@ static char *argv[EE_SHIM_STRINGS_MAX + 1], *envp[EE_SHIM_STRINGS_MAX + 1];
 
 static void report(uint32_t kind, int32_t value) {
     ee_shim_report r = {.kind = kind, .value = value};
-    while (write(REPORT_FD, &r, sizeof r) < 0 && errno == EINTR) {}
+    while (write(REPORT_FD, &r, sizeof r) < 0 && errno == EINTR) {
+    }
 }
 
 static bool read_all(void *out, size_t len) {
@@ -87,12 +88,14 @@ static int execute(const char *name) {
 }
 
 /* Child: becomes the command. What fails goes to the parent through `failed`, which closes by itself when the command runs. */
-static void become(const char *cwd, int failed, const sigset_t *signals) {
+static void become(const char *cwd, int failed, const sigset_t *signals, uint64_t data_max) {
+    struct rlimit data = {.rlim_cur = data_max, .rlim_max = data_max};
     ee_shim_report r = {.kind = EE_SHIM_NO_CWD};
     sigset_t none = *signals;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setsid();
+    if (data_max) setrlimit(RLIMIT_DATA, &data);
     if (chdir(cwd) == 0) {
         r.kind = EE_SHIM_NO_EXEC;
         r.value = execute(argv[0]);
@@ -103,7 +106,7 @@ static void become(const char *cwd, int failed, const sigset_t *signals) {
     _exit(127);
 }
 
-static pid_t start(const char *cwd, const sigset_t *signals) {
+static pid_t start(const char *cwd, const sigset_t *signals, uint64_t data_max) {
     ee_shim_report failure = {0};
     int pipe_fds[2];
     if (pipe2(pipe_fds, O_CLOEXEC)) {
@@ -111,7 +114,7 @@ static pid_t start(const char *cwd, const sigset_t *signals) {
         return -1;
     }
     pid_t child = fork();
-    if (child == 0) become(cwd, pipe_fds[1], signals);
+    if (child == 0) become(cwd, pipe_fds[1], signals, data_max);
     int why = errno;
     close(pipe_fds[1]);
     if (child < 0) {
@@ -119,7 +122,8 @@ static pid_t start(const char *cwd, const sigset_t *signals) {
         return -1;
     }
     ssize_t n;
-    while ((n = read(pipe_fds[0], &failure, sizeof failure)) < 0 && errno == EINTR) {}
+    while ((n = read(pipe_fds[0], &failure, sizeof failure)) < 0 && errno == EINTR) {
+    }
     close(pipe_fds[0]);
     if (n == (ssize_t)sizeof failure) {
         report(failure.kind, failure.value);
@@ -171,11 +175,13 @@ int main(void) {
     sigprocmask(SIG_BLOCK, &signals, NULL);
     report(EE_SHIM_READY, 0);
     if (!read_all(&job, sizeof job)) return 125;
-    if (job.magic != EE_SHIM_MAGIC || job.bytes > EE_SHIM_BYTES_MAX || job.args == 0 || job.args > EE_SHIM_STRINGS_MAX || job.env > EE_SHIM_STRINGS_MAX) return 125;
+    if (job.magic != EE_SHIM_MAGIC || job.bytes > EE_SHIM_BYTES_MAX || job.args == 0 || job.args > EE_SHIM_STRINGS_MAX ||
+        job.env > EE_SHIM_STRINGS_MAX)
+        return 125;
     char *text = mmap(NULL, job.bytes + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (text == MAP_FAILED) return 125;
     if (!read_all(text, job.bytes) || !split_job(&job, text, &cwd)) return 125;
-    pid_t child = start(cwd, &signals);
+    pid_t child = start(cwd, &signals, job.data_max);
     explicit_bzero(text, job.bytes);
     munmap(text, job.bytes + 1);
     if (child < 0) return 127;
