@@ -40,6 +40,7 @@ struct agent_job {
     /* caller */
     eei_pipe *pipe;
     bool attached, caller_gone;
+    eei_buf incoming; /* secret: of a message that is not whole yet */
     /* secrets, until the run started */
     eei_buf secrets_bytes; /* secret */
     eei_secrets secrets;
@@ -68,6 +69,7 @@ static agent_job *find_job(const agent *self, ee_span id) {
 }
 
 static void forget_secrets(agent_job *job) {
+    eei_buf_clear(&job->incoming);
     eei_arena_clear(&job->secrets_arena);
     eei_buf_clear(&job->secrets_bytes);
     eei_wipe(&job->secrets, sizeof job->secrets);
@@ -79,6 +81,7 @@ static void free_job(uv_handle_t *handle) {
     eei_arena_clear(&job->arena);
     eei_buf_clear(&job->spec_bytes);
     eei_buf_clear(&job->spend_auth);
+    eei_buf_clear(&job->incoming);
     eei_buf_clear(&job->pending);
     eei_buf_clear(&job->result);
     eei_sha256_free(job->output_hash);
@@ -391,28 +394,46 @@ static void pipe_open(void *user) {
     if (!alpn || strcmp(alpn, EEI_ALPN_JOB) != 0) caller_left(job);
 }
 
+/* A message may be larger than what the channel holds decrypted at once: it is put together here. */
+static ee_status take_bytes(agent_job *job, ee_error *err) {
+    eei_channel *channel = eei_pipe_channel(job->pipe);
+    for (ee_span bytes; (bytes = eei_channel_peek(channel)).len > 0; eei_channel_consume(channel, bytes.len))
+        if (eei_buf_append_span(&job->incoming, bytes)) return eei_fail(err, EE_E_LIMIT, "a message is over %u bytes", EEI_MESSAGE_BYTES_MAX);
+    return EE_OK;
+}
+
+typedef enum taken { TAKEN_ONE, TAKEN_ALL, TAKEN_REFUSED /* the job may be gone */ } taken;
+
+static taken take_next(agent_job *job) {
+    eei_reader reader = eei_reader_init(eei_buf_span(&job->incoming));
+    eei_frame frame;
+    ee_error err = {0};
+    ee_status st = eei_frame_decode(&reader, EEI_MESSAGE_BYTES_MAX, &frame, &err);
+    if (st == EE_E_AGAIN) return TAKEN_ALL;
+    if (!st) st = take_frame(job, &frame, &err);
+    if (!st) {
+        if (job->incoming.len) eei_buf_consume(&job->incoming, reader.at); /* a cancel has forgotten it already */
+        return TAKEN_ONE;
+    }
+    eei_log(EEI_LOG_WARN, "job.caller_refused", "job=%s message=%s", job->id, err.message);
+    if (!job->ended && !job->run)
+        fail_job(job, st, err.message);
+    else
+        caller_left(job);
+    return TAKEN_REFUSED;
+}
+
 static void pipe_readable(void *user) {
     agent_job *job = user;
-    while (job->pipe) {
-        eei_channel *channel = eei_pipe_channel(job->pipe);
-        eei_reader reader = eei_reader_init(eei_channel_peek(channel));
-        eei_frame frame;
-        ee_error err = {0};
-        ee_status st = eei_frame_decode(&reader, EEI_MESSAGE_BYTES_MAX, &frame, &err);
-        if (st == EE_E_AGAIN) return;
-        if (!st) st = take_frame(job, &frame, &err);
-        if (st) {
-            eei_log(EEI_LOG_WARN, "job.caller_refused", "job=%s message=%s", job->id, err.message);
-            if (!job->ended && !job->run)
-                fail_job(job, st, err.message);
-            else
-                caller_left(job);
-            return;
-        }
-        if (!job->pipe) return;
-        eei_channel_consume(channel, reader.at);
-        maybe_start(job);
+    ee_error err = {0};
+    if (take_bytes(job, &err)) {
+        eei_log(EEI_LOG_WARN, "job.caller_refused", "job=%s message=%s", job->id, err.message);
+        caller_left(job);
+        return;
     }
+    taken last;
+    while ((last = take_next(job)) == TAKEN_ONE) continue;
+    if (last == TAKEN_ALL && !job->ended) maybe_start(job);
 }
 
 static void pipe_writable(void *user) { pump_out(user); }
@@ -511,6 +532,7 @@ static void on_job(agent *self, const eei_job *message) {
     job->spec_bytes = (eei_buf)EEI_BUF_INIT(EEI_FRAME_PAYLOAD_MAX);
     job->spend_auth = (eei_buf)EEI_BUF_INIT(4096);
     job->secrets_bytes = (eei_buf)EEI_BUF_INIT_SECRET(EEI_MESSAGE_BYTES_MAX);
+    job->incoming = (eei_buf)EEI_BUF_INIT_SECRET(EEI_MESSAGE_BYTES_MAX + EEI_FRAME_HEADER_BYTES + OUTPUT_BLOCK);
     job->pending = (eei_buf)EEI_BUF_INIT_SECRET(PENDING_MAX);
     job->result = (eei_buf)EEI_BUF_INIT(16384);
     (void)snprintf(job->id, sizeof job->id, "%.*s", (int)message->job_id.len, (const char *)message->job_id.data);
