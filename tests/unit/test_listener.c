@@ -7,6 +7,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
+#include "base/alloc.h"
 #include "base/encoding.h"
 #include "base/limits.h"
 #include "net/listener_http.h"
@@ -453,6 +454,29 @@ static void test_busy_port_is_an_error(void **state) {
     rig_stop(&r);
 }
 
+static void ignore_request(void *user, eei_exchange *exchange) {
+    (void)user;
+    eei_exchange_reply(exchange, 204, NULL, NULL, eei_span(NULL, 0));
+}
+
+static void test_every_failed_allocation_is_survived(void **state) {
+    (void)state;
+    for (size_t n = 1;; n++) {
+        uv_loop_t loop;
+        eei_listener *listener = NULL;
+        eei_listener_options options = {.bind = "127.0.0.1", .prover = fix.prover, .tunnel_path = "/t", .on_request = ignore_request};
+        assert_int_equal(uv_loop_init(&loop), 0);
+        (void)eei_alloc_fail_at(n);
+        ee_status st = eei_listener_new(&loop, &options, &listener, NULL);
+        bool reached = eei_alloc_fail_at(0) >= n;
+        assert_int_equal(st, reached ? EE_E_NOMEM : EE_OK);
+        eei_listener_free(listener);
+        assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+        assert_int_equal(uv_loop_close(&loop), 0);
+        if (!reached) break;
+    }
+}
+
 static void test_certificate_is_renewed_while_running(void **state) {
     rig r = {0};
     tls_peer p;
@@ -717,6 +741,7 @@ int main(void) {
         cmocka_unit_test(test_answer_to_a_peer_that_left_is_harmless),
         cmocka_unit_test(test_free_with_everything_open),
         cmocka_unit_test(test_busy_port_is_an_error),
+        cmocka_unit_test(test_every_failed_allocation_is_survived),
         cmocka_unit_test(test_certificate_is_renewed_while_running),
         cmocka_unit_test(test_messages_come_back),
         cmocka_unit_test(test_messages_behind_the_handshake_are_not_lost),
