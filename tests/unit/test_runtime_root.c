@@ -1,5 +1,13 @@
 /* test_runtime_root.c - the runtime against a real registry, OCI runtime and kernel: pulls, runs, limits, isolation, secrets, recovery.
  * Needs root, runc or crun, skopeo, umoci, docker-registry, a static busybox; without them it prints what is missing and skips. */
+/* clang-format off */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+/* clang-format on */
+
 #include "agent/process.h"
 #include "agent/runtime.h"
 #include "base/alloc.h"
@@ -9,18 +17,13 @@
 #include "base/log.h"
 
 #include <arpa/inet.h>
-#include <cmocka.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <grp.h>
 #include <poll.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
