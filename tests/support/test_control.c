@@ -364,11 +364,6 @@ static void connection(test_control *control, int fd) {
     const struct wslay_event_callbacks callbacks = {ws_recv, ws_send, NULL, NULL, NULL, NULL, ws_message};
     tunnel t = {.control = control, .fd = fd};
 
-    if (control->o.silent) {
-        while (wait_for(&t, 0, 1000)) continue;
-        close(fd);
-        return;
-    }
     if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0 || eei_prover_ssl_new(control->o.prover, &t.ssl, NULL)) abort();
     SSL_set_mode(t.ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_set_fd(t.ssl, fd);

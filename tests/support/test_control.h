@@ -13,7 +13,6 @@ typedef struct test_control_options {
     uint32_t retry_after_ms; /* with reject */
     int http_status;         /* not 0: answer the upgrade with it */
     const char *http_extra;  /* header lines added to the answer, each with CRLF */
-    bool silent;             /* take the connection and say nothing */
     unsigned open_streams;   /* open so many streams to the peer once it is accepted */
     unsigned frames_early;   /* send a stream's OPEN before ACCEPT: a broken peer */
     const char *reset_with;  /* not NULL: reset every stream with this reason */

@@ -24,8 +24,8 @@ typedef struct collateral_entry {
 } collateral_entry;
 
 typedef struct verdict_entry {
-    uint8_t key[32];
-    ee_verdict *verdict; /* NULL: free slot */
+    uint8_t question[32]; /* what was asked: certificate and expectations */
+    ee_verdict *verdict;  /* NULL: free slot */
     uint64_t made_ms;
 } verdict_entry;
 
@@ -252,7 +252,7 @@ static void key_part(eei_writer *w, const uint8_t *value) {
 }
 
 /* A verdict answers one question: the certificate and everything that was expected of it. */
-static ee_status cache_key(X509 *certificate, const eei_expect *e, uint8_t out[32], ee_error *err) {
+static ee_status cache_question(X509 *certificate, const eei_expect *e, uint8_t out[32], ee_error *err) {
     eei_buf text = EEI_BUF_INIT(1024);
     eei_writer w = eei_writer_init(&text);
     uint8_t *der = NULL, hash[32];
@@ -271,34 +271,34 @@ static ee_status cache_key(X509 *certificate, const eei_expect *e, uint8_t out[3
     return w.status ? eei_nomem(err) : EE_OK;
 }
 
-static ee_verdict *verdict_find(eei_judge *judge, const uint8_t key[32]) {
+static ee_verdict *verdict_find(eei_judge *judge, const uint8_t question[32]) {
     uint64_t now = mono(judge);
     ee_verdict *found = NULL;
 
     pthread_mutex_lock(&judge->lock);
     for (size_t i = 0; i < VERDICTS_KEPT && !found; i++) {
         verdict_entry *v = &judge->verdicts[i];
-        if (v->verdict && now - v->made_ms <= VERDICT_AGE_MAX_MS && !memcmp(v->key, key, 32)) found = eei_verdict_ref(v->verdict);
+        if (v->verdict && now - v->made_ms <= VERDICT_AGE_MAX_MS && !memcmp(v->question, question, 32)) found = eei_verdict_ref(v->verdict);
     }
     pthread_mutex_unlock(&judge->lock);
     return found;
 }
 
-static void verdict_put(eei_judge *judge, const uint8_t key[32], const ee_verdict *verdict) {
+static void verdict_put(eei_judge *judge, const uint8_t question[32], const ee_verdict *verdict) {
     ee_verdict *old;
     size_t at = 0;
 
     pthread_mutex_lock(&judge->lock);
     for (size_t i = 0; i < VERDICTS_KEPT; i++) {
         verdict_entry *v = &judge->verdicts[i];
-        if (v->verdict && !memcmp(v->key, key, 32)) {
+        if (v->verdict && !memcmp(v->question, question, 32)) {
             at = i;
             break;
         }
         if (judge->verdicts[at].verdict && (!v->verdict || v->made_ms < judge->verdicts[at].made_ms)) at = i;
     }
     old = judge->verdicts[at].verdict;
-    memcpy(judge->verdicts[at].key, key, 32);
+    memcpy(judge->verdicts[at].question, question, 32);
     judge->verdicts[at].verdict = eei_verdict_ref(verdict);
     judge->verdicts[at].made_ms = mono(judge);
     pthread_mutex_unlock(&judge->lock);
@@ -321,7 +321,7 @@ static ee_status check_shell(eei_judge *judge, X509 *certificate, ee_error *err)
 
 ee_status eei_judge_certificate(eei_judge *judge, X509 *certificate, const eei_expect *expect, ee_verdict **out, ee_error *err) {
     static const uint8_t zero[32];
-    uint8_t spki[32], key[32];
+    uint8_t spki[32], question[32];
     eei_expect e = *expect;
     ee_span evidence;
     ee_status st;
@@ -336,11 +336,11 @@ ee_status eei_judge_certificate(eei_judge *judge, X509 *certificate, const eei_e
     e.binder = zero; /* a certificate is for every connection */
     e.transcript = zero;
     e.nonce = NULL;
-    st = cache_key(certificate, &e, key, err);
+    st = cache_question(certificate, &e, question, err);
     if (st) return st;
-    *out = verdict_find(judge, key);
+    *out = verdict_find(judge, question);
     if (*out) return EE_OK;
     st = eei_judge_evidence(judge, evidence, &e, out, err);
-    if (!st) verdict_put(judge, key, *out);
+    if (!st) verdict_put(judge, question, *out);
     return st;
 }
