@@ -33,8 +33,7 @@ struct ee_job {
     capture out[2]; /* stdout, stderr */
     uint64_t next_seq;
     ee_verdict *verdict;
-    uint8_t k_env[32];
-    int step; /* which of the opening progress events comes next */
+    uint8_t env_commitment[32], input_commitment[32];
     bool done;
     ee_error failure; /* of the job, once done; status EE_OK = it ran */
     ee_result *result;
@@ -136,16 +135,27 @@ static void withdraw(ee_job *job) {
 
 /* ---- secrets --------------------------------------------------------------------------------------------------------- */
 
+/* What the receipt must say about env and stdin, kept instead of them: the caller's strings are borrowed only until the start. */
+static ee_status commit(ee_job *job, const eei_secrets *secrets, ee_error *err) {
+    ee_span *values = eei_calloc(job->spec.env_count + 1, sizeof *values);
+    if (!values) return eei_nomem(err);
+    for (size_t i = 0; i < job->spec.env_count; i++) values[i] = job->spec.env[i].value;
+    eei_env_commitment(secrets->k_env, job->spec.env_names, values, job->spec.env_count, job->env_commitment);
+    eei_hmac_sha256(secrets->k_env, secrets->stdin_data, job->input_commitment);
+    eei_free(values);
+    return EE_OK;
+}
+
 static ee_status seal_secrets(ee_job *job, const ee_job_options *options, eei_buf *start, ee_error *err) {
     eei_secrets secrets = {.stdin_data = eei_span(options->stdin_data, options->stdin_bytes)};
     eei_buf body = EEI_BUF_INIT_SECRET(EEI_MESSAGE_BYTES_MAX), envelope = EEI_BUF_INIT_SECRET(EEI_MESSAGE_BYTES_MAX);
-    ee_status st = eei_random(job->k_env, sizeof job->k_env, err);
+    ee_status st = eei_random(secrets.k_env, sizeof secrets.k_env, err);
 
     memcpy(secrets.auth_id, job->admission.auth_id, sizeof secrets.auth_id);
     memcpy(secrets.spec_hash, job->spec.hash, sizeof secrets.spec_hash);
     memcpy(secrets.instance_id, job->admission.instance_id, sizeof secrets.instance_id);
-    memcpy(secrets.k_env, job->k_env, sizeof secrets.k_env);
     secrets.env = (eei_list){job->spec.env, job->spec.env_count};
+    if (!st) st = commit(job, &secrets, err);
     if (!st) st = eei_encode(&eei_secrets_schema, &secrets, &body, err);
     if (!st) st = eei_envelope_seal(job->client->key, EEI_SIGNED_SECRETS, eei_buf_span(&body), &envelope, err);
     eei_job_start message = {eei_span_text(job->id), eei_buf_span(&envelope)};
@@ -276,7 +286,7 @@ static ee_status finish(ee_job *job, const eei_result *message, ee_error *err) {
     (void)snprintf(text, sizeof text, "%.*s", (int)message->message.len, (const char *)message->message.data);
     if (message->receipt.len) {
         client_receipt_expect expect = {
-            .verdict = job->verdict, .spec = &job->spec, .admission = &job->admission, .k_env = job->k_env, .node = job->node};
+            .verdict = job->verdict, .spec = &job->spec, .admission = &job->admission, .env_commitment = job->env_commitment, .input_commitment = job->input_commitment, .node = job->node};
         eei_sha256_end(job->output_hash, expect.output_hash);
         st = client_receipt_check(&expect, message->receipt, &receipt, err);
         if (!st) st = make_result(job, &receipt, message->receipt, err);
@@ -389,7 +399,6 @@ void ee_job_free(ee_job *job) {
     ee_result_free(job->result);
     client_spec_clear(&job->spec);
     client_admission_clear(&job->admission);
-    eei_wipe(job->k_env, sizeof job->k_env);
     eei_free(job);
 }
 

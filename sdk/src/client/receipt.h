@@ -8,7 +8,7 @@ typedef struct client_receipt_expect {
     const ee_verdict *verdict; /* verified: whose instance key must have signed */
     const client_spec *spec;
     const client_admission *admission;
-    const uint8_t *k_env;
+    const uint8_t *env_commitment, *input_commitment; /* 32 each: made when the secrets were sealed */
     const char *node;
     uint8_t output_hash[32];
 } client_receipt_expect;
