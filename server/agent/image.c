@@ -130,7 +130,7 @@ static void remove_later(agent_store *s, const char *dir) {
 
 static agent_image *find_image(agent_store *s, const uint8_t digest[32]) {
     for (agent_image *i = s->images; i; i = i->next)
-        if (memcmp(i->digest, digest, 32) == 0) return i;
+        if (eei_same(i->digest, digest, 32)) return i;
     return NULL;
 }
 
@@ -341,7 +341,7 @@ static ee_status keep_manifest(pull *p, ee_span text, ee_error *err) {
     eei_sha256_add(sha, text);
     eei_sha256_end(sha, got);
     eei_sha256_free(sha);
-    if (memcmp(got, p->manifest_digest, 32) != 0)
+    if (!eei_same(got, p->manifest_digest, 32))
         return eei_fail(err, EE_E_IMAGE, "%s: the registry delivered a manifest that is not what its digest says", p->repository);
     eei_buf_reset(&p->manifest_json);
     if (eei_buf_append_span(&p->manifest_json, text)) return eei_nomem(err);
@@ -554,7 +554,7 @@ static pull *new_pull(agent_store *s, const char *repository, const uint8_t dige
 /* Same digest from somewhere else is the same image; but a pull that fails there says nothing about here. */
 static pull *find_pull(agent_store *s, const char *repository, const uint8_t digest[32]) {
     for (pull *p = s->pulls; p; p = p->next)
-        if (!p->status && memcmp(p->digest, digest, 32) == 0 && strcmp(p->repository, repository) == 0) return p;
+        if (!p->status && eei_same(p->digest, digest, 32) && strcmp(p->repository, repository) == 0) return p;
     return NULL;
 }
 

@@ -43,7 +43,7 @@ static ee_status check_hash(eei_sha256_ctx *sha, const uint8_t want[32], const c
     uint8_t got[32];
     char got_hex[65], want_hex[65];
     eei_sha256_end(sha, got);
-    if (memcmp(got, want, 32) == 0) return EE_OK;
+    if (eei_same(got, want, 32)) return EE_OK;
     eei_hex_encode(eei_span(got, 32), got_hex);
     eei_hex_encode(eei_span(want, 32), want_hex);
     return eei_fail(err, EE_E_IMAGE, "%s is not what its digest says: sha256:%.16s..., expected sha256:%.16s...", what, got_hex, want_hex);

@@ -317,8 +317,8 @@ static ee_status check_secrets(agent_job *job, const eei_job_start *start, ee_er
     if (st) return st;
     const eei_secrets *s = &job->secrets;
     const eei_env *env = s->env.items;
-    if (memcmp(s->auth_id, job->auth.auth_id, 16) != 0 || memcmp(s->spec_hash, job->spec_hash, 32) != 0 ||
-        memcmp(s->instance_id, eei_prover_instance_id(job->agent->prover), 32) != 0)
+    if (!eei_same(s->auth_id, job->auth.auth_id, 16) || !eei_same(s->spec_hash, job->spec_hash, 32) ||
+        !eei_same(s->instance_id, eei_prover_instance_id(job->agent->prover), 32))
         return eei_fail(err, EE_E_AUTH, "the secrets were sealed for another job, spec or instance");
     bool same = s->env.count == job->spec.env_names.count;
     for (size_t i = 0; same && i < s->env.count; i++) same = eei_span_equal(env[i].name, names[i]);
@@ -482,7 +482,7 @@ static ee_status check_admission(agent_job *job, const eei_job *message, ee_erro
     if (!st) st = eei_decode(&eei_spend_auth_schema, envelope.body, &job->arena, &job->auth, err);
     if (!st) st = eei_decode(&eei_spec_schema, eei_buf_span(&job->spec_bytes), &job->arena, &job->spec, err);
     if (st) return st;
-    if (memcmp(job->auth.spec_hash, job->spec_hash, 32) != 0) return eei_fail(err, EE_E_AUTH, "the spec is not the one its user signed");
+    if (!eei_same(job->auth.spec_hash, job->spec_hash, 32)) return eei_fail(err, EE_E_AUTH, "the spec is not the one its user signed");
     if (!eei_span_equal(job->auth.node, eei_span_text(job->agent->node)))
         return eei_fail(err, EE_E_AUTH, "the job was authorized for another node");
     if (message->price > job->auth.price || message->locked > job->auth.max_total)
@@ -559,7 +559,7 @@ void agent_jobs_control(agent *self, const eei_frame *frame) {
         if (eei_decode(&eei_receipt_ack_schema, frame->payload, &arena, &ack, &err) == EE_OK &&
             agent_receipts_acknowledge(self, ack.receipt_hash)) {
             agent_job *job = find_job(self, ack.job_id);
-            if (job && job->waiting_ack && memcmp(job->receipt_hash, ack.receipt_hash, 32) == 0) {
+            if (job && job->waiting_ack && eei_same(job->receipt_hash, ack.receipt_hash, 32)) {
                 uv_timer_stop(&job->timer);
                 on_ack_timeout(&job->timer);
             }

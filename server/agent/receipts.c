@@ -54,7 +54,7 @@ ee_status agent_receipts_issue(agent *self, eei_receipt *receipt, ee_money locke
 
 bool agent_receipts_acknowledge(agent *self, const uint8_t hash[32]) {
     for (agent_receipt **at = &self->receipts; *at; at = &(*at)->next) {
-        if (memcmp((*at)->hash, hash, 32) != 0) continue;
+        if (!eei_same((*at)->hash, hash, 32)) continue;
         agent_receipt *done = *at;
         *at = done->next;
         eei_buf_clear(&done->envelope);

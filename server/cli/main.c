@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 const cli_command cli_commands[] = {
+#ifdef EE_SIMTDX /* a production build has no simulated machines and so no devnet */
     {"devnet", "up|down|status|env|logs", "a whole network on this machine, with simulated TDX",
      "  ee devnet up [--port P] [--registry-port P] [--keep]   start it; says what there is to try\n"
      "  ee devnet down                                        stop it; nothing is left running\n"
@@ -14,6 +15,7 @@ const cli_command cli_commands[] = {
      "  ee devnet env                                         shell lines that point this shell at it\n"
      "  ee devnet logs [WHO]                                  control, node-a, uptime-1, registry ...\n",
      cmd_devnet},
+#endif
     {"run", "IMAGE [-- CMD...]", "run a private job",
      "  -e NAME[=VALUE|=@FILE|=-]  an environment variable; NAME alone takes it from this shell\n"
      "  --env-file FILE            NAME=value lines\n"

@@ -350,7 +350,7 @@ static ee_status read_order(call *c, const char *key, money_work *w, ee_error *e
     if (st) return eei_prefix(err, st, "the transfer order");
     if (!eei_span_equal(order.from, eei_span_text(c->account.name)))
         return eei_fail(err, EE_E_AUTH, "the transfer order is from another account");
-    if (memcmp(order.control_instance, eei_prover_instance_id(c->cp->prover), 32) != 0)
+    if (!eei_same(order.control_instance, eei_prover_instance_id(c->cp->prover), 32))
         return eei_fail(err, EE_E_AUTH, "the transfer order is for another control plane instance");
     if (!eei_span_equal(order.key, eei_span_text(key)))
         return eei_fail(err, EE_E_INVALID, "the transfer order has another idempotency key than the request");

@@ -52,7 +52,7 @@ void cp_auth_free(cp_auth *auth) {
 
 static bool is_zero(const uint8_t nonce[16]) {
     static const uint8_t zero[16];
-    return memcmp(nonce, zero, 16) == 0;
+    return eei_same(nonce, zero, 16);
 }
 
 /* The slot that holds the nonce, or the free one where it belongs. A client chooses nonces, so the place comes from a hash of it and its
@@ -62,7 +62,7 @@ static uint8_t *find(const generation *g, const uint8_t id[16]) {
     memcpy(&at, id, sizeof at);
     for (size_t i = 0; i < TABLE_SLOTS; i++) {
         uint8_t *slot = g->slots[(at + i) % TABLE_SLOTS];
-        if (is_zero(slot) || memcmp(slot, id, 16) == 0) return slot;
+        if (is_zero(slot) || eei_same(slot, id, 16)) return slot;
     }
     return NULL;
 }

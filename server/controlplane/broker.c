@@ -119,8 +119,8 @@ ee_status broker_check_auth(cp_context *cp, const ledger_principal *account, con
     if (!st) st = eei_envelope_verify(&envelope, EEI_SIGNED_SPEND_AUTH, account->key, err);
     if (!st) st = eei_decode(&eei_spend_auth_schema, envelope.body, arena, out, err);
     if (st) return eei_prefix(err, st, "the spend authorization");
-    if (memcmp(out->spec_hash, spec->hash, 32) != 0) return eei_fail(err, EE_E_AUTH, "the spend authorization is for another spec");
-    if (memcmp(out->control_instance, eei_prover_instance_id(cp->prover), 32) != 0)
+    if (!eei_same(out->spec_hash, spec->hash, 32)) return eei_fail(err, EE_E_AUTH, "the spend authorization is for another spec");
+    if (!eei_same(out->control_instance, eei_prover_instance_id(cp->prover), 32))
         return eei_fail(err, EE_E_AUTH, "the spend authorization is for another control plane instance");
     if (out->not_after_ms < now_ms)
         return eei_fail(err, EE_E_EXPIRED, "the spend authorization expired %llu ms ago", (unsigned long long)(now_ms - out->not_after_ms));
@@ -220,7 +220,7 @@ static void admit_done(void *arg, ee_status status, const ee_error *why) {
         answer = replayed_json(a);
     } else if (!status) {
         eei_log(EEI_LOG_INFO, "job.admitted", "job=%s node=%s locked=%lld", a->admitted.id, a->node, (long long)a->admitted.locked);
-        if (!node || memcmp(node->instance_id, a->request.instance_id, 32) != 0)
+        if (!node || !eei_same(node->instance_id, a->request.instance_id, 32))
             status = eei_fail(&err, EE_E_NO_NODE, "node %s went away while the job was admitted; nothing was charged", a->node);
         else
             status = send_job(a, node, &err);
@@ -364,7 +364,7 @@ static void tell_agent_to_cancel(cp_context *cp, const job_row *row) {
     eei_job message = {.job_id = eei_span_text(row->id)};
     eei_buf payload = EEI_BUF_INIT(256);
     registry_node *node = registry_find_id(cp->registry, row->node);
-    if (node && memcmp(node->instance_id, row->instance_id, 32) == 0 && eei_encode(&eei_job_schema, &message, &payload, NULL) == EE_OK)
+    if (node && eei_same(node->instance_id, row->instance_id, 32) && eei_encode(&eei_job_schema, &message, &payload, NULL) == EE_OK)
         eei_ignored(cp_tunnels_send(cp, node, EEI_FRAME_JOB, eei_buf_span(&payload), NULL));
     eei_buf_clear(&payload);
 }
@@ -430,7 +430,7 @@ static void on_job_state(cp_context *cp, registry_node *node, const uint8_t inst
         job_row row;
         job_row_init(&row);
         /* Only the instance that has the job may end it (threat S1). */
-        if (jobs_get(cp->reader, id, &row, NULL) == EE_OK && memcmp(row.instance_id, instance_id, 32) == 0)
+        if (jobs_get(cp->reader, id, &row, NULL) == EE_OK && eei_same(row.instance_id, instance_id, 32))
             fail_job(cp, id, eei_status_from_word(word), text, NULL, NULL);
         job_row_clear(&row);
     } else {
@@ -500,8 +500,8 @@ static ee_status start_booking(cp_context *cp, registry_node *node, const uint8_
     ee_status st = eei_envelope_parse(bytes, &envelope, err);
     if (!st) st = eei_envelope_verify(&envelope, EEI_SIGNED_RECEIPT, instance_pub, err);
     if (!st) st = eei_decode(&eei_receipt_schema, envelope.body, &arena, &message, err);
-    if (!st && memcmp(message.instance_id, instance_id, 32) != 0) st = eei_fail(err, EE_E_AUTH, "the receipt names another instance");
-    if (!st && memcmp(message.network_id, cp->network_id, 32) != 0) st = eei_fail(err, EE_E_AUTH, "the receipt names another network");
+    if (!st && !eei_same(message.instance_id, instance_id, 32)) st = eei_fail(err, EE_E_AUTH, "the receipt names another instance");
+    if (!st && !eei_same(message.network_id, cp->network_id, 32)) st = eei_fail(err, EE_E_AUTH, "the receipt names another network");
     if (!st && !(b = eei_calloc(1, sizeof *b))) st = eei_nomem(err);
     if (!st) {
         b->cp = cp;
@@ -547,7 +547,7 @@ static const char *hopeless(cp_context *cp, const job_row *row, uint64_t now_ms,
     const registry_node *node = registry_find_id(cp->registry, row->node);
     *why = EE_E_JOB_LOST;
     if (!node) return "its node is not enrolled any more";
-    if (node->session && memcmp(node->instance_id, row->instance_id, 32) != 0) return "its node was started again";
+    if (node->session && !eei_same(node->instance_id, row->instance_id, 32)) return "its node was started again";
     if (!node->session && now_ms > node->changed_ms + LOST_GRACE_MS) return "its node went away";
     *why = EE_E_TIMEOUT;
     if (row->state <= JOB_WAITING && row->connect_by_ms < now_ms) return "nobody connected to it in time";

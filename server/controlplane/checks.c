@@ -66,7 +66,7 @@ void checks_control(cp_context *cp, registry_node *node, const uint8_t instance_
     ee_status st = eei_envelope_parse(frame->payload, &envelope, &err);
     if (!st) st = eei_envelope_verify(&envelope, EEI_SIGNED_HEALTH, instance_pub, &err);
     if (!st) st = eei_decode(&eei_health_schema, envelope.body, &arena, &health, &err);
-    if (!st && memcmp(health.challenge_hash, last->challenge_hash, 32) != 0)
+    if (!st && !eei_same(health.challenge_hash, last->challenge_hash, 32))
         st = eei_fail(&err, EE_E_AUTH, "the answer is to another challenge");
     if (st) {
         eei_log(EEI_LOG_WARN, "health.refused", "node=%s message=%s", node->profile.name, err.message);

@@ -316,7 +316,7 @@ ee_status jobs_progress(store *db, const char *id, const uint8_t instance_id[32]
     if (state < JOB_WAITING || state > JOB_RUNNING) return eei_fail(err, EE_E_INVALID, "a job is not set to \"%s\"", job_state_word(state));
     ee_status st = find_job(db, id, &job, err);
     if (st) return st;
-    if (memcmp(job.instance_id, instance_id, sizeof job.instance_id) != 0)
+    if (!eei_same(job.instance_id, instance_id, sizeof job.instance_id))
         return eei_fail(err, EE_E_PERMISSION, "the job %s is not this instance's", job.id);
     if (job.state == state) return EE_OK;
     if (job.state >= JOB_DONE) return has_ended(&job, err);

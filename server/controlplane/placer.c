@@ -281,7 +281,7 @@ void placer_control(cp_context *cp, registry_node *node, const uint8_t instance_
     (void)snprintf(word, sizeof word, "%.*s", (int)message.word.len, (const char *)message.word.data);
     (void)snprintf(text, sizeof text, "%.*s", (int)message.message.len, (const char *)message.message.data);
     /* Only the instance that has the app speaks for it (threat S1); the epoch is compared where it is written. */
-    if (apps_get_id(cp->reader, id, &row, NULL) || memcmp(row.instance_id, instance_id, 32) != 0) goto done;
+    if (apps_get_id(cp->reader, id, &row, NULL) || !eei_same(row.instance_id, instance_id, 32)) goto done;
     if (eei_span_equal(message.state, eei_span_text("running"))) set_state(cp, id, message.epoch, APP_RUNNING, "", "");
     if (eei_span_equal(message.state, eei_span_text("failed"))) set_state(cp, id, message.epoch, APP_FAILED, word, text);
 done:
@@ -365,7 +365,7 @@ typedef struct sweeping {
 static bool sweep_one(void *user, const app_row *row) {
     sweeping *s = user;
     const registry_node *node = registry_find_id(s->cp->registry, row->node);
-    bool same = node && node->session && memcmp(node->instance_id, row->instance_id, 32) == 0;
+    bool same = node && node->session && eei_same(node->instance_id, row->instance_id, 32);
     bool gone = !node || (node->session && !same) || (!node->session && s->now_ms > node->changed_ms + GONE_GRACE_MS);
     if (row->state == APP_LOST || gone) place_again(s->cp, row, s->now_ms);
     return true;
@@ -380,7 +380,7 @@ void placer_sweep(cp_context *cp, uint64_t now_ms) {
 static bool tell_one(void *user, const app_row *row) {
     sweeping *s = user;
     const registry_node *node = registry_find_id(s->cp->registry, row->node);
-    if (node && memcmp(node->instance_id, row->instance_id, 32) == 0) tell_node(s->cp, row->id);
+    if (node && eei_same(node->instance_id, row->instance_id, 32)) tell_node(s->cp, row->id);
     return true;
 }
 
@@ -396,7 +396,7 @@ void placer_node_serving(cp_context *cp, registry_node *node) {
 static json_t *row_json(cp_context *cp, const app_row *row) {
     char created[32];
     const registry_node *node = registry_find_id(cp->registry, row->node);
-    bool connected = node && node->session && memcmp(node->instance_id, row->instance_id, 32) == 0;
+    bool connected = node && node->session && eei_same(node->instance_id, row->instance_id, 32);
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:o, s:s}", "name", row->name, "id", row->id, "account",
                      row->account_name, "node", row->node_name, "state", app_state_word(row->state), "word", row->word, "message",
                      row->message, "tunnel_up", connected, "epoch", (json_int_t)row->epoch, "price_per_vcpu_hour",
@@ -444,7 +444,7 @@ ee_status placer_resolve(cp_context *cp, const ledger_principal *account, const 
                       eei_fail(err, EE_E_APP_UNAVAILABLE, "app %s is %s%s%s", row.name, app_state_word(row.state),
                                row.message[0] ? ": " : "", row.message),
                       "`ee apps` shows its state");
-    if (!st && (!node || !node->session || memcmp(node->instance_id, row.instance_id, 32) != 0))
+    if (!st && (!node || !node->session || !eei_same(node->instance_id, row.instance_id, 32)))
         st = eei_fail(err, EE_E_APP_UNAVAILABLE, "node %s of app %s is not connected; it is being moved", row.node_name, row.name);
     if (!st) st = cp_token_make(cp, EEI_OPEN_APP, row.name, row.instance_id, account->name, eei_wall_ms(), &token, err);
     if (!st && (eei_base64url_encode(eei_buf_span(&token), &text) || !eei_buf_cstr(&text))) st = eei_nomem(err);

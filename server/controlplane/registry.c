@@ -64,7 +64,7 @@ registry_node *registry_find_id(registry *r, int64_t principal) {
 
 registry_node *registry_find_instance(registry *r, const uint8_t instance_id[32]) {
     static const uint8_t none[32];
-    if (memcmp(instance_id, none, sizeof none) == 0) return NULL;
+    if (eei_same(instance_id, none, sizeof none)) return NULL;
     for (size_t i = 0; i < r->count; i++)
         if (memcmp(r->nodes[i]->instance_id, instance_id, sizeof r->nodes[i]->instance_id) == 0) return r->nodes[i];
     return NULL;
@@ -115,7 +115,7 @@ ee_status registry_enroll(registry *r, const registry_profile *profile, uint64_t
     size_t at = place_of(r, name, &found);
     if (found) {
         registry_node *node = r->nodes[at];
-        if (node->profile.id != profile->id || memcmp(node->profile.node_id, profile->node_id, sizeof profile->node_id) != 0)
+        if (node->profile.id != profile->id || !eei_same(node->profile.node_id, profile->node_id, sizeof profile->node_id))
             return eei_fail(err, EE_E_CONFLICT, "the node name \"%s\" is taken", node->profile.name);
         const bool banned = node->profile.banned;
         node->profile = *profile;

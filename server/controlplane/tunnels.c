@@ -127,7 +127,7 @@ static ee_status check_token(cp_context *cp, const eei_open *open, ee_error *err
     if (!st) st = eei_envelope_verify(&envelope, EEI_SIGNED_TOKEN, eei_key_public(eei_prover_key(cp->prover)), err);
     if (!st) st = eei_decode(&eei_token_schema, envelope.body, &arena, &token, err);
     if (!st &&
-        (token.kind != open->kind || !eei_span_equal(token.target, open->target) || memcmp(token.instance_id, open->instance_id, 32) != 0))
+        (token.kind != open->kind || !eei_span_equal(token.target, open->target) || !eei_same(token.instance_id, open->instance_id, 32)))
         st = eei_fail(err, EE_E_PERMISSION, "the token is for another stream");
     if (!st && token.not_after_ms < eei_wall_ms()) st = eei_fail(err, EE_E_EXPIRED, "the token has expired");
     eei_arena_clear(&arena);

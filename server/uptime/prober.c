@@ -116,7 +116,7 @@ static ee_status check_answer(check *c, ee_span bytes, ee_error *err) {
     ee_status st = statement ? eei_envelope_parse(bytes, &envelope, err) : eei_fail(err, EE_E_ATTESTATION, "the agent is not attested");
     if (!st) st = eei_envelope_verify(&envelope, EEI_SIGNED_HEALTH, statement->instance_pub, err);
     if (!st) st = eei_decode(&eei_health_schema, envelope.body, &arena, &health, err);
-    if (!st && memcmp(health.challenge_hash, hash, 32) != 0) st = eei_fail(err, EE_E_AUTH, "the answer is to another challenge");
+    if (!st && !eei_same(health.challenge_hash, hash, 32)) st = eei_fail(err, EE_E_AUTH, "the answer is to another challenge");
     eei_arena_clear(&arena);
     return st;
 }

@@ -113,12 +113,14 @@ ee_span eei_span(const void *data, size_t len) { return (ee_span){data, len}; }
 ee_span eei_span_text(const char *text) { return text ? eei_span(text, strlen(text)) : (ee_span){NULL, 0}; }
 bool eei_span_equal(ee_span a, ee_span b) { return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0); }
 
-bool eei_secret_equal(ee_span a, ee_span b) {
-    if (a.len != b.len) return false;
+bool eei_same(const void *a, const void *b, size_t len) {
+    const uint8_t *x = a, *y = b;
     volatile uint8_t differ = 0; /* volatile: every byte is looked at, whatever the compiler thinks (threat S7) */
-    for (size_t i = 0; i < a.len; i++) differ = (uint8_t)(differ | (a.data[i] ^ b.data[i]));
+    for (size_t i = 0; i < len; i++) differ = (uint8_t)(differ | (x[i] ^ y[i]));
     return differ == 0;
 }
+
+bool eei_secret_equal(ee_span a, ee_span b) { return a.len == b.len && eei_same(a.data, b.data, a.len); }
 
 /* Length of the sequence that starts with lead byte c; 0 if none does. low: smallest code point that needs so many bytes. */
 static size_t utf8_sequence(uint8_t c, uint32_t *low) {

@@ -28,6 +28,8 @@ const char *eei_buf_cstr(eei_buf *buf); /* NUL-ended past len; NULL when out of 
 ee_span eei_span(const void *data, size_t len);
 ee_span eei_span_text(const char *text); /* without the NUL; NULL gives {NULL, 0} */
 bool eei_span_equal(ee_span a, ee_span b); /* not constant time */
+/* Constant time in the content: digests, ids, keys, nonces. */
+bool eei_same(const void *a, const void *b, size_t len);
 bool eei_secret_equal(ee_span a, ee_span b); /* constant time in the content */
 bool eei_utf8_valid(ee_span text); /* RFC 3629: no overlong forms, no surrogates, <= U+10FFFF */
 #endif

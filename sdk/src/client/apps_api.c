@@ -80,7 +80,7 @@ static ee_status remember(ee_app *app, const ee_verdict *verdict, ee_error *err)
     ee_status st = EE_OK;
     pthread_mutex_lock(&app->mutex);
     const ee_verdict *latest = app->verdict_count ? app->verdicts[app->verdict_count - 1] : NULL;
-    if (!latest || memcmp(eei_verdict_statement(latest)->instance_pub, eei_verdict_statement(verdict)->instance_pub, 32) != 0) {
+    if (!latest || !eei_same(eei_verdict_statement(latest)->instance_pub, eei_verdict_statement(verdict)->instance_pub, 32)) {
         ee_verdict **grown = eei_realloc(app->verdicts, (app->verdict_count + 1) * sizeof(ee_verdict *));
         if (grown) {
             app->verdicts = grown;

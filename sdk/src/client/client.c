@@ -131,7 +131,7 @@ static ee_status remember_verdict(ee_client *client, ee_error *err) {
 /* The control plane may restart with new keys: every call signs for the instance its own connection proved; this one is for orders. */
 static void note_instance(ee_client *client, const uint8_t instance[32]) {
     pthread_mutex_lock(&client->mutex);
-    if (client->verdict && memcmp(client->control_instance, instance, 32) != 0) ee_verdict_free(eei_take(&client->verdict));
+    if (client->verdict && !eei_same(client->control_instance, instance, 32)) ee_verdict_free(eei_take(&client->verdict));
     pthread_mutex_unlock(&client->mutex);
 }
 

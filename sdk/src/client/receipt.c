@@ -16,15 +16,15 @@ static ee_status wrong(ee_error *err, const char *field) {
 static ee_status check_identity(const client_receipt_expect *expect, const eei_receipt *receipt, ee_error *err) {
     if (!eei_span_equal(receipt->job_id, eei_span_text(expect->admission->id))) return wrong(err, "job id");
     if (!eei_span_equal(receipt->node, eei_span_text(expect->node))) return wrong(err, "node");
-    if (memcmp(receipt->instance_id, expect->admission->instance_id, 32) != 0) return wrong(err, "instance");
-    if (memcmp(receipt->auth_id, expect->admission->auth_id, 16) != 0) return wrong(err, "authorization id");
-    if (memcmp(receipt->spend_auth_hash, expect->admission->spend_auth_hash, 32) != 0) return wrong(err, "authorization");
-    if (memcmp(receipt->spec_hash, expect->spec->hash, 32) != 0) return wrong(err, "spec");
-    if (memcmp(receipt->image_digest, expect->spec->message.image_digest, 32) != 0) return wrong(err, "image digest");
-    if (memcmp(receipt->output_hash, expect->output_hash, 32) != 0) return wrong(err, "output hash");
+    if (!eei_same(receipt->instance_id, expect->admission->instance_id, 32)) return wrong(err, "instance");
+    if (!eei_same(receipt->auth_id, expect->admission->auth_id, 16)) return wrong(err, "authorization id");
+    if (!eei_same(receipt->spend_auth_hash, expect->admission->spend_auth_hash, 32)) return wrong(err, "authorization");
+    if (!eei_same(receipt->spec_hash, expect->spec->hash, 32)) return wrong(err, "spec");
+    if (!eei_same(receipt->image_digest, expect->spec->message.image_digest, 32)) return wrong(err, "image digest");
+    if (!eei_same(receipt->output_hash, expect->output_hash, 32)) return wrong(err, "output hash");
 
-    if (memcmp(receipt->env_commitment, expect->env_commitment, 32) != 0) return wrong(err, "environment");
-    if (memcmp(receipt->input_commitment, expect->input_commitment, 32) != 0) return wrong(err, "input");
+    if (!eei_same(receipt->env_commitment, expect->env_commitment, 32)) return wrong(err, "environment");
+    if (!eei_same(receipt->input_commitment, expect->input_commitment, 32)) return wrong(err, "input");
     return EE_OK;
 }
 

@@ -41,7 +41,7 @@ static bool peer_of(int fd, uint8_t address[16], char *text, size_t cap) {
         return false;
     }
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    bool v4 = memcmp(address, mapped, sizeof mapped) == 0;
+    bool v4 = eei_same(address, mapped, sizeof mapped);
     if (cap) (void)inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? address + 12 : address, text, (socklen_t)cap);
     return true;
 }
@@ -52,7 +52,7 @@ static bool admit(const eei_listener *listener, int fd) {
     size_t same = 0;
     if (listener->freed || !peer_of(fd, address, NULL, 0)) return false;
     if (listener->conn_count >= listener->options.connections_max) return false;
-    for (const eei_conn *c = listener->conns; c; c = c->next) same += memcmp(c->address, address, 16) == 0;
+    for (const eei_conn *c = listener->conns; c; c = c->next) same += eei_same(c->address, address, 16);
     return same < listener->options.per_address_max;
 }
 
@@ -148,7 +148,7 @@ static void tls_refresh(eei_listener *listener) {
     ee_span der = eei_prover_certificate_der(listener->options.prover);
     uint8_t hash[32];
     eei_sha256(der, hash);
-    if (memcmp(hash, listener->certificate_sha256, sizeof hash) == 0) return;
+    if (eei_same(hash, listener->certificate_sha256, sizeof hash)) return;
     const unsigned char *at = der.data;
     X509 *certificate = d2i_X509(NULL, &at, (long)der.len);
     ee_span key = eei_prover_tls_key_der(listener->options.prover);
