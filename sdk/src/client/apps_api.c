@@ -251,6 +251,10 @@ ee_status ee_app_request(ee_app *app, const char *method, const char *path, cons
                                 .stream = options->stream != 0};
     st = take_http(app, &http, err);
     if (!st) st = eei_http_call(http, &request, &response->parts, err);
+    if (!st) { /* text can be printed as it is: a NUL stands past its length */
+        response->parts.body.max = (size_t)EEI_RESPONSE_BODY_MAX + 1;
+        if (!eei_buf_cstr(&response->parts.body)) st = eei_nomem(err);
+    }
     if (st) {
         eei_http_free(http);
         ee_response_free(response);
