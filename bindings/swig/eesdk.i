@@ -161,6 +161,34 @@ static ee_money ees_money_parse(const char *text, ee_error *err) {
     return out;
 }
 
+/* A fresh API key. Its public half follows from it: ees_key_public(). */
+static ees_bytes ees_key_generate(ee_error *err) {
+    char key[80] = "", public_hex[65];
+    ees_bytes out = {NULL, 0};
+    ee_status st = ee_key_generate(key, public_hex, err);
+    if (!st && !(out.data = malloc(strlen(key)))) st = EE_E_NOMEM;
+    if (!st) {
+        out.len = strlen(key);
+        memcpy(out.data, key, out.len);
+    }
+    explicit_bzero(key, sizeof key);
+    ees_end(st, err);
+    return out;
+}
+
+static ees_bytes ees_key_public(const char *api_key, ee_error *err) {
+    char public_hex[65] = "";
+    ees_bytes out = {NULL, 0};
+    ee_status st = ee_key_public(api_key, public_hex, err);
+    if (!st && !(out.data = malloc(strlen(public_hex)))) st = EE_E_NOMEM;
+    if (!st) {
+        out.len = strlen(public_hex);
+        memcpy(out.data, public_hex, out.len);
+    }
+    ees_end(st, err);
+    return out;
+}
+
 static ee_cancel *ees_cancel_new(ee_error *err) {
     ee_cancel *out = NULL;
     ees_end(ee_cancel_new(&out, err), err);

@@ -12,7 +12,7 @@ These use a default client, made on first use from EE_* variables, the active pr
 """
 from ._version import __version__
 from .apps import AppClient, Forward, Headers, Response
-from .client import Balance, Client, JobInfo, Transfer, connect, run_private_job, transfer_credits
+from .client import Balance, Client, JobInfo, Transfer, api_key_public, connect, generate_api_key, run_private_job, transfer_credits
 from .errors import (
     AppUnavailableError,
     AttestationError,
@@ -112,7 +112,9 @@ __all__ = [
     "Transfer",
     "VersionError",
     "__version__",
+    "api_key_public",
     "connect",
+    "generate_api_key",
     "run_private_job",
     "transfer_credits",
     "verify_evidence",

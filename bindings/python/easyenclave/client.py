@@ -322,6 +322,16 @@ class Client:
         raise TypeError("a Client holds a connection and a key of this process and cannot be pickled: make another with Client()")
 
 
+def generate_api_key() -> str:
+    """A fresh account key, "ee_sk_...". It is a seed: keep it as a secret. No network."""
+    return _calls.plain(raw.ees_key_generate).decode()
+
+
+def api_key_public(api_key: str) -> str:
+    """The public half of an API key, in hex: what an account is known by."""
+    return _calls.plain(raw.ees_key_public, _calls.text_of("api_key", api_key)).decode()
+
+
 # ---- the default client ---------------------------------------------------------------------------------------------------------------
 
 class _DefaultClient(Client):

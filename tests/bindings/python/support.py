@@ -1,6 +1,5 @@
 """What the Python tests share: an environment with no settings in it, a key, a server that never answers, a job without a network."""
 import contextlib
-import ctypes
 import json
 import os
 import pathlib
@@ -34,14 +33,6 @@ def no_settings(**variables):
         kept.update(HOME=folder, XDG_CONFIG_HOME=f"{folder}/config", XDG_RUNTIME_DIR=f"{folder}/runtime", **variables)
         with mock.patch.dict(os.environ, kept, clear=True):
             yield pathlib.Path(folder)
-
-
-def api_key():
-    """A fresh key, from the library itself."""
-    library = ctypes.CDLL(str(BUILD / "lib/libeesdk.so"))
-    key, public = ctypes.create_string_buffer(80), ctypes.create_string_buffer(65)
-    assert library.ee_key_generate(key, public, None) == 0
-    return key.value.decode()
 
 
 @contextlib.contextmanager
@@ -95,7 +86,7 @@ def devnet_file(folder, mode=0o600, **changes):
     os.chmod(runtime / "easyenclave", 0o700)
     path = runtime / "easyenclave/devnet.json"
     told = {"version": 1, "pid": os.getpid(), "url": "https://127.0.0.1:1", "network": "devnet", "network_id": NETWORK_ID, "account": "dev",
-            "api_key": api_key(), "policy": "", "registry": "127.0.0.1:5000", **changes}
+            "api_key": easyenclave.generate_api_key(), "policy": "", "registry": "127.0.0.1:5000", **changes}
     path.write_text(json.dumps(told))
     os.chmod(path, mode)
     return path

@@ -21,7 +21,7 @@ from easyenclave import eesdk_raw as raw
 
 
 def configured(url="https://127.0.0.1:1", **more):
-    return support.no_settings(EE_URL=url, EE_NETWORK_ID=support.NETWORK_ID, EE_API_KEY=support.api_key(), **more)
+    return support.no_settings(EE_URL=url, EE_NETWORK_ID=support.NETWORK_ID, EE_API_KEY=support.easyenclave.generate_api_key(), **more)
 
 
 class ConfigTest(unittest.TestCase):
@@ -90,6 +90,21 @@ class ConfigTest(unittest.TestCase):
                 transfer_credits(to="a", amount="$1,000")
             with self.assertRaises(InvalidRequestError):
                 connect("a\0b")
+
+
+class KeyTest(unittest.TestCase):
+    def test_generate(self):
+        key = support.easyenclave.generate_api_key()
+        self.assertTrue(key.startswith("ee_sk_"))
+        self.assertNotEqual(key, support.easyenclave.generate_api_key())
+        self.assertRegex(support.easyenclave.api_key_public(key), "^[0-9a-f]{64}$")
+
+    def test_a_mistyped_key_is_noticed(self):
+        key = support.easyenclave.generate_api_key()
+        wrong = key[:-1] + ("a" if key[-1] != "a" else "b")
+        with self.assertRaises((InvalidRequestError, ConfigError)) as caught:
+            support.easyenclave.api_key_public(wrong)
+        self.assertNotIn(key[6:20], str(caught.exception))
 
 
 class LifeTest(unittest.TestCase):

@@ -1,0 +1,3 @@
+module github.com/easyenclave/easyenclave/bindings/go
+
+go 1.19

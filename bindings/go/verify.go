@@ -1,0 +1,256 @@
+package easyenclave
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/easyenclave/easyenclave/bindings/go/internal/raw"
+)
+
+// Check is one named check of an attestation. Status: pass, fail, skipped. Explain is a sentence for people.
+type Check struct{ Name, Status, Expected, Actual, Explain string }
+
+// Attestation is what was checked about the other side, and how it came out. A value: it holds no connection.
+type Attestation struct {
+	Verified, Simulated bool // Simulated: true on a devnet; never accepted by Production()
+	Checks              []Check
+	Measurements        map[string]string
+	TCBStatus, Node     string
+	Advisories          []string
+	VerifiedAt          time.Time
+	PolicyHash          string
+
+	text     string
+	evidence []byte
+}
+
+// WriteTo writes the evidence, for VerifyEvidence or `ee verify` on any machine.
+func (a *Attestation) WriteTo(w io.Writer) (int64, error) {
+	if len(a.evidence) == 0 {
+		return 0, newError(statusState, "there is no evidence: the check ended before there was any")
+	}
+	n, err := w.Write(a.evidence)
+	return int64(n), err
+}
+
+// String is the table of `ee verify`.
+func (a *Attestation) String() string { return a.text }
+
+// attestationFrom copies all of a verdict, which stays the caller's.
+func attestationFrom(verdict raw.Ee_verdict) (*Attestation, error) {
+	if verdict == nil || verdict.Swigcptr() == 0 {
+		return nil, nil
+	}
+	var told struct {
+		Verified, Simulated bool
+		Node                string
+		TCBStatus           string `json:"tcb_status"`
+		Advisories          []string
+		Measurements        map[string]string
+		Checks              []Check
+		VerifiedAt          time.Time `json:"verified_at"`
+		PolicyHash          string    `json:"policy_hash"`
+	}
+	if err := json.Unmarshal([]byte(raw.Ee_verdict_json(verdict)), &told); err != nil {
+		return nil, newError(statusInternal, "a verdict cannot be read: "+err.Error())
+	}
+	found := &Attestation{
+		Verified: told.Verified, Simulated: told.Simulated, Checks: told.Checks, Measurements: told.Measurements, TCBStatus: told.TCBStatus,
+		Node: told.Node, Advisories: told.Advisories, VerifiedAt: told.VerifiedAt, PolicyHash: told.PolicyHash, text: raw.Ee_verdict_text(verdict),
+	}
+	// A verdict without evidence is still worth showing; WriteTo says that there is none.
+	_ = invoke(func(e raw.Ee_error) { found.evidence = raw.Ees_verdict_evidence(verdict, e) })
+	return found, nil
+}
+
+// Policy is what is acceptable, under which trust anchor. Immutable. A pin that the evidence cannot answer is a failure.
+type Policy struct{ c raw.Ee_policy }
+
+func newPolicy(call func(e raw.Ee_error) raw.Ee_policy) (*Policy, error) {
+	policy := &Policy{}
+	if err := invoke(func(e raw.Ee_error) { policy.c = call(e) }); err != nil {
+		return nil, err
+	}
+	runtime.SetFinalizer(policy, func(p *Policy) { raw.Ee_policy_free(p.c) })
+	return policy, nil
+}
+
+// pointer is nil for a nil policy, which stands for the default one. The caller keeps p alive over the call.
+func (p *Policy) pointer() raw.Ee_policy {
+	if p == nil {
+		return nil
+	}
+	if p.c == nil {
+		panic("easyenclave: a Policy must come from Production, LoadPolicy, ParsePolicy or Devnet")
+	}
+	return p.c
+}
+
+// Production is Intel's root, sealed and non-debug TDs, TCB up to date: the strictest there is, and the default.
+func Production() *Policy {
+	policy, err := newPolicy(raw.Ees_policy_production)
+	if err != nil { // out of memory, which Go does not survive elsewhere either
+		panic(err)
+	}
+	return policy
+}
+
+// LoadPolicy reads a policy.toml; the error names file, line and key of what is wrong.
+func LoadPolicy(path string) (*Policy, error) {
+	if err := checkText("the policy's path", path); err != nil {
+		return nil, err
+	}
+	return newPolicy(func(e raw.Ee_error) raw.Ee_policy { return raw.Ees_policy_load(path, e) })
+}
+
+// ParsePolicy reads the same from text; name stands for the file in errors.
+func ParsePolicy(toml, name string) (*Policy, error) {
+	if err := checkText("the policy", toml, "name", name); err != nil {
+		return nil, err
+	}
+	return newPolicy(func(e raw.Ee_error) raw.Ee_policy { return raw.Ees_policy_parse(toml, name, e) })
+}
+
+// Devnet accepts simulated quotes of the devnet that runs on this machine, and nothing else.
+func Devnet() (*Policy, error) {
+	path, toml, err := devnetPolicy()
+	if err != nil {
+		return nil, err
+	}
+	return ParsePolicy(toml, path)
+}
+
+// Pin gives a copy with one more pin: mrtd, rtmr0 to rtmr3, mrseam, mrconfigid or image, as hex of its full length.
+func (p *Policy) Pin(what, hex string) (*Policy, error) {
+	if err := checkText("what", what, "hex", hex); err != nil {
+		return nil, err
+	}
+	defer runtime.KeepAlive(p)
+	return newPolicy(func(e raw.Ee_error) raw.Ee_policy { return raw.Ees_policy_pin(p.pointer(), what, hex, e) })
+}
+
+// PinImage gives a copy that accepts one image only; the digest may have "sha256:" in front.
+func (p *Policy) PinImage(digest string) (*Policy, error) { return p.Pin("image", digest) }
+
+// Hash is the SHA-256 of the policy's canonical form, as in every attestation.
+func (p *Policy) Hash() string {
+	defer runtime.KeepAlive(p)
+	return raw.Ee_policy_hash(p.pointer())
+}
+
+// Simulated reports whether simulated quotes are acceptable.
+func (p *Policy) Simulated() bool {
+	defer runtime.KeepAlive(p)
+	return raw.Ee_policy_simulated(p.pointer()) != 0
+}
+
+// VerifyEvidence checks saved evidence with no network at all. A zero time means the time stored in it. On failure the
+// *AttestationError has every check, where it came that far.
+func VerifyEvidence(r io.Reader, p *Policy, at time.Time) (*Attestation, error) {
+	file, err := os.CreateTemp("", "ee-evidence-")
+	if err != nil {
+		return nil, newError(statusIO, err.Error())
+	}
+	defer os.Remove(file.Name())
+	_, err = io.Copy(file, r)
+	if closed := file.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return nil, newError(statusIO, err.Error())
+	}
+	defer runtime.KeepAlive(p)
+	return verdictOf(func(e raw.Ee_error) raw.Ee_verdict { return raw.Ees_verify_file(file.Name(), p.pointer(), unix(at), e) })
+}
+
+// VerifyQuote checks a raw TDX quote against collateral JSON, offline. reportData is nil, or what the quote must be bound to. A zero time
+// means now.
+func VerifyQuote(quote, collateral []byte, p *Policy, reportData *[64]byte, now time.Time) (*Attestation, error) {
+	var parsed raw.Ee_collateral
+	if err := invoke(func(e raw.Ee_error) { parsed = raw.Ees_collateral_parse(collateral, e) }); err != nil {
+		return nil, err
+	}
+	defer raw.Ee_collateral_free(parsed)
+	var bound []byte
+	if reportData != nil {
+		bound = reportData[:]
+	}
+	defer runtime.KeepAlive(p)
+	return verdictOf(func(e raw.Ee_error) raw.Ee_verdict {
+		return raw.Ees_verify_quote(quote, parsed, p.pointer(), unix(now), bound, e)
+	})
+}
+
+func unix(t time.Time) uint64 {
+	if t.IsZero() || t.Unix() < 0 {
+		return 0
+	}
+	return uint64(t.Unix())
+}
+
+func verdictOf(call func(e raw.Ee_error) raw.Ee_verdict) (*Attestation, error) {
+	var verdict raw.Ee_verdict
+	failed := invoke(func(e raw.Ee_error) { verdict = call(e) })
+	found, err := attestationFrom(verdict)
+	if verdict != nil && verdict.Swigcptr() != 0 {
+		raw.Ee_verdict_free(verdict)
+	}
+	if failed != nil {
+		if refused, ok := failed.(*AttestationError); ok {
+			refused.Attestation = found
+		}
+		return nil, failed
+	}
+	return found, err
+}
+
+// devnetPolicy reads the running devnet's file, trusted only if it is a regular file, ours alone, in a folder of ours: as C does it for
+// the client.
+func devnetPolicy() (path, toml string, err error) {
+	base := os.Getenv("XDG_RUNTIME_DIR")
+	if !strings.HasPrefix(base, "/") {
+		base = filepath.Join(os.Getenv("HOME"), ".local/state")
+	}
+	path = filepath.Join(base, "easyenclave", "devnet.json")
+	refuse := func(format string, args ...any) (string, string, error) {
+		failed := newError(statusConfig, fmt.Sprintf(format, args...))
+		failed.Hint = "run `ee devnet up`"
+		return path, "", failed
+	}
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return refuse("no devnet file: %v", err)
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return refuse("devnet file: %v", err)
+	}
+	folder, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return refuse("devnet file: %v", err)
+	}
+	if !info.Mode().IsRegular() || !ours(info) || info.Mode().Perm()&0o077 != 0 {
+		return refuse("devnet file %s must be a regular file of yours with mode 0600", path)
+	}
+	if !ours(folder) || folder.Mode().Perm()&0o022 != 0 {
+		return refuse("the folder of devnet file %s must be yours and not writable by others", path)
+	}
+	var told struct{ Policy string }
+	if err := json.NewDecoder(io.LimitReader(file, 1<<16)).Decode(&told); err != nil || told.Policy == "" {
+		return refuse("devnet file %s names no policy", path)
+	}
+	return path, told.Policy, nil
+}
+
+func ours(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(stat.Uid) == os.Geteuid()
+}
