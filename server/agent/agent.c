@@ -15,7 +15,9 @@ void agent_on_control(agent *self, const eei_frame *frame) {
     case EEI_FRAME_JOB:
     case EEI_FRAME_RECEIPT_ACK: agent_jobs_control(self, frame); break;
     case EEI_FRAME_APP: agent_apps_control(self, frame); break;
-    case EEI_FRAME_CHALLENGE: agent_health_control(self, frame); break;
+    case EEI_FRAME_CHALLENGE:
+        if (!agent_attest_control(self, frame)) agent_health_control(self, frame);
+        break;
     default: eei_log(EEI_LOG_DEBUG, "control.ignored", "type=%u", frame->type);
     }
 }

@@ -16,6 +16,7 @@ struct agent {
     uv_loop_t *loop;
     char node[EEI_NAME_BYTES_MAX + 1];
     uint8_t network_id[32], policy_hash[32];
+    uint8_t session_id[16]; /* of the open session */
     eei_prover *prover;
     eei_judge *judge;
     eei_link *link;
@@ -58,6 +59,8 @@ void agent_apps_close(agent *self);
 
 /* health.c */
 void agent_health_control(agent *self, const eei_frame *frame); /* CHALLENGE */
+/* attest.c: CHALLENGE of kind attest: a fresh quote over this session, made on a worker. False when it is not one. */
+bool agent_attest_control(agent *self, const eei_frame *frame);
 /* A stream of an uptime server: one challenge in, one signed answer out. Takes the stream. */
 void agent_health_stream(agent *self, eei_stream *stream);
 #endif

@@ -49,7 +49,7 @@ typedef struct program {
 
 static void on_open(void *user, const eei_accept *accept) {
     program *p = user;
-    (void)accept;
+    memcpy(p->agent.session_id, accept->session_id, sizeof p->agent.session_id);
     eei_log(EEI_LOG_INFO, "tunnel.open", "node=%s", p->agent.node);
     agent_on_session(&p->agent);
     if (!p->told_ready) service_ready(0);

@@ -77,6 +77,7 @@ static ee_status start_control(devnet *net, ee_error *err) {
     set_env(&env, "EE_COLLATERAL", "%s/collateral.json", net->dir);
     set_env(&env, "EE_ADMIN_TOKEN", net->admin_token, "");
     set_env(&env, "EE_HEALTH_INTERVAL_MS", "2000", "");
+    set_env(&env, "EE_ATTEST_INTERVAL_MS", "30000", "");
     return start_program(net, "control", "ee-controlplane", &env, err);
 }
 

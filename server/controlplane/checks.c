@@ -9,11 +9,13 @@
 #include <string.h>
 
 #define OBSERVER "control-plane"
+enum { ATTEST_ANSWER_MS = 30000 /* docs/protocol.md: time for evidence */ };
 
 /* The challenge a node owes an answer to; hangs on the node. */
 typedef struct owed {
     uint8_t challenge_hash[32];
     bool open;
+    uint64_t attest_asked_ms;
 } owed;
 
 static void judge_last(cp_context *cp, registry_node *node, uint64_t now_ms) {
@@ -42,6 +44,15 @@ static void challenge(cp_context *cp, registry_node *node) {
     eei_buf_clear(&payload);
 }
 
+/* A spread of the rounds is settlement's business; here evidence is only kept younger than routing demands. */
+static void attest_when_due(cp_context *cp, registry_node *node, uint64_t now_ms) {
+    owed *last = node->user;
+    ee_error err = {0};
+    if (!last || now_ms < node->evidence_ms + cp->attest_interval_ms || now_ms < last->attest_asked_ms + ATTEST_ANSWER_MS) return;
+    last->attest_asked_ms = now_ms;
+    if (cp_tunnels_attest(cp, node, &err)) eei_log(EEI_LOG_WARN, "attest.not_asked", "node=%s message=%s", node->profile.name, err.message);
+}
+
 void checks_round(cp_context *cp, uint64_t now_ms) {
     cp->slot++;
     for (size_t i = 0; i < registry_count(cp->registry); i++) {
@@ -52,6 +63,7 @@ void checks_round(cp_context *cp, uint64_t now_ms) {
         }
         judge_last(cp, node, now_ms);
         challenge(cp, node);
+        attest_when_due(cp, node, now_ms);
     }
 }
 

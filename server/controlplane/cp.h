@@ -24,7 +24,7 @@ typedef struct cp_context {
     uint8_t network_id[32];
     bool sandbox;       /* simulated evidence is admitted */
     uint64_t period_ms; /* settlement period */
-    uint64_t health_interval_ms;
+    uint64_t health_interval_ms, attest_interval_ms;
     ee_policy *policy;  /* judges agents and uptime servers */
     eei_buf collateral; /* JSON, handed out and used here */
     eei_judge *judge;

@@ -18,11 +18,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SWEEP_EVERY_MS = 500 };
+enum { SWEEP_EVERY_MS = 500, RENEW_EVERY_MS = 3600000 };
 
 typedef struct settings {
     char bind[64], db_path[512], genesis[512], policy[512], collateral[512], machine[512], admin_token[256], log_level[16], dns_name[256];
-    uint64_t port, health_interval_ms;
+    uint64_t port, health_interval_ms, attest_interval_ms;
 } settings;
 
 static const config_key keys[] = {
@@ -36,6 +36,7 @@ static const config_key keys[] = {
     {"tdx.machine", CONFIG_TEXT, CONFIG_FIELD(settings, machine), 0, 0, "", "simulated machine file (devnets)"},
     {"admin.token", CONFIG_SECRET, CONFIG_FIELD(settings, admin_token), 0, 0, "", "owner's token; empty = the owner's calls are closed"},
     {"health.interval_ms", CONFIG_NUMBER, CONFIG_FIELD(settings, health_interval_ms), 100, 3600000, "60000", "between health checks"},
+    {"attest.interval_ms", CONFIG_NUMBER, CONFIG_FIELD(settings, attest_interval_ms), 1000, 1500000, "600000", "between attestation checks of a node"},
     {"log.level", CONFIG_TEXT, CONFIG_FIELD(settings, log_level), 0, 0, "info", "error, warn, info or debug"},
 };
 
@@ -46,7 +47,7 @@ typedef struct program {
     quote_source *quotes;
     eei_quoter quoter;
     service service;
-    uint64_t next_round_ms;
+    uint64_t next_round_ms, next_renew_ms;
 } program;
 
 uint64_t cp_period_start(const cp_context *cp, uint64_t wall_ms) { return wall_ms - wall_ms % cp->period_ms; }
@@ -82,6 +83,11 @@ static void on_sweep(uv_timer_t *timer) {
     if (mono >= p->next_round_ms) {
         p->next_round_ms = mono + p->cp.health_interval_ms;
         checks_round(&p->cp, now);
+    }
+    if (mono >= p->next_renew_ms) { /* does something past half the certificate's life only */
+        ee_error err = {0};
+        p->next_renew_ms = mono + RENEW_EVERY_MS;
+        if (eei_prover_renew(p->cp.prover, &err)) eei_log(EEI_LOG_ERROR, "certificate.not_renewed", "message=%s", err.message);
     }
     if (writer_failed(p->cp.writer)) {
         eei_log(EEI_LOG_ERROR, "ledger.stopped", "a commit's outcome is not known: start again, ids decide");
@@ -168,6 +174,7 @@ static ee_status start(program *p, ee_error *err) {
     cp->sandbox = p->genesis.sandbox;
     cp->period_ms = p->genesis.period_ms;
     cp->health_interval_ms = p->settings.health_interval_ms;
+    cp->attest_interval_ms = p->settings.attest_interval_ms;
     st = open_trust(p, err);
     if (!st) st = open_store(p, err);
     if (!st) st = open_doors(p, err);

@@ -23,6 +23,9 @@ struct cp_tunnel {
     uint8_t instance_pub[32], instance_id[32];
     int holds; /* socket, timer, workers */
     bool working, attached, closing;
+    uint8_t session_id[16];
+    uint8_t attest_nonce[32]; /* of the open attestation challenge: used once, then forgotten whatever the verdict (threat Q7) */
+    bool attest_open;
 };
 
 struct cp_tunnels {
@@ -33,6 +36,8 @@ struct cp_tunnels {
 
 static void advance(cp_tunnel *tunnel);
 static void pump(cp_tunnel *tunnel);
+static ee_status binder(void *user, const uint8_t nonce[32], uint8_t out[32], ee_error *err);
+static ee_status take_periodic(cp_tunnel *tunnel, ee_span evidence, ee_error *err);
 
 /* ---- life ------------------------------------------------------------------------------------------------------------ */
 
@@ -164,6 +169,7 @@ static void switch_stream(cp_tunnel *tunnel, eei_stream *stream, ee_span payload
 
 static ee_status on_control(cp_tunnel *tunnel, const eei_frame *frame, ee_error *err) {
     cp_context *cp = tunnel->cp;
+    if (frame->type == EEI_FRAME_EVIDENCE && eei_session_state(tunnel->session) == EEI_SESSION_OPEN) return take_periodic(tunnel, frame->payload, err);
     if (frame->type <= EEI_FRAME_REJECT) return eei_session_receive(tunnel->session, frame, eei_mono_ms(), err);
     if (eei_session_state(tunnel->session) != EEI_SESSION_OPEN)
         return eei_fail(err, EE_E_STATE, "%s before the session is open", eei_frame_name(frame->type));
@@ -258,7 +264,7 @@ static void on_wake(void *user) {
 typedef struct step_work {
     uv_work_t request;
     cp_tunnel *tunnel;
-    bool verdict_wanted;
+    bool verdict_wanted, periodic;
     eei_prove prove;
     eei_buf evidence;
     eei_expect expect;
@@ -279,13 +285,24 @@ static void run_step(uv_work_t *request) {
         work->status = eei_prover_quote(work->prover, &work->prove, &work->evidence, &work->error);
 }
 
+static void attested_again(cp_tunnel *tunnel, const ee_verdict *verdict, const ee_error *why) {
+    cp_context *cp = tunnel->cp;
+    registry_node *node = registry_find_session(cp->registry, tunnel);
+    bool good = verdict && ee_verdict_verified(verdict);
+    if (!node) return;
+    if (!good) eei_log(EEI_LOG_WARN, "attest.failed", "node=%s message=%s", tunnel->name, why->message);
+    eei_ignored(registry_apply(cp->registry, node, good ? REGISTRY_ATTESTED : REGISTRY_ATTEST_MISS, eei_wall_ms(), NULL));
+}
+
 static void step_done(uv_work_t *request, int rc) {
     step_work *work = request->data;
     cp_tunnel *tunnel = work->tunnel;
     ee_error err = {0};
     ee_status st = rc ? eei_fail(&err, EE_E_CANCELLED, "stopping") : EE_OK;
     tunnel->working = false;
-    if (!tunnel->closing) {
+    if (work->periodic) {
+        if (!st && !tunnel->closing) attested_again(tunnel, work->verdict, &work->error);
+    } else if (!tunnel->closing) {
         if (!st && work->verdict_wanted) {
             if (work->status) eei_log(EEI_LOG_WARN, "tunnel.refused", "peer=%s message=%s", tunnel->name, work->error.message);
             st = eei_session_give_verdict(tunnel->session, work->verdict, &err);
@@ -348,6 +365,63 @@ static ee_status start_work(cp_tunnel *tunnel, bool verdict_wanted, ee_error *er
     return EE_OK;
 }
 
+/* Evidence on an open session: only the answer to our open challenge, bound to this very connection and the instance that opened it. */
+static ee_status take_periodic(cp_tunnel *tunnel, ee_span evidence, ee_error *err) {
+    cp_context *cp = tunnel->cp;
+    if (!tunnel->attest_open || tunnel->working) return eei_fail(err, EE_E_STATE, "evidence that nobody asked for");
+    tunnel->attest_open = false;
+    step_work *work = eei_calloc(1, sizeof *work);
+    if (!work) return eei_nomem(err);
+    work->tunnel = tunnel;
+    work->request.data = work;
+    work->verdict_wanted = work->periodic = true;
+    work->evidence = (eei_buf)EEI_BUF_INIT(EEI_FRAME_PAYLOAD_MAX);
+    memcpy(work->nonce, tunnel->attest_nonce, 32);
+    memcpy(work->instance_pub, tunnel->instance_pub, 32);
+    memcpy(work->node_id, cp->network_id, 32);
+    (void)snprintf(work->node_name, sizeof work->node_name, "%s", tunnel->name);
+    work->expect = (eei_expect){.purpose = EEI_PURPOSE_PERIODIC,
+                                .role = tunnel->role,
+                                .nonce = work->nonce,
+                                .binder = work->binder,
+                                .instance_pub = work->instance_pub,
+                                .node_id = work->node_id,
+                                .node_name = work->node_name};
+    ee_status st = binder(tunnel, work->nonce, work->binder, err);
+    if (!st && eei_buf_append_span(&work->evidence, evidence)) st = eei_nomem(err);
+    if (!st && uv_queue_work(cp->loop, &work->request, run_step, step_done) != 0) st = eei_fail(err, EE_E_IO, "no worker");
+    if (st) {
+        eei_buf_clear(&work->evidence);
+        eei_free(work);
+        return st;
+    }
+    work->judge = eei_judge_ref(cp->judge);
+    tunnel->working = true;
+    tunnel->holds++;
+    return EE_OK;
+}
+
+ee_status cp_tunnels_attest(cp_context *cp, registry_node *node, ee_error *err) {
+    static const uint8_t no_head[32];
+    cp_tunnel *tunnel = node->session;
+    eei_challenge message = {.kind = EEI_CHALLENGE_ATTEST, .observer = eei_span_text(cp->network)};
+    eei_buf payload = EEI_BUF_INIT(512);
+    if (!tunnel || tunnel->closing) return eei_fail(err, EE_E_NO_NODE, "node %s is not connected", node->profile.name);
+    if (tunnel->attest_open) {
+        eei_log(EEI_LOG_WARN, "attest.missed", "node=%s", tunnel->name);
+        eei_ignored(registry_apply(cp->registry, node, REGISTRY_ATTEST_MISS, eei_wall_ms(), NULL));
+    }
+    ee_status st = eei_random(message.r, sizeof message.r, err);
+    if (!st) st = eei_encode(&eei_challenge_schema, &message, &payload, err);
+    if (!st) st = cp_tunnels_send(cp, node, EEI_FRAME_CHALLENGE, eei_buf_span(&payload), err);
+    if (!st) {
+        eei_nonce_derive(no_head, 0, message.r, tunnel->session_id, tunnel->attest_nonce);
+        tunnel->attest_open = true;
+    }
+    eei_buf_clear(&payload);
+    return st;
+}
+
 static ee_status prove(cp_tunnel *tunnel, ee_error *err) {
     eei_buf evidence = EEI_BUF_INIT(EEI_FRAME_PAYLOAD_MAX);
     if (!eei_session_prove_signed(tunnel->session)) return start_work(tunnel, false, err);
@@ -393,6 +467,7 @@ static ee_status decide(cp_tunnel *tunnel, ee_error *err) {
     ee_error why = {0};
     ee_status st = EE_OK;
 
+    memcpy(accept.session_id, tunnel->session_id, sizeof accept.session_id);
     tunnel->role = (uint8_t)hello->role;
     (void)snprintf(tunnel->name, sizeof tunnel->name, "%.*s", (int)hello->node.len, (const char *)hello->node.data);
     memcpy(tunnel->instance_pub, hello->instance_pub, 32);
@@ -461,6 +536,7 @@ static ee_status open_tunnel(cp_tunnel *tunnel, ee_error *err) {
     memcpy(session.network_id, cp->network_id, 32);
     memcpy(session.policy_hash, eei_policy_hash_bytes(cp->policy), 32);
     ee_status st = eei_random(session.session_id, sizeof session.session_id, err);
+    memcpy(tunnel->session_id, session.session_id, sizeof tunnel->session_id);
     if (!st) st = eei_session_new(&session, eei_mono_ms(), &tunnel->session, err);
     if (!st) st = eei_mux_new(&mux, eei_mono_ms(), &tunnel->mux, err);
     if (!st) eei_mux_set_wake(tunnel->mux, on_wake, tunnel);

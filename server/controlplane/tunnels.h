@@ -21,6 +21,10 @@ void cp_tunnels_free(cp_tunnels *tunnels);
 /* To the agent whose session the node has. EE_E_NO_NODE when it has none. */
 ee_status cp_tunnels_send(cp_context *cp, registry_node *node, uint8_t type, ee_span payload, ee_error *err) EE_MUST_USE;
 
+/* Ask the node's agent to prove itself again on its open session. A challenge that is still open counts as missed; the answer, judged on a
+ * worker, renews the node's evidence time. */
+ee_status cp_tunnels_attest(cp_context *cp, registry_node *node, ee_error *err) EE_MUST_USE;
+
 /* A capability for one kind of stream to one target on one instance, signed by our instance key; appended to out. */
 ee_status cp_token_make(cp_context *cp, uint64_t kind, const char *target, const uint8_t instance_id[32], const char *account,
                         uint64_t now_ms, eei_buf *out, ee_error *err) EE_MUST_USE;

@@ -121,7 +121,9 @@ static ee_status from_profile(const char *wanted, client_config *config, char *p
 
     *found = false;
     if (st) return asked && *asked ? st : EE_OK;
-    st = eei_toml_load(path, CONFIG_FILE_MAX, &file, err);
+    ee_error why = {0}; /* no file is no failure: the caller's error stays untouched then */
+    st = eei_toml_load(path, CONFIG_FILE_MAX, &file, &why);
+    if (st && st != EE_E_NOT_FOUND && err) *err = why;
     if (st == EE_E_NOT_FOUND)
         return asked && *asked ? eei_hint(err, eei_fail(err, EE_E_CONFIG, "profile \"%s\" is wanted, but there is no %s", asked, path),
                                           "`ee profile new %s` makes one", asked)

@@ -922,6 +922,10 @@ const uint8_t *eei_link_control_instance(const eei_link *link) {
 
 static ee_status not_open(ee_error *err) { return eei_fail(err, EE_E_CONNECT, "there is no open tunnel to the control plane"); }
 
+ee_status eei_link_binder(eei_link *link, const uint8_t nonce[32], uint8_t out[32], ee_error *err) {
+    return eei_link_is_open(link) ? binder(link->conn, nonce, out, err) : not_open(err);
+}
+
 ee_status eei_link_send(eei_link *link, uint8_t type, uint16_t flags, ee_span payload, ee_error *err) {
     if (!eei_link_is_open(link)) return not_open(err);
     eei_link_flush(link);

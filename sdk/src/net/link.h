@@ -36,6 +36,9 @@ bool eei_link_is_open(const eei_link *link);
 const ee_verdict *eei_link_verdict(const eei_link *link); /* of the control plane, while open */
 const uint8_t *eei_link_control_instance(const eei_link *link); /* 32; NULL while not open */
 
+/* Exporter of the outer connection with context = nonce: what evidence sent on it must carry. EE_E_CLOSED while not open. */
+ee_status eei_link_binder(eei_link *link, const uint8_t nonce[32], uint8_t out[32], ee_error *err) EE_MUST_USE;
+
 ee_status eei_link_send(eei_link *link, uint8_t type, uint16_t flags, ee_span payload, ee_error *err) EE_MUST_USE;
 ee_status eei_link_open_stream(eei_link *link, ee_span payload, eei_stream **out, ee_error *err) EE_MUST_USE;
 /* Inside on_stream(RESET) only: the reason the stream was reset for, "" if none was given. A status word and ": " may open it. */
