@@ -4,8 +4,8 @@
 #include "base/clock.h"
 #include "base/encoding.h"
 #include "base/file.h"
-#include "cli/cmd_devnet_parts.h"
 #include "base/limits.h"
+#include "cli/cmd_devnet_parts.h"
 #include "common/genesis.h"
 #include "simtdx/simtdx.h"
 

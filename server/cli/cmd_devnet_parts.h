@@ -16,11 +16,11 @@ typedef struct devnet_child {
 } devnet_child;
 
 typedef struct devnet {
-    char dir[DEVNET_PATH_MAX];   /* state: files, logs, databases; removed by `down` */
+    char dir[DEVNET_PATH_MAX];       /* state: files, logs, databases; removed by `down` */
     char sandboxes[DEVNET_PATH_MAX]; /* the agents' sandboxes and images; removed by `down` */
-    char cache[DEVNET_PATH_MAX]; /* image layout and registry storage; kept */
-    char bin[DEVNET_PATH_MAX];   /* where the programs are */
-    char file[DEVNET_PATH_MAX];  /* devnet.json */
+    char cache[DEVNET_PATH_MAX];     /* image layout and registry storage; kept */
+    char bin[DEVNET_PATH_MAX];       /* where the programs are */
+    char file[DEVNET_PATH_MAX];      /* devnet.json */
     uint16_t port, registry_port;
     char network_id[65], url[64], registry[64];
     char dev_key[80], owner_key[80], admin_token[80];

@@ -79,7 +79,7 @@ static void become_child(const devnet *net, const char *log, int ready, const ch
     sigset_t none;
     sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL); /* the supervisor takes its signals from a descriptor; its children do not */
-    (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* nothing outlives the supervisor */
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM);      /* nothing outlives the supervisor */
     (void)setsid();
     if (null < 0 || out < 0 || dup2(null, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 || dup2(ready, 3) < 0) _exit(126);
     for (size_t i = 0; env && env[i]; i++) (void)putenv((char *)(uintptr_t)env[i]);

@@ -22,7 +22,8 @@ static ee_status fetch_one(void *user, const eei_collateral_id *id, eei_buf *jso
     eei_request request = {.method = "GET", .path = path, .response_max = EEI_COLLATERAL_BYTES_MAX};
     ee_status st = eei_fetch_call(self->fetch, &request, &reply, err);
     if (!st && reply.status != 200) st = eei_fail(err, EE_E_ATTESTATION, "no collateral for FMSPC %s: HTTP status %d", fmspc, reply.status);
-    if (!st && eei_buf_append_span(json, eei_buf_span(&reply.body))) st = eei_fail(err, EE_E_LIMIT, "collateral for %s is too large", fmspc);
+    if (!st && eei_buf_append_span(json, eei_buf_span(&reply.body)))
+        st = eei_fail(err, EE_E_LIMIT, "collateral for %s is too large", fmspc);
     eei_buf_clear(&reply.body);
     return st;
 }

@@ -2,8 +2,8 @@
  * (ledger_locks.c), first answers (ledger_keys.c) or lists (ledger_read.c). Runs on the writer's thread. Spec: network.md#credits */
 #include "attest/statement.h"
 #include "base/clock.h"
-#include "controlplane/ledger_internal.h"
 #include "base/price.h"
+#include "controlplane/ledger_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -36,7 +36,8 @@ static const config_key keys[] = {
     {"tdx.machine", CONFIG_TEXT, CONFIG_FIELD(settings, machine), 0, 0, "", "simulated machine file (devnets)"},
     {"admin.token", CONFIG_SECRET, CONFIG_FIELD(settings, admin_token), 0, 0, "", "owner's token; empty = the owner's calls are closed"},
     {"health.interval_ms", CONFIG_NUMBER, CONFIG_FIELD(settings, health_interval_ms), 100, 3600000, "60000", "between health checks"},
-    {"attest.interval_ms", CONFIG_NUMBER, CONFIG_FIELD(settings, attest_interval_ms), 1000, 1500000, "600000", "between attestation checks of a node"},
+    {"attest.interval_ms", CONFIG_NUMBER, CONFIG_FIELD(settings, attest_interval_ms), 1000, 1500000, "600000",
+     "between attestation checks of a node"},
     {"log.level", CONFIG_TEXT, CONFIG_FIELD(settings, log_level), 0, 0, "info", "error, warn, info or debug"},
 };
 

@@ -169,7 +169,8 @@ static void switch_stream(cp_tunnel *tunnel, eei_stream *stream, ee_span payload
 
 static ee_status on_control(cp_tunnel *tunnel, const eei_frame *frame, ee_error *err) {
     cp_context *cp = tunnel->cp;
-    if (frame->type == EEI_FRAME_EVIDENCE && eei_session_state(tunnel->session) == EEI_SESSION_OPEN) return take_periodic(tunnel, frame->payload, err);
+    if (frame->type == EEI_FRAME_EVIDENCE && eei_session_state(tunnel->session) == EEI_SESSION_OPEN)
+        return take_periodic(tunnel, frame->payload, err);
     if (frame->type <= EEI_FRAME_REJECT) return eei_session_receive(tunnel->session, frame, eei_mono_ms(), err);
     if (eei_session_state(tunnel->session) != EEI_SESSION_OPEN)
         return eei_fail(err, EE_E_STATE, "%s before the session is open", eei_frame_name(frame->type));

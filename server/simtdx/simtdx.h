@@ -9,8 +9,8 @@
 typedef struct simtdx_root simtdx_root;
 /* Make a root valid from now - 1 h, collateral for 30 days. Keys are P-256. */
 ee_status simtdx_root_new(uint64_t now_unix_s, simtdx_root **out, ee_error *err) EE_MUST_USE;
-ee_span simtdx_root_der(const simtdx_root *root);                                                        /* root certificate */
-ee_status simtdx_root_collateral(const simtdx_root *root, eei_buf *json, ee_error *err) EE_MUST_USE;      /* for ee_collateral_parse() */
+ee_span simtdx_root_der(const simtdx_root *root);                                                    /* root certificate */
+ee_status simtdx_root_collateral(const simtdx_root *root, eei_buf *json, ee_error *err) EE_MUST_USE; /* for ee_collateral_parse() */
 void simtdx_root_free(simtdx_root *root);
 
 /* One machine: its PCK key and certificate (with PIID), attestation key and QE report. */
@@ -29,7 +29,8 @@ typedef struct simtdx_td {
     int quote_version; /* 4 or 5 */
 } simtdx_td;
 void simtdx_td_default(simtdx_td *td); /* the simulated release's measurements, SEPT_VE_DISABLE, no debug */
-ee_status simtdx_quote(const simtdx_machine *machine, const simtdx_td *td, const uint8_t report_data[64], eei_buf *out, ee_error *err) EE_MUST_USE;
+ee_status simtdx_quote(const simtdx_machine *machine, const simtdx_td *td, const uint8_t report_data[64], eei_buf *out,
+                       ee_error *err) EE_MUST_USE;
 /* policy.toml text that accepts this root's quotes of the default TD, and no other. */
 ee_status simtdx_policy_toml(const simtdx_root *root, eei_buf *out, ee_error *err) EE_MUST_USE;
 #endif

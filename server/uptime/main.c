@@ -123,12 +123,12 @@ static ee_status open_work(program *p, ee_error *err) {
     ee_status st = eei_fetch_new(&api, &p->api, err);
     if (!st) st = eei_link_new(p->loop, &link, &p->link, err);
     prober_options options = {.loop = p->loop,
-                             .observer = p->settings.name,
-                             .api = p->api,
-                             .judge = p->judge,
-                             .prover = p->prover,
-                             .link = p->link,
-                             .interval_ms = p->settings.interval_ms};
+                              .observer = p->settings.name,
+                              .api = p->api,
+                              .judge = p->judge,
+                              .prover = p->prover,
+                              .link = p->link,
+                              .interval_ms = p->settings.interval_ms};
     if (!st) st = prober_new(&options, &p->prober, err);
     if (!st) eei_link_start(p->link);
     return st;

@@ -35,8 +35,8 @@ typedef struct ee_request_options {
     size_t struct_bytes;
     const char *const *headers; /**< "Name: value", NULL-ended */
     ee_span body;
-    uint32_t timeout_ms;        /**< whole request; default 30,000 */
-    int32_t stream;             /**< 1: return at the headers; take the body with ee_response_read() */
+    uint32_t timeout_ms; /**< whole request; default 30,000 */
+    int32_t stream;      /**< 1: return at the headers; take the body with ee_response_read() */
     ee_cancel *cancel;
 } ee_request_options;
 EE_API void ee_request_options_init(ee_request_options *options);
@@ -53,7 +53,7 @@ EE_API size_t ee_response_header_count(const ee_response *response);
 EE_API const char *ee_response_header_name(const ee_response *response, size_t index);  /**< NULL past the end */
 EE_API const char *ee_response_header_value(const ee_response *response, size_t index); /**< NULL past the end */
 EE_API const char *ee_response_header(const ee_response *response, const char *name);   /**< first of that name, NULL if absent */
-EE_API ee_span ee_response_body(const ee_response *response); /**< NUL-ended past len; empty when streaming */
+EE_API ee_span ee_response_body(const ee_response *response);                           /**< NUL-ended past len; empty when streaming */
 /** Next piece of a streamed body; EE_E_END after the last. Borrowed until the next call. */
 EE_API EE_MUST_USE ee_status ee_response_read(ee_response *response, int64_t timeout_ms, ee_span *out, ee_error *err);
 EE_API void ee_response_free(ee_response *response);
@@ -73,15 +73,16 @@ typedef struct ee_deploy_options {
     const char *name;
     const char *image;
     const char *const *command;
-    uint16_t port;         /**< the app listens on this port inside; never exposed on the host */
+    uint16_t port; /**< the app listens on this port inside; never exposed on the host */
     double vcpus;
     uint64_t memory_bytes;
-    const char *node;      /**< NULL = lowest effective price */
+    const char *node; /**< NULL = lowest effective price */
     const char *idempotency_key;
 } ee_deploy_options;
 EE_API void ee_deploy_options_init(ee_deploy_options *options);
 /** Deploy and wait until the app's port answers, or until it failed. @param out_json [out, owned] the app; ee_string_free() */
-EE_API EE_MUST_USE ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *options, int64_t timeout_ms, char **out_json, ee_error *err);
+EE_API EE_MUST_USE ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *options, int64_t timeout_ms, char **out_json,
+                                           ee_error *err);
 EE_API EE_MUST_USE ee_status ee_app_stop(ee_client *client, const char *name, ee_error *err);
 
 #ifdef __cplusplus

@@ -40,7 +40,8 @@ EE_API void ee_client_options_init(ee_client_options *options);
 EE_API EE_MUST_USE ee_status ee_client_new(const ee_client_options *options, ee_client **out, ee_error *err);
 EE_API void ee_client_free(ee_client *client);
 
-/** Where the values came from, as JSON: {"url": {"value": ..., "origin": "devnet file /run/..."}, ...}; the key is masked. Tied to the client. */
+/** Where the values came from, as JSON: {"url": {"value": ..., "origin": "devnet file /run/..."}, ...}; the key is masked. Tied to the
+ * client. */
 EE_API const char *ee_client_config_json(const ee_client *client);
 
 /** Outcome of ee_transfer_credits(). */
@@ -64,7 +65,7 @@ EE_API EE_MUST_USE ee_status ee_transfer_credits(ee_client *client, const char *
 
 typedef struct ee_balance {
     ee_money available;
-    ee_money locked;  /**< held for running or not yet settled work */
+    ee_money locked; /**< held for running or not yet settled work */
     char account[64];
 } ee_balance;
 EE_API EE_MUST_USE ee_status ee_balance_get(ee_client *client, ee_balance *out, ee_error *err);

@@ -20,29 +20,29 @@ typedef int (*ee_progress_fn)(void *user, const char *phase, uint64_t done, uint
 /** What to run. Fill with ee_job_options_init() or EE_JOB(...); a 0 or NULL field means the default; new fields are only ever appended. */
 typedef struct ee_job_options {
     size_t struct_bytes;
-    const char *image;             /**< "myapp:latest", "registry.example/etl@sha256:..." */
-    const char *const *command;    /**< NULL-ended; NULL for the image's own */
-    const char *const *env;        /**< "NAME=value", NULL-ended; only ever sent inside the attested channel */
-    const void *stdin_data;        /**< whole standard input; borrowed until the job has started */
+    const char *image;          /**< "myapp:latest", "registry.example/etl@sha256:..." */
+    const char *const *command; /**< NULL-ended; NULL for the image's own */
+    const char *const *env;     /**< "NAME=value", NULL-ended; only ever sent inside the attested channel */
+    const void *stdin_data;     /**< whole standard input; borrowed until the job has started */
     size_t stdin_bytes;
-    double vcpus;                  /**< default 1; at most three decimals */
-    uint64_t memory_bytes;         /**< default 512 MiB */
-    uint64_t timeout_ms;           /**< wall clock, default 10 min */
-    uint64_t output_limit_bytes;   /**< captured per stream, default 1 MiB; more is counted and `truncated` says so */
-    const char *max_cost;          /**< "$0.50"; NULL for none */
-    const char *node;              /**< only this node; NULL = lowest effective price */
-    const ee_policy *policy;       /**< NULL: the client's */
-    const char *idempotency_key;   /**< NULL: one is made */
-    int32_t check;                 /**< 1: a non-zero exit code is EE_E_JOB_FAILED (the result is still given) */
+    double vcpus;                /**< default 1; at most three decimals */
+    uint64_t memory_bytes;       /**< default 512 MiB */
+    uint64_t timeout_ms;         /**< wall clock, default 10 min */
+    uint64_t output_limit_bytes; /**< captured per stream, default 1 MiB; more is counted and `truncated` says so */
+    const char *max_cost;        /**< "$0.50"; NULL for none */
+    const char *node;            /**< only this node; NULL = lowest effective price */
+    const ee_policy *policy;     /**< NULL: the client's */
+    const char *idempotency_key; /**< NULL: one is made */
+    int32_t check;               /**< 1: a non-zero exit code is EE_E_JOB_FAILED (the result is still given) */
     ee_output_fn on_output;
     ee_progress_fn on_progress;
     void *user;
-    ee_cancel *cancel;             /**< nullable */
+    ee_cancel *cancel; /**< nullable */
 } ee_job_options;
 
 EE_API void ee_job_options_init(ee_job_options *options);
 #ifndef SWIG
-#define EE_JOB(...) (&(ee_job_options){.struct_bytes = sizeof(ee_job_options), __VA_ARGS__})
+#define EE_JOB(...)  (&(ee_job_options){.struct_bytes = sizeof(ee_job_options), __VA_ARGS__})
 #define EE_LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
 #endif
 
@@ -55,7 +55,8 @@ EE_API void ee_job_options_init(ee_job_options *options);
  */
 EE_API EE_MUST_USE ee_status ee_run_private_job(ee_client *client, const ee_job_options *options, ee_result **out, ee_error *err);
 
-/** Price of a job, nothing locked. JSON: {"items": [{"node","tier","price_per_vcpu_hour","trust","effective","ceiling"}], "rejected": {...}}. */
+/** Price of a job, nothing locked. JSON: {"items": [{"node","tier","price_per_vcpu_hour","trust","effective","ceiling"}], "rejected":
+ * {...}}. */
 EE_API EE_MUST_USE ee_status ee_job_quote(ee_client *client, const ee_job_options *options, char **out_json, ee_error *err);
 
 /** Start a job: returns once it is admitted, attested and its secrets are delivered. Freeing the handle cancels the job unless it ended. */
@@ -65,8 +66,8 @@ typedef enum ee_job_event_kind { EE_JOB_PROGRESS = 1, EE_JOB_OUTPUT = 2, EE_JOB_
 /** Pulled by ee_job_next(). Pointers are valid until the next call on the same job. */
 typedef struct ee_job_event {
     ee_job_event_kind kind;
-    ee_stream_id stream;  /**< OUTPUT */
-    uint64_t seq;         /**< OUTPUT: one sequence over both streams, from 1, no gaps */
+    ee_stream_id stream; /**< OUTPUT */
+    uint64_t seq;        /**< OUTPUT: one sequence over both streams, from 1, no gaps */
     uint64_t time_unix_ms;
     ee_span data;         /**< OUTPUT: as written */
     const char *phase;    /**< PROGRESS: "quoting" "placing" "attesting" "pulling" "starting" "running" "settling" */
@@ -85,8 +86,8 @@ EE_API const char *ee_job_id(const ee_job *job);
 EE_API void ee_job_free(ee_job *job);
 
 EE_API const char *ee_result_job_id(const ee_result *result);
-EE_API int32_t ee_result_exit_code(const ee_result *result);        /**< 128 + n when a signal ended it */
-EE_API const char *ee_result_reason(const ee_result *result);       /**< "exited" "out_of_memory" "timed_out" "cancelled" */
+EE_API int32_t ee_result_exit_code(const ee_result *result);                   /**< 128 + n when a signal ended it */
+EE_API const char *ee_result_reason(const ee_result *result);                  /**< "exited" "out_of_memory" "timed_out" "cancelled" */
 EE_API ee_span ee_result_output(const ee_result *result, ee_stream_id stream); /**< NUL-ended past len */
 EE_API int32_t ee_result_truncated(const ee_result *result);
 EE_API const char *ee_result_image_digest(const ee_result *result); /**< "sha256:...": what actually ran */

@@ -11,7 +11,7 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define EE_API __attribute__((visibility("default")))
+#define EE_API      __attribute__((visibility("default")))
 #define EE_MUST_USE __attribute__((warn_unused_result))
 #else
 #define EE_API
@@ -41,20 +41,20 @@ typedef struct ee_span {
  */
 typedef struct ee_error {
     ee_status status;
-    int32_t http_status;     /**< HTTP status the control plane answered with, 0 if there was none */
-    uint32_t native_code;    /**< errno, X509_V_ERR_*, CURLcode, SQLite code: for people and logs only */
-    uint32_t retry_after_ms; /**< wait at least this long before a retry; 0 = not said */
-    int32_t retryable;       /**< 1 when the same call may succeed later */
-    uint64_t offset_bytes;   /**< where in the input, when status is EE_E_MALFORMED or EE_E_INVALID_AMOUNT */
-    ee_money needed;         /**< with EE_E_LOW_BALANCE and EE_E_BUDGET; else 0 */
-    ee_money available;      /**< idem */
-    ee_money locked;         /**< idem: locked elsewhere, not lost */
-    char word[32];           /**< stable word for programs: "low_balance" */
-    char message[512];       /**< one line, no secrets: what happened, with the numbers */
-    char hint[256];          /**< what to do next; may be empty */
-    char request_id[48];     /**< of the control plane's answer; may be empty */
-    char idempotency_key[72];/**< with EE_E_OUTCOME_UNKNOWN: repeat the call with it, it cannot happen twice */
-    char details[1024];      /**< JSON object, "" if none: {"rejected": {"node-a": "..."}}, {"check": "..."} */
+    int32_t http_status;      /**< HTTP status the control plane answered with, 0 if there was none */
+    uint32_t native_code;     /**< errno, X509_V_ERR_*, CURLcode, SQLite code: for people and logs only */
+    uint32_t retry_after_ms;  /**< wait at least this long before a retry; 0 = not said */
+    int32_t retryable;        /**< 1 when the same call may succeed later */
+    uint64_t offset_bytes;    /**< where in the input, when status is EE_E_MALFORMED or EE_E_INVALID_AMOUNT */
+    ee_money needed;          /**< with EE_E_LOW_BALANCE and EE_E_BUDGET; else 0 */
+    ee_money available;       /**< idem */
+    ee_money locked;          /**< idem: locked elsewhere, not lost */
+    char word[32];            /**< stable word for programs: "low_balance" */
+    char message[512];        /**< one line, no secrets: what happened, with the numbers */
+    char hint[256];           /**< what to do next; may be empty */
+    char request_id[48];      /**< of the control plane's answer; may be empty */
+    char idempotency_key[72]; /**< with EE_E_OUTCOME_UNKNOWN: repeat the call with it, it cannot happen twice */
+    char details[1024];       /**< JSON object, "" if none: {"rejected": {"node-a": "..."}}, {"check": "..."} */
 } ee_error;
 
 /** "low_balance" for EE_E_LOW_BALANCE; "unknown" for a number that is not a status. Static storage. Any thread. */

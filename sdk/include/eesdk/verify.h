@@ -12,7 +12,8 @@ extern "C" {
 
 /** What is acceptable, and under which trust anchor. Immutable once made; thread-safe. */
 typedef struct ee_policy ee_policy;
-/** TCB info, QE identity, CRLs and their chains, as delivered; nothing in it is trusted before its signature is checked. Immutable; thread-safe. */
+/** TCB info, QE identity, CRLs and their chains, as delivered; nothing in it is trusted before its signature is checked. Immutable;
+ * thread-safe. */
 typedef struct ee_collateral ee_collateral;
 /** The outcome: an ordered list of named checks. Immutable; thread-safe. */
 typedef struct ee_verdict ee_verdict;
@@ -62,11 +63,11 @@ EE_API EE_MUST_USE ee_status ee_verify_file(const char *path, const ee_policy *p
 typedef enum ee_check_result { EE_CHECK_PASS = 0, EE_CHECK_FAIL = 1, EE_CHECK_SKIPPED = 2 } ee_check_result;
 /** One named check. Strings are tied to the verdict. */
 typedef struct ee_check {
-    const char *name;     /**< "quote_signature", "tcb_status", "measurement" ... */
+    const char *name; /**< "quote_signature", "tcb_status", "measurement" ... */
     ee_check_result result;
     const char *expected; /**< "" when there is nothing to compare */
     const char *actual;
-    const char *explain;  /**< a sentence for people; names the next step when it failed */
+    const char *explain; /**< a sentence for people; names the next step when it failed */
 } ee_check;
 
 EE_API int ee_verdict_verified(const ee_verdict *verdict);  /**< 1 only if every check passed */

@@ -1,6 +1,6 @@
-/* envelope.h - signed bytes: Ed25519 over "EE1\0" || u16 type || key_id || u32 length || body. Verify, then decode; never re-encode to verify.
- * One key, one purpose; a type is unique across the protocol (threat S11). Pure but for signing. Called wherever something is signed.
- * Proto: docs/protocol.md#envelope */
+/* envelope.h - signed bytes: Ed25519 over "EE1\0" || u16 type || key_id || u32 length || body. Verify, then decode; never re-encode to
+ * verify. One key, one purpose; a type is unique across the protocol (threat S11). Pure but for signing. Called wherever something is
+ * signed. Proto: docs/protocol.md#envelope */
 #ifndef EEI_ENVELOPE_H
 #define EEI_ENVELOPE_H
 #include "base/buf.h"
@@ -9,13 +9,13 @@ typedef enum eei_signed_type {
     EEI_SIGNED_SPEND_AUTH = 0x10,
     EEI_SIGNED_TRANSFER = 0x11,
     EEI_SIGNED_SECRETS = 0x12,
-    EEI_SIGNED_REQUEST = 0x13,   /* an HTTP request, detached: the body is the sig_input text of docs/protocol.md#requests */
+    EEI_SIGNED_REQUEST = 0x13, /* an HTTP request, detached: the body is the sig_input text of docs/protocol.md#requests */
     EEI_SIGNED_RECEIPT = 0x20,
     EEI_SIGNED_STATEMENT = 0x21, /* session statement: a 368-byte statement signed by the instance key */
     EEI_SIGNED_HEALTH = 0x30,
     EEI_SIGNED_OBSERVATION = 0x31,
-    EEI_SIGNED_TICKET = 0x40,    /* boot ticket, by the provider key */
-    EEI_SIGNED_TOKEN = 0x41,     /* stream capability, by the control plane's instance key */
+    EEI_SIGNED_TICKET = 0x40, /* boot ticket, by the provider key */
+    EEI_SIGNED_TOKEN = 0x41,  /* stream capability, by the control plane's instance key */
 } eei_signed_type;
 
 /* On the wire: u16be type || key_id[32] || u32be len || body || signature[64]. */

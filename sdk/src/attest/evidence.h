@@ -3,11 +3,11 @@
  * Called by ratls (certificates, sessions, channels) and client/verify. Proto: docs/protocol.md#appraisal */
 #ifndef EEI_EVIDENCE_H
 #define EEI_EVIDENCE_H
-#include <eesdk/verify.h>
-
 #include "attest/envelope.h"
 #include "attest/statement.h"
 #include "base/arena.h"
+
+#include <eesdk/verify.h>
 
 /* On the wire a strict msgpack map: 1 statement, 2 quote, 3 events (list of {1 type, 2 digest 48, 3 payload}), 4 ticket envelope,
  * 5 signed (envelope of type STATEMENT: then there is no quote, and it stands on evidence seen before). */
@@ -21,7 +21,7 @@ typedef enum eei_event_type {
     EEI_EVENT_CONFIG = 2,
     EEI_EVENT_IDENTITY = 3, /* payload: instance_pub */
     EEI_EVENT_READY = 4,
-    EEI_EVENT_APP = 5,      /* payload: msgpack {1 app or job id, 2 image digest, 3 spec hash} */
+    EEI_EVENT_APP = 5, /* payload: msgpack {1 app or job id, 2 image digest, 3 spec hash} */
     EEI_EVENT_APP_END = 6,
     EEI_EVENT_DRAIN = 7,
 } eei_event_type;
@@ -45,8 +45,8 @@ ee_status eei_evidence_decode(ee_span bytes, eei_arena *arena, eei_evidence *out
 typedef struct eei_expect {
     uint8_t purpose, role; /* always checked */
     const uint8_t *nonce, *binder, *spki_sha256, *instance_pub, *node_id, *transcript;
-    const char *node_name;                  /* for the verdict's text */
-    const uint8_t *image_digest, *spec_hash;/* an APP event with these must be in the log */
+    const char *node_name;                   /* for the verdict's text */
+    const uint8_t *image_digest, *spec_hash; /* an APP event with these must be in the log */
 } eei_expect;
 
 /* FMSPC (6 bytes) and CA ("platform" or "processor") named by a quote's own PCK certificate: which collateral to fetch. Nothing is
@@ -70,8 +70,8 @@ ee_status eei_appraise_session(const eei_evidence *evidence, const ee_verdict *b
 const eei_statement *eei_verdict_statement(const ee_verdict *verdict);
 const uint8_t *eei_verdict_machine_id(const ee_verdict *verdict); /* 16 bytes: PIID, else PPID */
 const eei_event *eei_verdict_events(const ee_verdict *verdict, size_t *count);
-uint64_t eei_verdict_time(const ee_verdict *verdict);             /* unix seconds it was made for */
-ee_verdict *eei_verdict_ref(const ee_verdict *verdict);           /* shared, atomic count; ee_verdict_free() drops one */
+uint64_t eei_verdict_time(const ee_verdict *verdict);   /* unix seconds it was made for */
+ee_verdict *eei_verdict_ref(const ee_verdict *verdict); /* shared, atomic count; ee_verdict_free() drops one */
 
 /* Is the DER root this policy's anchor? For tests and the CLI. */
 const uint8_t *eei_policy_hash_bytes(const ee_policy *policy); /* 32 */

@@ -5,9 +5,9 @@
 #define EEI_STATEMENT_H
 #include "base/buf.h"
 
-#define EEI_STATEMENT_BYTES 368u
+#define EEI_STATEMENT_BYTES   368u
 #define EEI_REPORT_DATA_BYTES 64u
-#define EEI_EXPORTER_LABEL "EXPORTER-easyenclave-attest-v1"
+#define EEI_EXPORTER_LABEL    "EXPORTER-easyenclave-attest-v1"
 
 typedef enum eei_purpose {
     EEI_PURPOSE_REGISTER = 1,
@@ -20,29 +20,35 @@ typedef enum eei_purpose {
     EEI_PURPOSE_APP = 16,
 } eei_purpose;
 
-typedef enum eei_role { EEI_ROLE_CONTROL = 1, EEI_ROLE_AGENT = 2, EEI_ROLE_UPTIME = 3, EEI_ROLE_KEY_HOLDER = 4, EEI_ROLE_CLIENT = 5 } eei_role;
+typedef enum eei_role {
+    EEI_ROLE_CONTROL = 1,
+    EEI_ROLE_AGENT = 2,
+    EEI_ROLE_UPTIME = 3,
+    EEI_ROLE_KEY_HOLDER = 4,
+    EEI_ROLE_CLIENT = 5
+} eei_role;
 
 #define EEI_STATEMENT_SEALED 1u /* flags bit 0: sealed build */
-#define EEI_STATEMENT_SIM 2u    /* flags bit 1: simulated device */
+#define EEI_STATEMENT_SIM    2u /* flags bit 1: simulated device */
 
 typedef struct eei_statement {
     uint8_t purpose, role;
     uint16_t wire_version;
     uint32_t flags;
     uint8_t nonce[32];
-    uint8_t binder[32];        /* TLS exporter of this connection; 0 for certificate and epoch */
-    uint8_t instance_pub[32];  /* Ed25519 */
-    uint8_t spki_sha256[32];   /* of the TLS key */
-    uint8_t hpke_pub[32];      /* X25519; 0 until sealed jobs need it */
-    uint8_t node_id[32];       /* control plane: network id */
+    uint8_t binder[32];       /* TLS exporter of this connection; 0 for certificate and epoch */
+    uint8_t instance_pub[32]; /* Ed25519 */
+    uint8_t spki_sha256[32];  /* of the TLS key */
+    uint8_t hpke_pub[32];     /* X25519; 0 until sealed jobs need it */
+    uint8_t node_id[32];      /* control plane: network id */
     uint8_t policy_hash[32];
     uint8_t log_root[32];
     uint64_t log_size;
-    uint64_t sequence;         /* of this instance's statements, from 1 */
+    uint64_t sequence; /* of this instance's statements, from 1 */
     uint8_t receipts_root[32];
     uint64_t receipts;
     uint64_t uptime_ms;
-    uint8_t transcript[32];    /* SHA-256 of both HELLOs, or what the purpose says, else 0 */
+    uint8_t transcript[32]; /* SHA-256 of both HELLOs, or what the purpose says, else 0 */
 } eei_statement;
 
 void eei_statement_encode(const eei_statement *statement, uint8_t out[EEI_STATEMENT_BYTES]);

@@ -1,4 +1,5 @@
-/* alloc.h - the one way memory is asked for, so that tests can fail the n-th request. Not for tuning. Called by everything in sdk/ and server/. */
+/* alloc.h - the one way memory is asked for, so that tests can fail the n-th request. Not for tuning. Called by everything in sdk/ and
+ * server/. */
 #ifndef EEI_ALLOC_H
 #define EEI_ALLOC_H
 #include <stdbool.h>
@@ -16,13 +17,14 @@ bool eei_mul_size(size_t *out, size_t a, size_t b); /* false on overflow */
 bool eei_add_size(size_t *out, size_t a, size_t b);
 
 /* Take: move a pointer out and leave NULL behind. */
-#define eei_take(pp)                  \
-    __extension__({                   \
-        __typeof__(*(pp)) got = *(pp); \
-        *(pp) = NULL;                 \
-        got;                          \
+#define eei_take(pp)                                                                                                                       \
+    __extension__({                                                                                                                        \
+        __typeof__(*(pp)) got = *(pp);                                                                                                     \
+        *(pp) = NULL;                                                                                                                      \
+        got;                                                                                                                               \
     })
 
-/* Tests only: make the n-th allocation from now fail (1 = the next), once. 0 = never. Returns how many allocations were made since the last call. */
+/* Tests only: make the n-th allocation from now fail (1 = the next), once. 0 = never. Returns how many allocations were made since the last
+ * call. */
 size_t eei_alloc_fail_at(size_t n);
 #endif

@@ -7,7 +7,8 @@ typedef struct eei_arena {
     struct eei_arena_block *head;
     size_t used, max; /* bytes in all */
 } eei_arena;
-#define EEI_ARENA_INIT(max_bytes) {NULL, 0, (max_bytes)}
+#define EEI_ARENA_INIT(max_bytes)                                                                                                          \
+    { NULL, 0, (max_bytes) }
 void *eei_arena_alloc(eei_arena *arena, size_t bytes); /* zeroed, aligned for anything; NULL past max or out of memory */
 char *eei_arena_text(eei_arena *arena, ee_span text);  /* NUL-ended copy */
 void eei_arena_clear(eei_arena *arena);

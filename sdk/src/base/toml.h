@@ -10,7 +10,8 @@ typedef struct eei_toml eei_toml;
 ee_status eei_toml_parse(ee_span text, const char *name, eei_toml **out, ee_error *err) EE_MUST_USE;
 ee_status eei_toml_load(const char *path, size_t max, eei_toml **out, ee_error *err) EE_MUST_USE;
 const json_t *eei_toml_root(const eei_toml *toml);
-/* Line of "table.key" ("profile.work.url"; "rule.2.mrtd" is the third [[rule]]: elements count from 0, as in the JSON), 0 if there is none. */
+/* Line of "table.key" ("profile.work.url"; "rule.2.mrtd" is the third [[rule]]: elements count from 0, as in the JSON), 0 if there is none.
+ */
 unsigned eei_toml_line(const eei_toml *toml, const char *path);
 const char *eei_toml_name(const eei_toml *toml);
 /* EE_E_CONFIG "policy.toml:7: key \"mrtd\": ..." */

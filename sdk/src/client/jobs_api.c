@@ -285,8 +285,12 @@ static ee_status finish(ee_job *job, const eei_result *message, ee_error *err) {
     (void)snprintf(word, sizeof word, "%.*s", (int)message->word.len, (const char *)message->word.data);
     (void)snprintf(text, sizeof text, "%.*s", (int)message->message.len, (const char *)message->message.data);
     if (message->receipt.len) {
-        client_receipt_expect expect = {
-            .verdict = job->verdict, .spec = &job->spec, .admission = &job->admission, .env_commitment = job->env_commitment, .input_commitment = job->input_commitment, .node = job->node};
+        client_receipt_expect expect = {.verdict = job->verdict,
+                                        .spec = &job->spec,
+                                        .admission = &job->admission,
+                                        .env_commitment = job->env_commitment,
+                                        .input_commitment = job->input_commitment,
+                                        .node = job->node};
         eei_sha256_end(job->output_hash, expect.output_hash);
         st = client_receipt_check(&expect, message->receipt, &receipt, err);
         if (!st) st = make_result(job, &receipt, message->receipt, err);

@@ -19,12 +19,12 @@ typedef struct eei_mux eei_mux;
 typedef struct eei_stream eei_stream;
 
 typedef struct eei_mux_options {
-    bool dialed;             /* we opened the connection: our stream ids are odd */
-    uint32_t window;         /* receive window of a new stream; 0 = EEI_STREAM_WINDOW, which is also the least for streams we accept */
-    uint32_t window_max;     /* it may open up to this; 0 = EEI_STREAM_WINDOW_MAX */
-    uint32_t streams_max;    /* 0 = EEI_STREAMS_MAX */
-    uint32_t ping_idle_ms;   /* 0 = EEI_PING_IDLE_MS */
-    uint32_t dead_ms;        /* 0 = EEI_DEAD_MS */
+    bool dialed;           /* we opened the connection: our stream ids are odd */
+    uint32_t window;       /* receive window of a new stream; 0 = EEI_STREAM_WINDOW, which is also the least for streams we accept */
+    uint32_t window_max;   /* it may open up to this; 0 = EEI_STREAM_WINDOW_MAX */
+    uint32_t streams_max;  /* 0 = EEI_STREAMS_MAX */
+    uint32_t ping_idle_ms; /* 0 = EEI_PING_IDLE_MS */
+    uint32_t dead_ms;      /* 0 = EEI_DEAD_MS */
 } eei_mux_options;
 
 ee_status eei_mux_new(const eei_mux_options *options, uint64_t now_ms, eei_mux **out, ee_error *err) EE_MUST_USE;
@@ -74,9 +74,9 @@ size_t eei_stream_write(eei_stream *stream, ee_span data);
 size_t eei_stream_writable(const eei_stream *stream);
 /* Bytes received and not consumed yet, borrowed until the next call on this mux. Empty when there are none. */
 ee_span eei_stream_peek(const eei_stream *stream);
-void eei_stream_consume(eei_stream *stream, size_t len); /* grants credit */
-bool eei_stream_at_end(const eei_stream *stream);        /* peer closed its direction and everything was consumed */
-void eei_stream_close(eei_stream *stream);               /* our direction, after what is queued */
+void eei_stream_consume(eei_stream *stream, size_t len);       /* grants credit */
+bool eei_stream_at_end(const eei_stream *stream);              /* peer closed its direction and everything was consumed */
+void eei_stream_close(eei_stream *stream);                     /* our direction, after what is queued */
 void eei_stream_reset(eei_stream *stream, const char *reason); /* both, at once; reason at most 200 bytes of UTF-8 */
 /* Let go. A stream that is not finished both ways is reset; one that is still sends what is queued. The pointer is invalid after. */
 void eei_stream_free(eei_stream *stream);

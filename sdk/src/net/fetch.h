@@ -2,37 +2,37 @@
  * Blocking; called on user threads and uv workers, never on a loop. */
 #ifndef EEI_FETCH_H
 #define EEI_FETCH_H
-#include <eesdk/types.h>
-
 #include "ratls/ratls.h"
+
+#include <eesdk/types.h>
 
 typedef struct eei_fetch eei_fetch; /* a pool of kept connections; thread-safe */
 
 typedef enum eei_fetch_trust {
-    EEI_FETCH_WEB_PKI,    /* system CAs, host name checked */
-    EEI_FETCH_ATTESTED,   /* the peer's certificate must carry acceptable evidence of the control plane; a session challenge is answered
-                             on every new connection before the first request leaves (POST /v1/attest) */
-    EEI_FETCH_UNTRUSTED,  /* content is signed by itself: collateral */
-    EEI_FETCH_LOOPBACK,   /* plain http, 127.0.0.0/8 and ::1 only: a devnet's registry */
+    EEI_FETCH_WEB_PKI,   /* system CAs, host name checked */
+    EEI_FETCH_ATTESTED,  /* the peer's certificate must carry acceptable evidence of the control plane; a session challenge is answered
+                            on every new connection before the first request leaves (POST /v1/attest) */
+    EEI_FETCH_UNTRUSTED, /* content is signed by itself: collateral */
+    EEI_FETCH_LOOPBACK,  /* plain http, 127.0.0.0/8 and ::1 only: a devnet's registry */
 } eei_fetch_trust;
 
 typedef struct eei_fetch_options {
-    const char *url;         /* base, "https://host:port" */
+    const char *url; /* base, "https://host:port" */
     eei_fetch_trust trust;
-    eei_judge *judge;        /* ATTESTED; shared */
-    uint8_t network_id[32];  /* ATTESTED */
+    eei_judge *judge;       /* ATTESTED; shared */
+    uint8_t network_id[32]; /* ATTESTED */
     uint32_t timeout_ms;
-    uint32_t connections_max;/* kept; 0 = 4 */
+    uint32_t connections_max; /* kept; 0 = 4 */
 } eei_fetch_options;
 ee_status eei_fetch_new(const eei_fetch_options *options, eei_fetch **out, ee_error *err) EE_MUST_USE;
 void eei_fetch_free(eei_fetch *fetch);
 
 typedef struct eei_request {
-    const char *method, *path;       /* path starts with "/" */
-    const char *const *headers;      /* "Name: value", NULL-ended; nullable */
+    const char *method, *path;  /* path starts with "/" */
+    const char *const *headers; /* "Name: value", NULL-ended; nullable */
     ee_span body;
-    size_t response_max;             /* EE_E_LIMIT past it */
-    const ee_cancel *cancel;         /* nullable */
+    size_t response_max;     /* EE_E_LIMIT past it */
+    const ee_cancel *cancel; /* nullable */
     /* ATTESTED: called after the peer was judged and before anything is sent, to sign with the control plane's instance id; appends
      * headers to the list. Nullable. */
     ee_status (*sign)(void *user, const uint8_t control_instance[32], eei_buf *header_lines, ee_error *err);
@@ -55,7 +55,8 @@ ee_status eei_fetch_verdict(eei_fetch *fetch, ee_verdict **out, ee_error *err) E
  * HTTP. One request at a time per handle; keeps the socket for the next request when HTTP allows. */
 typedef struct eei_http eei_http;
 /* open() gives a connected socket; called when there is none to reuse. */
-ee_status eei_http_new(const char *base_url, ee_status (*open)(void *user, int *fd, ee_error *err), void *user, eei_http **out, ee_error *err) EE_MUST_USE;
+ee_status eei_http_new(const char *base_url, ee_status (*open)(void *user, int *fd, ee_error *err), void *user, eei_http **out,
+                       ee_error *err) EE_MUST_USE;
 void eei_http_free(eei_http *http);
 typedef struct eei_http_request {
     const char *method, *path;
@@ -66,7 +67,9 @@ typedef struct eei_http_request {
     const ee_cancel *cancel;
     bool stream; /* return at the headers; eei_http_read() takes the body */
 } eei_http_request;
-typedef struct eei_http_header { char *name, *value; } eei_http_header;
+typedef struct eei_http_header {
+    char *name, *value;
+} eei_http_header;
 typedef struct eei_http_response {
     int status;
     eei_http_header *headers;

@@ -56,7 +56,7 @@ struct eei_conn {
     uint8_t address[16];
     char peer[64];
     eei_conn_state state;
-    bool handshaken; /* TLS is done: lws watches the time no more */
+    bool handshaken;                              /* TLS is done: lws watches the time no more */
     bool head_started, close_after, linger, busy; /* busy: inside eei_conn_pump() */
     eei_buf in, out;
     size_t out_at, out_seen; /* sent; sent at the last look of the progress timer */

@@ -13,17 +13,17 @@
 
 typedef struct eei_channel eei_channel;
 
-#define EEI_ALPN_JOB "ee-job/1"
-#define EEI_ALPN_APP "ee-app/1"
+#define EEI_ALPN_JOB    "ee-job/1"
+#define EEI_ALPN_APP    "ee-app/1"
 #define EEI_ALPN_HEALTH "ee-health/1"
 
 typedef struct eei_channel_client {
-    SSL_CTX *ctx;                 /* eei_client_ctx_new(); shared */
-    eei_judge *judge;             /* shared */
+    SSL_CTX *ctx;     /* eei_client_ctx_new(); shared */
+    eei_judge *judge; /* shared */
     const char *alpn;
-    uint8_t instance_id[32];      /* whom the control plane assigned: another one is refused (Q11) */
-    const char *node_name;        /* for the verdict */
-    bool strict;                  /* ask for a full quote */
+    uint8_t instance_id[32]; /* whom the control plane assigned: another one is refused (Q11) */
+    const char *node_name;   /* for the verdict */
+    bool strict;             /* ask for a full quote */
 } eei_channel_client;
 ee_status eei_channel_new_client(const eei_channel_client *options, uint64_t now_ms, eei_channel **out, ee_error *err) EE_MUST_USE;
 ee_status eei_channel_new_server(eei_prover *prover, uint64_t now_ms, eei_channel **out, ee_error *err) EE_MUST_USE;
@@ -44,7 +44,7 @@ typedef enum eei_channel_step {
     EEI_CHANNEL_NEED_VERDICT, /* client: judge, which may fetch collateral */
     EEI_CHANNEL_NEED_QUOTE,   /* server, strict: quote, which may block in the quoter */
     EEI_CHANNEL_OPEN,
-    EEI_CHANNEL_ENDED,        /* peer sent close_notify and everything was read; writing still works (half-close) */
+    EEI_CHANNEL_ENDED, /* peer sent close_notify and everything was read; writing still works (half-close) */
     EEI_CHANNEL_FAILED,
 } eei_channel_step;
 eei_channel_step eei_channel_state(const eei_channel *channel);
@@ -69,6 +69,6 @@ void eei_channel_consume(eei_channel *channel, size_t len);
 size_t eei_channel_write(eei_channel *channel, ee_span plain);
 size_t eei_channel_writable(const eei_channel *channel); /* what a write would take at least; 0 before OPEN */
 bool eei_channel_take_short(eei_channel *channel);       /* a write came up short since the last call and there is room again; forgets it */
-void eei_channel_close(eei_channel *channel); /* close_notify after what was written; reading goes on */
-bool eei_channel_is_closed(const eei_channel *channel); /* eei_channel_close() was called */
+void eei_channel_close(eei_channel *channel);            /* close_notify after what was written; reading goes on */
+bool eei_channel_is_closed(const eei_channel *channel);  /* eei_channel_close() was called */
 #endif

@@ -2,10 +2,10 @@
  * Called by session, channel, net (TLS verify hooks) and client. Proto: docs/protocol.md#certificate */
 #ifndef EEI_RATLS_H
 #define EEI_RATLS_H
-#include <openssl/ssl.h>
-
 #include "attest/evidence.h"
 #include "base/clock.h"
+
+#include <openssl/ssl.h>
 
 /* Own arc below the one IANA gives to nobody in production use; see docs/adr on the choice. One extension, not critical, <= 60 KiB. */
 #define EEI_EVIDENCE_OID "2.25.186104938271450391250817236591467052913"
@@ -32,7 +32,8 @@ typedef struct eei_collateral_source {
 
 /* The judge: policy, collateral, clock. Thread-safe once made. */
 typedef struct eei_judge eei_judge;
-ee_status eei_judge_new(const ee_policy *policy, const eei_collateral_source *source, const eei_clock *clock, eei_judge **out, ee_error *err) EE_MUST_USE;
+ee_status eei_judge_new(const ee_policy *policy, const eei_collateral_source *source, const eei_clock *clock, eei_judge **out,
+                        ee_error *err) EE_MUST_USE;
 void eei_judge_free(eei_judge *judge);
 eei_judge *eei_judge_ref(eei_judge *judge);
 const ee_policy *eei_judge_policy(const eei_judge *judge);

@@ -19,11 +19,11 @@
 
 typedef struct eei_session eei_session;
 typedef struct eei_session_options {
-    bool listening;                  /* the control plane's side */
-    uint8_t role;                    /* ours */
-    const char *node;                /* dialing agents and uptime servers: their ledger name */
+    bool listening;   /* the control plane's side */
+    uint8_t role;     /* ours */
+    const char *node; /* dialing agents and uptime servers: their ledger name */
     const char *release;
-    const uint8_t *instance_pub;     /* 32; NULL for clients */
+    const uint8_t *instance_pub; /* 32; NULL for clients */
     uint8_t policy_hash[32];
     uint8_t network_id[32];          /* expected of, or stated by, the control plane */
     uint8_t session_id[16];          /* listening side: fresh random */
@@ -62,7 +62,8 @@ void eei_session_expect(const eei_session *session, eei_expect *out); /* pointer
  * Quoted evidence is judged as it is; a client judges the signed statement on top of `base`. node_id: 32 bytes that the listening side
  * knows for the node of the peer's HELLO; NULL = not checked (the dialing side has the network id anyway). */
 typedef struct eei_appraisal eei_appraisal;
-ee_status eei_session_appraisal(const eei_session *session, eei_judge *judge, const uint8_t *node_id, eei_appraisal **out, ee_error *err) EE_MUST_USE;
+ee_status eei_session_appraisal(const eei_session *session, eei_judge *judge, const uint8_t *node_id, eei_appraisal **out,
+                                ee_error *err) EE_MUST_USE;
 /* Any thread; may fetch collateral. The status is also kept. */
 ee_status eei_appraisal_run(eei_appraisal *appraisal, ee_error *err);
 const ee_verdict *eei_appraisal_verdict(const eei_appraisal *appraisal); /* NULL when there is none; for eei_session_give_verdict() */

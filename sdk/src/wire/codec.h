@@ -11,16 +11,16 @@
 #include "base/encoding.h"
 
 typedef enum eei_kind {
-    EEI_KIND_U64,     /* uint64_t; max = largest value (0: any) */
-    EEI_KIND_BOOL,    /* bool */
-    EEI_KIND_FIXED,   /* uint8_t[max]: exactly max bytes */
-    EEI_KIND_BYTES,   /* ee_span, at most max bytes */
-    EEI_KIND_TEXT,    /* ee_span of UTF-8 without NUL, at most max bytes */
-    EEI_KIND_MESSAGE, /* struct described by sub, embedded */
-    EEI_KIND_TEXTS,   /* eei_list of ee_span text; each at most max bytes; at most most items */
-    EEI_KIND_BLOBS,   /* eei_list of ee_span bytes; idem */
-    EEI_KIND_MESSAGES,/* eei_list of structs described by sub; at most most items */
-    EEI_KIND_NUMBERS, /* eei_list of uint64_t */
+    EEI_KIND_U64,      /* uint64_t; max = largest value (0: any) */
+    EEI_KIND_BOOL,     /* bool */
+    EEI_KIND_FIXED,    /* uint8_t[max]: exactly max bytes */
+    EEI_KIND_BYTES,    /* ee_span, at most max bytes */
+    EEI_KIND_TEXT,     /* ee_span of UTF-8 without NUL, at most max bytes */
+    EEI_KIND_MESSAGE,  /* struct described by sub, embedded */
+    EEI_KIND_TEXTS,    /* eei_list of ee_span text; each at most max bytes; at most most items */
+    EEI_KIND_BLOBS,    /* eei_list of ee_span bytes; idem */
+    EEI_KIND_MESSAGES, /* eei_list of structs described by sub; at most most items */
+    EEI_KIND_NUMBERS,  /* eei_list of uint64_t */
 } eei_kind;
 
 typedef struct eei_list {
@@ -30,13 +30,13 @@ typedef struct eei_list {
 
 struct eei_schema;
 typedef struct eei_field {
-    uint8_t key;        /* 1..127: critical; 128..255: ignorable */
+    uint8_t key; /* 1..127: critical; 128..255: ignorable */
     eei_kind kind;
-    bool required;      /* else absent decodes as zero / empty, and a zero / empty value is not encoded */
-    const char *name;   /* JSON name, snake_case */
-    size_t offset;      /* in the struct */
+    bool required;    /* else absent decodes as zero / empty, and a zero / empty value is not encoded */
+    const char *name; /* JSON name, snake_case */
+    size_t offset;    /* in the struct */
     size_t max;
-    size_t most;        /* items of a list */
+    size_t most; /* items of a list */
     const struct eei_schema *sub;
 } eei_field;
 
@@ -47,8 +47,8 @@ typedef struct eei_schema {
     size_t count;
 } eei_schema;
 
-#define EEI_FIELD(type, member, key_, kind_, required_, max_) \
-    {.key = (key_), .kind = (kind_), .required = (required_), .name = #member, .offset = offsetof(type, member), .max = (max_)}
+#define EEI_FIELD(type, member, key_, kind_, required_, max_)                                                                              \
+    { .key = (key_), .kind = (kind_), .required = (required_), .name = #member, .offset = offsetof(type, member), .max = (max_) }
 
 /* Append the message. EE_E_INVALID names a field that breaks its table; EE_E_LIMIT; EE_E_NOMEM. */
 ee_status eei_encode(const eei_schema *schema, const void *message, eei_buf *out, ee_error *err) EE_MUST_USE;

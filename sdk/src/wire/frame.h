@@ -9,7 +9,7 @@
 #include "base/limits.h"
 #include "base/reader.h"
 
-#define EEI_FRAME_VERSION 1u
+#define EEI_FRAME_VERSION  1u
 #define EEI_FRAME_CRITICAL 0x8000u /* a type that is not known and has this flag closes the connection; without it, it is ignored */
 
 typedef enum eei_frame_type {
