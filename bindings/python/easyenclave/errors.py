@@ -229,6 +229,7 @@ def _classes() -> Mapping[int, Type[Error]]:
             kind = globals()[row.class_name]
             kind.code = row.word
             kind.retryable = row.retryable
+            kind.__module__ = "easyenclave"  # where people find it
             found[number] = kind
     return found
 

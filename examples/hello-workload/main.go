@@ -1,0 +1,151 @@
+// hello-workload is the smallest app worth deploying, and what the benchmarks talk to: one static file, an HTTP server with keep-alive.
+// Build: CGO_ENABLED=0 go build. It listens on PORT (8080) of all addresses of its container, which has no way out but the agent's.
+//
+//	GET  /api/private    {"hello":"from behind the tunnel"}
+//	ANY  /echo           the request's body, as it comes
+//	GET  /bytes?n=N      N bytes, at most 1 GiB
+//	GET  /events?n=N     N server-sent events (10), one each interval=D (100ms)
+//	GET  /healthz        204
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+const (
+	bytesMax    = 1 << 30
+	eventsMax   = 1 << 20
+	intervalMax = time.Minute
+	blockBytes  = 64 << 10
+	drainTime   = 2 * time.Second
+)
+
+// number reads ?name=, which must be 0 to most.
+func number(r *http.Request, name string, otherwise, most int64) (int64, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > most {
+		return 0, fmt.Errorf("%s must be 0 to %d", name, most)
+	}
+	return n, nil
+}
+
+func private(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	io.WriteString(w, `{"hello":"from behind the tunnel"}`)
+}
+
+func echo(w http.ResponseWriter, r *http.Request) {
+	if kind := r.Header.Get("Content-Type"); kind != "" {
+		w.Header().Set("Content-Type", kind)
+	}
+	if r.ContentLength >= 0 {
+		w.Header().Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
+	}
+	io.Copy(w, r.Body) // a client that went away is no news to anybody
+}
+
+var block = func() []byte {
+	out := make([]byte, blockBytes)
+	for i := range out {
+		out[i] = byte('a' + i%26)
+	}
+	return out
+}()
+
+func bytes(w http.ResponseWriter, r *http.Request) {
+	n, err := number(r, "n", 1024, bytesMax)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
+	for n > 0 {
+		piece := block
+		if n < int64(len(piece)) {
+			piece = piece[:n]
+		}
+		if _, err := w.Write(piece); err != nil {
+			return
+		}
+		n -= int64(len(piece))
+	}
+}
+
+func events(w http.ResponseWriter, r *http.Request) {
+	n, err := number(r, "n", 10, eventsMax)
+	interval := 100 * time.Millisecond
+	if text := r.URL.Query().Get("interval"); err == nil && text != "" {
+		interval, err = time.ParseDuration(text)
+		if err == nil && (interval < 0 || interval > intervalMax) {
+			err = fmt.Errorf("interval must be 0 to %v", intervalMax)
+		}
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	flusher, _ := w.(http.Flusher)
+	for i := int64(0); i < n; i++ {
+		if _, err := fmt.Fprintf(w, "id: %d\ndata: {\"event\":%d}\n\n", i+1, i+1); err != nil {
+			return
+		}
+		if flusher != nil {
+			flusher.Flush()
+		}
+		if i+1 == n {
+			return
+		}
+		select {
+		case <-time.After(interval):
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/api/private", private)
+	mux.HandleFunc("/echo", echo)
+	mux.HandleFunc("/bytes", bytes)
+	mux.HandleFunc("/events", events)
+	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	return mux
+}
+
+func main() {
+	port := os.Getenv("PORT")
+	if port == "" {
+		port = "8080"
+	}
+	server := &http.Server{Addr: ":" + port, Handler: handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	stop, release := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer release()
+	go func() {
+		<-stop.Done()
+		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+		defer cancel()
+		server.Shutdown(ctx)
+	}()
+	log.Printf("hello-workload: listening on %s", server.Addr)
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		log.Fatal(err)
+	}
+}
