@@ -1,10 +1,13 @@
-"""The three calls of easyenclave, and what came of them. Runs as it is beside a devnet (`ee devnet up`)."""
-from easyenclave import run_private_job, transfer_credits, connect
+"""The three calls in Python: run a private job, pay a contractor, reach a private app. Start a network with `ee devnet up` first."""
+from easyenclave import connect, run_private_job, transfer_credits
 
 result = run_private_job(image="myapp:latest", env={"SECRET": "value"})
 transfer_credits(to="contractor-id", amount="$200")
 client = connect("app-name")
 response = client.get("/api/private")
 
-print(result)
-print(response.status_code, response.text)
+simulated = " (simulated TDX)" if result.attestation.simulated else ""
+print(f"attested  node {result.receipt.node}{simulated}")
+print(f"job       exit {result.exit_code}, cost {result.cost}, printed: {result.stdout}", end="")
+print("paid      $200.00 to contractor-id")
+print(f"app-name  HTTP {response.status_code} {response.text}", end="")

@@ -1,4 +1,4 @@
-// The three calls of easyenclave, and what came of them. Runs as it is beside a devnet (`ee devnet up`).
+// The three calls in Go: run a private job, pay a contractor, reach a private app. Start a network with `ee devnet up` first.
 package main
 
 import (
@@ -35,6 +35,12 @@ func main() {
 		log.Fatal(err)
 	}
 
-	fmt.Println(result)
-	fmt.Println(response.StatusCode, string(body))
+	simulated := ""
+	if result.Attestation.Simulated {
+		simulated = " (simulated TDX)"
+	}
+	fmt.Printf("attested  node %s%s\n", result.Node, simulated)
+	fmt.Printf("job       exit %d, cost %v, printed: %s", result.ExitCode, result.Cost, result.Stdout)
+	fmt.Printf("paid      $200.00 to contractor-id\n")
+	fmt.Printf("app-name  HTTP %d %s", response.StatusCode, body)
 }

@@ -20,7 +20,7 @@ def mypy():
     """A command that runs mypy, or None: the one of this Python, else one from the package index in a throw-away folder."""
     if subprocess.run([sys.executable, "-m", "mypy", "--version"], capture_output=True).returncode == 0:
         return [sys.executable, "-m", "mypy"]
-    folder = pathlib.Path(support.BUILD) / "test-venv"
+    folder = support.BUILD / "test-venv"
     python = folder / "bin/python"
     if not python.exists():
         try:
