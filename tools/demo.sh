@@ -43,7 +43,7 @@ say "5. The three calls from C (examples/c/headline.c)"
 "$build/bin/example_headline"
 
 say "6. The same by hand: what ran, what it cost, what is left"
-SECRET=value ee run myapp:latest -e SECRET
+SECRET=value ee run myapp:latest -e SECRET -- sh -c '/app/hello; sleep 1'
 ee jobs ls
 ee balance
 ee curl app-name/api/private

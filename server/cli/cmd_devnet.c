@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { DOWN_MS = 15000 };
+enum { DOWN_MS = 15000, ATTEST_MS = 30000 };
 
 static int tell_up(cli *c, const devnet *net, uint64_t took_ms, const char *url, const char *registry) {
     if (c->json) {
@@ -56,18 +56,22 @@ static int read_outcome(cli *c, const devnet *net, int fd, uint64_t started_ms) 
 
 static int up(cli *c, int argc, char **argv) {
     devnet *net = calloc(1, sizeof *net);
-    const char *port = NULL, *registry_port = NULL;
+    const char *port = NULL, *registry_port = NULL, *attest = NULL;
     char **rest = calloc((size_t)argc + 2, sizeof *rest);
     int count, code, fds[2];
     const cli_option known[] = {{"--port", NULL, true, &port, NULL, NULL, 0, NULL},
-                                {"--registry-port", NULL, true, &registry_port, NULL, NULL, 0, NULL}};
+                                {"--registry-port", NULL, true, &registry_port, NULL, NULL, 0, NULL},
+                                {"--attest-interval", NULL, true, &attest, NULL, NULL, 0, NULL}};
     ee_error err = {0};
     uint64_t started = eei_mono_ms();
     if (!net || !rest) return 1;
-    code = cli_parse(c, "devnet", argc, argv, known, 2, rest, &count);
+    code = cli_parse(c, "devnet", argc, argv, known, 3, rest, &count);
     if (!code && count) code = cli_usage(c, "devnet", "up takes no \"%s\"", rest[0]);
     free(rest);
     if (!code && devnet_find_paths(net, &err)) code = cli_error(c, &err);
+    net->attest_ms = ATTEST_MS;
+    if (!code && attest && (!cli_parse_duration(attest, &net->attest_ms) || net->attest_ms < 1000))
+        code = cli_usage(c, "devnet", "--attest-interval %s is not a time of at least 1s", attest);
     if (!code && devnet_running(net)) {
         eei_hint(&err, eei_fail(&err, EE_E_CONFLICT, "a devnet is up already"), "`ee devnet status` shows it, `ee devnet down` stops it");
         code = cli_error(c, &err);

@@ -22,6 +22,7 @@ typedef struct devnet {
     char bin[DEVNET_PATH_MAX];       /* where the programs are */
     char file[DEVNET_PATH_MAX];      /* devnet.json */
     uint16_t port, registry_port;
+    uint64_t attest_ms; /* between attestation checks */
     char network_id[65], url[64], registry[64];
     char dev_key[80], owner_key[80], admin_token[80];
     char *policy; /* toml text */

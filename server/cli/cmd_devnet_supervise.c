@@ -67,7 +67,7 @@ static ee_status start_registry(devnet *net, ee_error *err) {
 
 static ee_status start_control(devnet *net, ee_error *err) {
     environment env = {.count = 0};
-    char port[8];
+    char port[8], attest[24];
     (void)snprintf(port, sizeof port, "%u", net->port);
     set_common(&env, net, "control");
     set_env(&env, "EE_CONTROL_BIND", "127.0.0.1", "");
@@ -77,7 +77,8 @@ static ee_status start_control(devnet *net, ee_error *err) {
     set_env(&env, "EE_COLLATERAL", "%s/collateral.json", net->dir);
     set_env(&env, "EE_ADMIN_TOKEN", net->admin_token, "");
     set_env(&env, "EE_HEALTH_INTERVAL_MS", "2000", "");
-    set_env(&env, "EE_ATTEST_INTERVAL_MS", "30000", "");
+    (void)snprintf(attest, sizeof attest, "%llu", (unsigned long long)net->attest_ms);
+    set_env(&env, "EE_ATTEST_INTERVAL_MS", attest, "");
     return start_program(net, "control", "ee-controlplane", &env, err);
 }
 

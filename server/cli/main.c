@@ -9,7 +9,8 @@
 const cli_command cli_commands[] = {
 #ifdef EE_SIMTDX /* a production build has no simulated machines and so no devnet */
     {"devnet", "up|down|status|env|logs", "a whole network on this machine, with simulated TDX",
-     "  ee devnet up [--port P] [--registry-port P] [--keep]   start it; says what there is to try\n"
+     "  ee devnet up [--port P] [--registry-port P] [--attest-interval 30s]\n"
+     "                                                        start it; says what there is to try\n"
      "  ee devnet down                                        stop it; nothing is left running\n"
      "  ee devnet status                                      what runs\n"
      "  ee devnet env                                         shell lines that point this shell at it\n"

@@ -53,9 +53,9 @@ class Devnet:
         self.file = self.home / "run/easyenclave/devnet.json"
         self.dir = self.home / "run/easyenclave/devnet"
 
-    def up(self):
+    def up(self, *options):
         started = time.monotonic()
-        result = self.ee("devnet", "up", timeout=120)
+        result = self.ee("devnet", "up", *options, timeout=120)
         if result.returncode != 0:
             raise AssertionError(f"devnet up: {result.stderr}\n{self.logs()}")
         self.up_seconds = time.monotonic() - started
@@ -99,8 +99,11 @@ class Devnet:
                 return int(entry.name)
         raise AssertionError(f"no process of {name}")
 
-    def kill(self, name):
-        os.kill(self.pid_of(name), signal.SIGKILL)
+    def kill(self, name, how=signal.SIGKILL):
+        os.kill(self.pid_of(name), how)
+
+    def node(self, name):
+        return next(n for n in self.json("nodes")["items"] if n["node"] == name)
 
     def logs(self):
         out = []

@@ -133,7 +133,24 @@ class Configuration(DevnetCase):
 
 class BadLuck(unittest.TestCase):
     def setUp(self):
-        self.net = Devnet().up()
+        self.net = Devnet().up("--attest-interval", "1s")
+
+    def test_agents_prove_themselves_again(self):
+        first = self.net.node("node-a")["attested_at"]
+        wait_for("new evidence", lambda: self.net.node("node-a")["attested_at"] > first, 20)
+        self.assertEqual(self.net.node("node-a")["state"], "serving")
+
+    def test_Q17_a_stalled_agent_gets_no_work(self):
+        self.net.kill("node-c", signal.SIGSTOP)
+        try:
+            wait_for("node-c is suspect", lambda: self.net.node("node-c")["state"] == "suspect", 20)
+            node = self.net.node("node-c")
+            self.assertFalse(node["eligible"])
+            self.assertTrue(node["reason"])
+            self.assertNotEqual(self.net.json("run", "myapp:latest")["node"], "node-c")
+        finally:
+            self.net.kill("node-c", signal.SIGCONT)
+        wait_for("node-c serves again", lambda: self.net.node("node-c")["state"] == "serving", 40)
 
     def tearDown(self):
         self.net.down()
