@@ -1,5 +1,7 @@
 package easyenclave
 
+// Private apps: net/http and raw connections over attested sockets. Made by client.go.
+
 import (
 	"context"
 	"fmt"

@@ -1,5 +1,7 @@
 package easyenclave
 
+// Errors: the story of a failed call, by kind and with details. Numbers and sentinels are in status_gen.go. Made by calls.go.
+
 import (
 	"encoding/json"
 	"time"

@@ -1,5 +1,7 @@
 package easyenclave
 
+// Private jobs: what is asked for, the running job, its result. Started by client.go.
+
 import (
 	"context"
 	"encoding/json"

@@ -1,5 +1,7 @@
 package easyenclave
 
+// Keys of accounts and of requests.
+
 import (
 	"crypto/rand"
 	"encoding/hex"

@@ -1,5 +1,7 @@
 package easyenclave
 
+// Money: exact dollars. Reading text is C's, so that all languages refuse the same; writing it is here.
+
 import (
 	"fmt"
 	"strconv"

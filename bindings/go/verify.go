@@ -1,5 +1,7 @@
 package easyenclave
 
+// Attestation on its own: what is acceptable (Policy), what was found (Attestation), and checking saved evidence with no network.
+
 import (
 	"encoding/json"
 	"fmt"

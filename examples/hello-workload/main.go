@@ -2,7 +2,7 @@
 // Build: CGO_ENABLED=0 go build. It listens on PORT (8080) of all addresses of its container, which has no way out but the agent's.
 //
 //	GET  /api/private    {"hello":"from behind the tunnel"}
-//	ANY  /echo           the request's body, as it comes
+//	ANY  /echo           the request's body, at most 64 MiB
 //	GET  /bytes?n=N      N bytes, at most 1 GiB
 //	GET  /events?n=N     N server-sent events (10), one each interval=D (100ms)
 //	GET  /healthz        204
@@ -24,6 +24,7 @@ import (
 
 const (
 	bytesMax    = 1 << 30
+	echoMax     = 64 << 20
 	eventsMax   = 1 << 20
 	intervalMax = time.Minute
 	blockBytes  = 64 << 10
@@ -52,10 +53,14 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	if kind := r.Header.Get("Content-Type"); kind != "" {
 		w.Header().Set("Content-Type", kind)
 	}
-	if r.ContentLength >= 0 {
-		w.Header().Set("Content-Length", strconv.FormatInt(r.ContentLength, 10))
+	// All of it before the first byte back: over HTTP/1 net/http stops reading once it answers.
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, echoMax))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+		return
 	}
-	io.Copy(w, r.Body) // a client that went away is no news to anybody
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Write(body) // a client that went away is no news to anybody
 }
 
 var block = func() []byte {

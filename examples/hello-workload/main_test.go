@@ -42,6 +42,20 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+func TestLongEcho(t *testing.T) {
+	server := httptest.NewServer(handler())
+	defer server.Close()
+	sent := strings.Repeat("0123456789", 100000)
+	response, err := http.Post(server.URL+"/echo", "text/plain", strings.NewReader(sent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if got, err := io.ReadAll(response.Body); string(got) != sent || err != nil {
+		t.Errorf("%d bytes of %d, %v", len(got), len(sent), err)
+	}
+}
+
 func TestManyBytes(t *testing.T) {
 	server := httptest.NewServer(handler())
 	defer server.Close()

@@ -11,6 +11,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from decimal import Decimal
+from fractions import Fraction
 from types import TracebackType
 from typing import Any, Callable, Dict, Final, Iterator, List, Literal, Mapping, NoReturn, Optional, Sequence, Type, Union
 
@@ -165,7 +166,7 @@ def size_bytes(name: str, value: str) -> int:
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise errors.InvalidRequestError(f'{name} is {value!r}; write it as text with its unit, like "512M" or "2G"')
-    amount = Decimal(match[1]) * 1024 ** " KMGT".index(match[2] or " ")
+    amount = Fraction(match[1]) * 1024 ** " KMGT".index(match[2] or " ")
     if amount != int(amount) or not 0 < amount < 2**63:
         raise errors.InvalidRequestError(f"{name} is {value!r}, which is not a whole number of bytes")
     return int(amount)

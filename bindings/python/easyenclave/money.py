@@ -30,7 +30,8 @@ class Money:
     @property
     def usd(self) -> Decimal:
         """Dollars, exactly."""
-        return Decimal(self.micros).scaleb(-6)
+        sign, digits, _ = Decimal(self.micros).as_tuple()
+        return Decimal((sign, digits, -6))  # arithmetic would round to the caller's precision
 
     def __str__(self) -> str:
         whole, part = divmod(abs(self.micros), _MICROS)

@@ -165,7 +165,7 @@ class LifeTest(unittest.TestCase):
             after = count()
             # the silent server keeps its ends open
             self.assertLessEqual(after[0] - before[0], 20)
-            self.assertEqual(after[1], before[1])
+            self.assertLessEqual(after[1] - before[1], 2)  # helper threads are kept for the next call
 
     def test_memory_stays(self):
         import resource

@@ -116,6 +116,21 @@ class SurfaceTest(unittest.TestCase):
             self.assertEqual(named[name], list(inspect.signature(function).parameters), name)
         self.assertIn("RawError", vars(raw))
 
+    def test_one_handle_does_not_pass_for_another(self):
+        cancel = raw.ees_cancel_new()
+        try:
+            for wrong in (cancel, None, "job", 7):
+                with self.subTest(wrong=wrong), self.assertRaises(TypeError):
+                    raw.ee_job_id(wrong)
+            with self.assertRaises(TypeError):
+                raw.ees_policy_load(b"bytes")
+            with self.assertRaises(ValueError):
+                raw.ees_policy_load("a\0b")
+            with self.assertRaises(TypeError):
+                raw.ees_collateral_parse("text")
+        finally:
+            raw.ee_cancel_free(cancel)
+
     def test_all_is_all(self):
         public = {name for name, value in vars(support.easyenclave).items() if not name.startswith("_") and not inspect.ismodule(value)}
         self.assertEqual(public | {"__version__"}, set(support.easyenclave.__all__))

@@ -1,0 +1,46 @@
+"""The package builds and runs outside the checkout, as pip does it: from a copy of bindings/, against the libeesdk that pkg-config finds."""
+# deadline: 600
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import support
+
+
+class InstallTest(unittest.TestCase):
+    def setUp(self):
+        if importlib.util.find_spec("setuptools") is None:
+            self.skipTest("setuptools is not installed")
+        self.folder = tempfile.mkdtemp(prefix="ee-install-")
+        self.addCleanup(shutil.rmtree, self.folder)
+        for part in ("python", "swig"):
+            shutil.copytree(support.SOURCE / "bindings" / part, f"{self.folder}/bindings/{part}", ignore=shutil.ignore_patterns("build", "__pycache__", ".mypy_cache", "*.egg-info"))
+
+    def build(self, **environment):
+        command = [sys.executable, "setup.py", "-q", "build", "--build-base", f"{self.folder}/base", "--build-lib", f"{self.folder}/lib"]
+        env = {**os.environ, "PKG_CONFIG_PATH": str(support.BUILD / "lib/pkgconfig"), **environment}
+        return subprocess.run(command, cwd=f"{self.folder}/bindings/python", env=env, capture_output=True, text=True)
+
+    def test_built_package_runs(self):
+        built = self.build()
+        self.assertEqual(built.returncode, 0, built.stdout + built.stderr)
+        self.assertEqual(sorted(name for name in os.listdir(f"{self.folder}/bindings/python/easyenclave") if "eesdk_raw" in name), ["eesdk_raw.pyi"])
+        env = {**os.environ, "PYTHONPATH": f"{self.folder}/lib"}
+        script = "import easyenclave, easyenclave.aio, os; print(easyenclave.Money.parse('$200')); print(os.path.dirname(easyenclave.__file__))"
+        ran = subprocess.run([sys.executable, "-c", script], cwd=self.folder, env=env, capture_output=True, text=True)
+        self.assertEqual(ran.stdout.split(), ["$200.00", f"{self.folder}/lib/easyenclave"], ran.stderr)
+        self.assertTrue(os.path.exists(f"{self.folder}/lib/easyenclave/py.typed"))
+        self.assertTrue(os.path.exists(f"{self.folder}/lib/easyenclave/eesdk_raw.pyi"))
+
+    def test_a_missing_library_is_named(self):
+        built = self.build(PKG_CONFIG_PATH=self.folder, PKG_CONFIG_LIBDIR=self.folder)
+        self.assertNotEqual(built.returncode, 0)
+        self.assertIn("libeesdk was not found", built.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
