@@ -45,17 +45,21 @@ static bool host_is_loopback(const char *host, size_t len) {
     return dots == 3;
 }
 
-/* Length of "host" in "host[:port]/...", or 0. */
+/* Length of "host" in "host[:port]/...", or 0: labels that begin and end with a letter or digit. */
 static size_t host_length(const char *text) {
     if (strncmp(text, "[::1]", 5) == 0) return 5;
     size_t n = 0;
-    while (is_host_char(text[n])) n++;
-    return n && text[0] != '-' && text[0] != '.' ? n : 0;
+    for (; is_host_char(text[n]); n++) {
+        bool edge = n == 0 || text[n - 1] == '.' || text[n + 1] == '.' || !is_host_char(text[n + 1]);
+        if (edge && (text[n] == '-' || text[n] == '.')) return 0;
+    }
+    return n;
 }
 
 ee_status agent_oci_check_repository(const char *repository, bool *loopback, ee_error *err) {
     size_t len = strlen(repository), host = host_length(repository), at = host;
     *loopback = false;
+    if (strstr(repository, "..")) return eei_fail(err, EE_E_INVALID, "image repository \"%s\" has two dots in a row", repository);
     if (len > 255) return eei_fail(err, EE_E_INVALID, "image repository of %zu bytes, limit 255", len);
     if (repository[at] == ':')
         for (at++; repository[at] >= '0' && repository[at] <= '9'; at++) {
@@ -66,7 +70,7 @@ ee_status agent_oci_check_repository(const char *repository, bool *loopback, ee_
     while (repository[at] == '/') {
         size_t start = ++at;
         while (is_path_char(repository[at])) at++;
-        if (at == start || !strncmp(repository + start, "..", 2) ||
+        if (at == start ||
             !((repository[start] >= 'a' && repository[start] <= 'z') || (repository[start] >= '0' && repository[start] <= '9')))
             return eei_fail(err, EE_E_INVALID, "image repository \"%s\" has a bad path", repository);
     }
