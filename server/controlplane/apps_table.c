@@ -19,8 +19,8 @@ const char *app_state_word(app_state state) {
 #define COLUMNS                                                                                                                            \
     "j.id, j.name, j.account, coalesce(j.node, 0), a.name, coalesce(n.name, ''), a.key, j.instance, j.spec_hash, j.epoch, j.state, "       \
     "j.word,"                                                                                                                              \
-    " j.message, j.price, j.vcpus_milli, j.memory_bytes, j.port, j.created_ms, j.changed_ms"
-#define SPEC_COLUMN    19
+    " j.message, j.price, j.vcpus_milli, j.memory_bytes, j.port, j.created_ms, j.changed_ms, j.ceiling"
+#define SPEC_COLUMN    20
 #define FROM           " FROM app j JOIN principal a ON a.id = j.account LEFT JOIN principal n ON n.id = j.node"
 #define GUESS_ROWS_MAX 5000
 
@@ -57,6 +57,7 @@ static void read_row(store_rows *rows, app_row *out) {
     out->port = (uint64_t)store_get_i64(rows, 16);
     out->created_ms = (uint64_t)store_get_i64(rows, 17);
     out->changed_ms = (uint64_t)store_get_i64(rows, 18);
+    out->ceiling = store_get_i64(rows, 19);
 }
 
 /* EE_E_NOT_FOUND without a message. */
@@ -142,7 +143,7 @@ static ee_status check_request(const app_deploy_request *r, ee_error *err) {
     if (!r->vcpus_milli || r->vcpus_milli > INT32_MAX) return eei_fail(err, EE_E_INVALID, "an app needs some vcpus");
     if (!r->memory_bytes || r->memory_bytes > INT64_MAX) return eei_fail(err, EE_E_INVALID, "an app needs some memory");
     if (r->port > UINT16_MAX) return eei_fail(err, EE_E_INVALID, "port %" PRIu64 " does not exist", r->port);
-    if (r->price < 0 || r->now_ms > INT64_MAX) return eei_fail(err, EE_E_INVALID, "a number of the app is out of range");
+    if (r->price < 0 || r->ceiling < 0 || r->now_ms > INT64_MAX) return eei_fail(err, EE_E_INVALID, "a number of the app is out of range");
     eei_sha256(r->spec, hash);
     return eei_span_equal(eei_span(hash, sizeof hash), eei_span(r->spec_hash, sizeof r->spec_hash))
                ? EE_OK
@@ -163,12 +164,12 @@ static ee_status insert_app(store *db, const app_deploy_request *r, ee_error *er
     return store_exec(db,
                       "INSERT INTO app(id, name, account, node, instance, epoch, state, spec, spec_hash, price, vcpus_milli, memory_bytes, "
                       "port, created_ms,"
-                      " changed_ms) VALUES ($1, $2, $3, $4, $5, 1, 1, $6, $7, $8, $9, $10, $11, $12, $13)",
+                      " changed_ms, ceiling) VALUES ($1, $2, $3, $4, $5, 1, 1, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
                       STORE_WITH(store_cstr(r->id), store_text(r->name), store_i64(r->account), r->node ? store_i64(r->node) : store_null(),
                                  store_bytes(r->instance_id, sizeof r->instance_id), store_blob(r->spec),
                                  store_bytes(r->spec_hash, sizeof r->spec_hash), store_i64(r->price), store_i64((int64_t)r->vcpus_milli),
                                  store_i64((int64_t)r->memory_bytes), store_i64((int64_t)r->port), store_i64((int64_t)r->now_ms),
-                                 store_i64((int64_t)r->now_ms)),
+                                 store_i64((int64_t)r->now_ms), store_i64(r->ceiling)),
                       NULL, err);
 }
 
@@ -177,11 +178,12 @@ static ee_status redeploy(store *db, const app_deploy_request *r, const app_row 
     ee_status st = store_exec(
         db,
         "UPDATE app SET node = $1, instance = $2, epoch = $3, state = 1, word = '', message = '', spec = $4, spec_hash = $5, price = $6,"
-        " vcpus_milli = $7, memory_bytes = $8, port = $9, changed_ms = $10 WHERE id = $11 AND epoch = $12",
+        " vcpus_milli = $7, memory_bytes = $8, port = $9, changed_ms = $10, ceiling = $11 WHERE id = $12 AND epoch = $13",
         STORE_WITH(r->node ? store_i64(r->node) : store_null(), store_bytes(r->instance_id, sizeof r->instance_id),
                    store_i64((int64_t)app->epoch + 1), store_blob(r->spec), store_bytes(r->spec_hash, sizeof r->spec_hash),
                    store_i64(r->price), store_i64((int64_t)r->vcpus_milli), store_i64((int64_t)r->memory_bytes),
-                   store_i64((int64_t)r->port), store_i64((int64_t)r->now_ms), store_cstr(app->id), store_i64((int64_t)app->epoch)),
+                   store_i64((int64_t)r->port), store_i64((int64_t)r->now_ms), store_i64(r->ceiling), store_cstr(app->id),
+                   store_i64((int64_t)app->epoch)),
         &changed, err);
     return must_change_one(st, changed, app->name, err);
 }

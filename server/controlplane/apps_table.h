@@ -28,6 +28,7 @@ typedef struct app_row {
     app_state state;
     char word[32], message[256];
     ee_money price;
+    ee_money ceiling; /* most its owner authorized for one period, wherever it runs */
     uint64_t vcpus_milli, memory_bytes, port;
     uint64_t created_ms, changed_ms;
     eei_buf spec; /* only from apps_get() */
@@ -42,7 +43,7 @@ typedef struct app_deploy_request {
     uint8_t instance_id[32];
     ee_span spec;
     uint8_t spec_hash[32];
-    ee_money price;
+    ee_money price, ceiling;
     uint64_t vcpus_milli, memory_bytes, port;
     ee_span key;       /* idempotency key; content is {account, name, spec_hash} */
     unsigned apps_max; /* names of this account; 0 = no limit (threat B10) */

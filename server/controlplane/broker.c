@@ -66,7 +66,9 @@ static ee_status quote_into(cp_context *cp, const broker_spec *spec, const routi
             if (json_object_set_new(rejected, candidate->name, json_string(choices[i].reason))) return eei_nomem(err);
             continue;
         }
-        ee_status st = eei_price_ceiling(candidate->price, spec->message.vcpus_milli, spec->message.wall_ms, &ceiling, err);
+        /* A job's whole time; an app's whole period, which is the most it locks at once. */
+        uint64_t span = spec->message.kind == EEI_SPEC_APP ? cp->period_ms : spec->message.wall_ms;
+        ee_status st = eei_price_ceiling(candidate->price, spec->message.vcpus_milli, span, &ceiling, err);
         if (st) return st;
         if (json_array_append_new(items, offer_json(candidate, &choices[i], node->instance_id, ceiling))) return eei_nomem(err);
     }

@@ -1,10 +1,11 @@
-/* placer.c - see placer.h. Billing of apps by period comes with settlement: the row keeps the price that was authorized. */
+/* placer.c - see placer.h. What an app costs is rent.c's. */
 #include "placer.h"
 
 #include "attest/statement.h"
 #include "base/alloc.h"
 #include "base/encoding.h"
 #include "base/log.h"
+#include "rent.h"
 #include "tunnels.h"
 
 #include <string.h>
@@ -33,7 +34,7 @@ static void tell_node(cp_context *cp, const char *id) {
     app_row_init(&row);
     if (apps_get_id(cp->reader, id, &row, &err) == EE_OK) {
         registry_node *node = registry_find_id(cp->registry, row.node);
-        if (!node || send_app(cp, node, &row, row.state == APP_STOPPED, &err))
+        if (!node || send_app(cp, node, &row, row.state == APP_STOPPED || row.state == APP_FAILED, &err))
             eei_log(EEI_LOG_WARN, "app.not_sent", "app=%s message=%s", row.name, err.message); /* the sweep places it again */
     }
     app_row_clear(&row);
@@ -50,6 +51,7 @@ typedef struct deployment {
     eei_arena arena;
     app_deploy_request request;
     app_deployed deployed;
+    ee_money locked;
     bool reserved;
     ee_error unable;
     broker_done done;
@@ -66,10 +68,24 @@ static void deployment_free(deployment *d) {
 
 static ee_status deploy_work(store *db, void *arg, ee_error *err) {
     deployment *d = arg;
+    app_row before, row;
+    uint64_t now = d->request.now_ms, period = d->cp->period_ms;
+    app_row_init(&before);
+    app_row_init(&row);
+    bool had = apps_get(db, d->request.name, &before, NULL) == EE_OK;
     ee_status st = apps_deploy(db, &d->request, &d->deployed, err);
-    if (st || d->deployed.replayed || !d->unable.status) return st;
-    if (err) *err = d->unable;
-    return d->unable.status;
+    bool placed = !st && !d->deployed.replayed;
+    if (placed && d->unable.status) {
+        if (err) *err = d->unable;
+        st = d->unable.status;
+    } else if (placed) {
+        if (had) st = rent_close(db, &before, period, now, err);
+        if (!st) st = apps_get_id(db, d->deployed.id, &row, err);
+        if (!st) st = rent_open(db, &row, eei_buf_span(&d->spend_auth), period, now, &d->locked, err);
+    }
+    app_row_clear(&before);
+    app_row_clear(&row);
+    return st;
 }
 
 static json_t *deployed_json(deployment *d) {
@@ -80,9 +96,9 @@ static json_t *deployed_json(deployment *d) {
     if (apps_get_id(d->cp->reader, d->deployed.id, &row, NULL) == EE_OK) {
         eei_hex_encode(eei_span(row.instance_id, 32), hex);
         answer = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:s, s:b}", "id", row.id, "name", row.name, "node", row.node_name,
-                           "state", app_state_word(row.state), "instance_id", hex, "locked", eei_json_money(0), "price_per_vcpu_hour",
-                           eei_json_money(row.price), "period_start_ms", (json_int_t)cp_period_start(d->cp, row.changed_ms), "token", "",
-                           "replayed", d->deployed.replayed);
+                           "state", app_state_word(row.state), "instance_id", hex, "locked", eei_json_money(d->locked),
+                           "price_per_vcpu_hour", eei_json_money(row.price), "period_start_ms",
+                           (json_int_t)cp_period_start(d->cp, row.changed_ms), "token", "", "replayed", d->deployed.replayed);
     }
     app_row_clear(&row);
     return answer;
@@ -125,6 +141,7 @@ static ee_status prepare(deployment *d, ee_error *err) {
     r->spec = eei_buf_span(&d->spec);
     memcpy(r->spec_hash, d->parsed.hash, 32);
     r->price = node->profile.price;
+    r->ceiling = (ee_money)auth.max_total;
     r->vcpus_milli = d->parsed.message.vcpus_milli;
     r->memory_bytes = d->parsed.message.memory_bytes;
     r->port = d->parsed.message.port;
@@ -183,8 +200,10 @@ static ee_status stop_work(store *db, void *arg, ee_error *err) {
     app_row_init(&before);
     ee_status st = apps_get(db, eei_span_text(s->name), &before, err);
     s->before = before.state;
+    if (!st) st = apps_stop(db, eei_span_text(s->name), s->account, eei_wall_ms(), &s->row, err);
+    if (!st) st = rent_close(db, &before, s->cp->period_ms, eei_wall_ms(), err);
     app_row_clear(&before);
-    return st ? st : apps_stop(db, eei_span_text(s->name), s->account, eei_wall_ms(), &s->row, err);
+    return st;
 }
 
 static void stop_done(void *arg, ee_status status, const ee_error *why) {
@@ -234,7 +253,9 @@ typedef struct transition {
 static ee_status transition_work(store *db, void *arg, ee_error *err) {
     transition *t = arg;
     ee_status st = apps_get_id(db, t->id, &t->row, err);
-    return st ? st : apps_set_state(db, t->id, t->epoch, t->state, t->word, t->message, eei_wall_ms(), err);
+    if (!st) st = apps_set_state(db, t->id, t->epoch, t->state, t->word, t->message, eei_wall_ms(), err);
+    bool left = t->row.state != t->state && (t->state == APP_FAILED || t->state == APP_LOST);
+    return st || !left ? st : rent_close(db, &t->row, t->cp->period_ms, eei_wall_ms(), err);
 }
 
 static void transition_done(void *arg, ee_status status, const ee_error *why) {
@@ -289,6 +310,55 @@ done:
     eei_arena_clear(&arena);
 }
 
+/* ---- rent ------------------------------------------------------------------------------------------------------------ */
+
+enum { UNPAID_MAX = 64 };
+typedef struct rent_round {
+    cp_context *cp;
+    struct {
+        char id[APP_ID_CAP];
+        int64_t node;
+        uint64_t vcpus_milli, memory_bytes;
+    } unpaid[UNPAID_MAX];
+    size_t count;
+} rent_round;
+
+static void on_unpaid(void *user, const app_row *app) {
+    rent_round *r = user;
+    if (r->count == UNPAID_MAX) return; /* its agent is told when the node asks again */
+    memcpy(r->unpaid[r->count].id, app->id, APP_ID_CAP);
+    r->unpaid[r->count].node = app->node;
+    r->unpaid[r->count].vcpus_milli = app->vcpus_milli;
+    r->unpaid[r->count++].memory_bytes = app->memory_bytes;
+}
+
+static ee_status rent_work(store *db, void *arg, ee_error *err) {
+    rent_round *r = arg;
+    return rent_sweep(db, r->cp->period_ms, eei_wall_ms(), on_unpaid, r, err);
+}
+
+static void rent_done(void *arg, ee_status status, const ee_error *why) {
+    rent_round *r = arg;
+    if (status) eei_log(EEI_LOG_ERROR, "rent.failed", "message=%s", why->message);
+    for (size_t i = 0; !status && i < r->count; i++) {
+        registry_node *node = registry_find_id(r->cp->registry, r->unpaid[i].node);
+        eei_log(EEI_LOG_WARN, "app.unpaid", "app=%s", r->unpaid[i].id);
+        if (node) registry_release(r->cp->registry, node, r->unpaid[i].vcpus_milli, r->unpaid[i].memory_bytes);
+        tell_node(r->cp, r->unpaid[i].id);
+    }
+    eei_free(r);
+}
+
+static void sweep_rent(cp_context *cp, uint64_t now_ms) {
+    uint64_t every = rent_lead_ms(cp->period_ms) / 4;
+    if (now_ms < cp->rent_ms + every) return;
+    rent_round *r = eei_calloc(1, sizeof *r);
+    if (!r) return;
+    r->cp = cp;
+    cp->rent_ms = now_ms;
+    if (writer_submit(cp->writer, rent_work, r, rent_done, NULL)) eei_free(r);
+}
+
 /* ---- moving ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct move {
@@ -302,7 +372,19 @@ typedef struct move {
 
 static ee_status move_work(store *db, void *arg, ee_error *err) {
     move *m = arg;
-    return apps_place(db, m->id, m->epoch, m->node, m->instance_id, m->price, eei_wall_ms(), &m->new_epoch, err);
+    app_row before, row;
+    uint64_t now = eei_wall_ms();
+    ee_money locked;
+    app_row_init(&before);
+    app_row_init(&row);
+    ee_status st = apps_get_id(db, m->id, &before, err);
+    if (!st) st = apps_place(db, m->id, m->epoch, m->node, m->instance_id, m->price, now, &m->new_epoch, err);
+    if (!st) st = rent_close(db, &before, m->cp->period_ms, now, err);
+    if (!st) st = apps_get_id(db, m->id, &row, err);
+    if (!st) st = rent_open(db, &row, eei_span_text(m->id), m->cp->period_ms, now, &locked, err);
+    app_row_clear(&before);
+    app_row_clear(&row);
+    return st;
 }
 
 static void move_done(void *arg, ee_status status, const ee_error *why) {
@@ -319,6 +401,15 @@ static void move_done(void *arg, ee_status status, const ee_error *why) {
     eei_free(m);
 }
 
+/* The best offer that its owner's authorization covers. */
+static const char *best_within(const json_t *quote, ee_money ceiling) {
+    const json_t *item;
+    size_t i;
+    json_array_foreach(json_object_get(quote, "items"), i, item)
+        if (json_integer_value(json_object_get(json_object_get(item, "ceiling"), "micros")) <= ceiling) return json_string_value(json_object_get(item, "node"));
+    return NULL;
+}
+
 static void place_again(cp_context *cp, const app_row *brief, uint64_t now_ms) {
     app_row row;
     broker_spec spec;
@@ -331,7 +422,7 @@ static void place_again(cp_context *cp, const app_row *brief, uint64_t now_ms) {
         return;
     }
     if (broker_quote(cp, &spec, &quote, NULL) == EE_OK) {
-        const char *name = json_string_value(json_object_get(json_array_get(json_object_get(quote, "items"), 0), "node"));
+        const char *name = best_within(quote, row.ceiling);
         registry_node *node = name ? registry_find(cp->registry, eei_span_text(name)) : NULL;
         if (node && registry_reserve(cp->registry, node, row.vcpus_milli, row.memory_bytes, NULL) == EE_OK) {
             m = eei_calloc(1, sizeof *m);
@@ -374,7 +465,9 @@ static bool sweep_one(void *user, const app_row *row) {
 void placer_sweep(cp_context *cp, uint64_t now_ms) {
     sweeping s = {cp, now_ms};
     app_list_query query = {.only_live = true, .limit = SWEEP_BATCH};
-    if (!cp->stopping) eei_ignored(apps_list(cp->reader, &query, sweep_one, &s, NULL));
+    if (cp->stopping) return;
+    sweep_rent(cp, now_ms);
+    eei_ignored(apps_list(cp->reader, &query, sweep_one, &s, NULL));
 }
 
 static bool tell_one(void *user, const app_row *row) {

@@ -118,14 +118,24 @@ static ee_status dial_app(ee_app *app, uint32_t timeout_ms, bool strict, const e
     return st;
 }
 
+/* The connection that ee_connect() made, once; -1 when it was taken, or ended meanwhile: then something is readable before we asked. */
+static int take_first(ee_app *app) {
+    pthread_mutex_lock(&app->mutex);
+    int fd = app->first_fd;
+    app->first_fd = -1;
+    pthread_mutex_unlock(&app->mutex);
+    struct pollfd state = {.fd = fd, .events = POLLIN};
+    if (fd >= 0 && poll(&state, 1, 0) != 0) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
 static ee_status open_socket(void *user, int *fd, ee_error *err) {
     ee_app *app = user;
     client_conn *conn = NULL;
-    pthread_mutex_lock(&app->mutex);
-    *fd = app->first_fd;
-    app->first_fd = -1;
-    pthread_mutex_unlock(&app->mutex);
-    if (*fd >= 0) return EE_OK;
+    if ((*fd = take_first(app)) >= 0) return EE_OK;
     ee_status st = dial_app(app, app->timeout_ms, app->strict, NULL, &conn, err);
     if (!st) st = client_conn_to_socket(conn, fd, err);
     client_conn_free(conn);
@@ -315,7 +325,8 @@ ee_status ee_app_socket(ee_app *app, const ee_connect_options *options, int *out
     client_conn *conn = NULL;
     uint32_t timeout = options && options->timeout_ms ? options->timeout_ms : app->timeout_ms;
     bool strict = app->strict || (options && options->strict);
-    *out_fd = -1;
+    *out_fd = strict == app->strict ? take_first(app) : -1;
+    if (*out_fd >= 0) return EE_OK;
     ee_status st = dial_app(app, timeout, strict, options ? options->cancel : NULL, &conn, err);
     if (!st) st = client_conn_to_socket(conn, out_fd, err);
     client_conn_free(conn);

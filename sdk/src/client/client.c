@@ -88,6 +88,8 @@ void ee_client_free(ee_client *client) {
     eei_judge_free(client->judge);
     eei_key_free(client->key);
     ee_verdict_free(client->verdict);
+    for (size_t i = 0; i < client->retired_count; i++) ee_verdict_free(client->retired[i]);
+    eei_free(client->retired);
     client_config_clear(&client->config);
     pthread_mutex_destroy(&client->mutex);
     eei_free(client);
@@ -131,7 +133,13 @@ static ee_status remember_verdict(ee_client *client, ee_error *err) {
 /* The control plane may restart with new keys: every call signs for the instance its own connection proved; this one is for orders. */
 static void note_instance(ee_client *client, const uint8_t instance[32]) {
     pthread_mutex_lock(&client->mutex);
-    if (client->verdict && !eei_same(client->control_instance, instance, 32)) ee_verdict_free(eei_take(&client->verdict));
+    if (client->verdict && !eei_same(client->control_instance, instance, 32)) {
+        ee_verdict **grown = eei_realloc(client->retired, (client->retired_count + 1) * sizeof(ee_verdict *));
+        if (grown) {
+            client->retired = grown;
+            client->retired[client->retired_count++] = eei_take(&client->verdict);
+        } /* out of memory: the old one stays for this call, and its orders are refused by the new instance */
+    }
     pthread_mutex_unlock(&client->mutex);
 }
 
@@ -513,7 +521,12 @@ ee_status ee_transfer_credits(ee_client *client, const char *to, const char *amo
 
 ee_status ee_key_public(const char *api_key, char public_hex[65], ee_error *err) {
     eei_key *key = NULL;
-    ee_status st = eei_api_key_load(api_key, &key, err);
+    ee_error why = {0};
+    ee_status st = eei_api_key_load(api_key, &key, &why);
+    if (st == EE_E_CONFIG)
+        st = eei_fail(err, EE_E_INVALID, "%s", why.message); /* an argument here, not a setting */
+    else if (st && err)
+        *err = why;
     if (!st) eei_hex_encode(eei_span(eei_key_public(key), 32), public_hex);
     eei_key_free(key);
     return st;

@@ -19,8 +19,10 @@ struct ee_client {
     eei_fetch *api, *collateral;
     client_engine *engine;
     ee_verdict *verdict; /* of the control plane, under mutex */
+    ee_verdict **retired;  /* of earlier instances of the control plane: ee_client_attestation() handed them out */
+    size_t retired_count;
     uint8_t control_instance[32];
-    pthread_mutex_t mutex; /* guards: verdict, spent, account */
+    pthread_mutex_t mutex; /* guards: verdict, retired, control_instance, spent, account */
     ee_money budget, spent;
     char account[EEI_NAME_BYTES_MAX + 1];
     ee_log_fn log;

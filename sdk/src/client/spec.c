@@ -200,6 +200,15 @@ ee_status client_best_offer(ee_client *client, const client_spec *spec, const ee
     if (!st) st = eei_json_string(best, "tier", &tier, err);
     if (!st) st = client_money(best, "price_per_vcpu_hour", &out->price, err);
     if (!st) st = client_money(best, "ceiling", &out->ceiling, err);
+    /* An app may move when its node is gone: it is authorized for the dearest of the nodes that could take it now. */
+    const json_t *item;
+    size_t i;
+    json_array_foreach(json_object_get(answer, "items"), i, item) {
+        ee_money ceiling = 0;
+        if (st || spec->message.kind != EEI_SPEC_APP) break;
+        st = client_money(item, "ceiling", &ceiling, err);
+        if (ceiling > out->ceiling) out->ceiling = ceiling;
+    }
     if (!st) {
         (void)snprintf(out->node, sizeof out->node, "%s", node);
         (void)snprintf(out->tier, sizeof out->tier, "%s", tier);
