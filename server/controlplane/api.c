@@ -56,16 +56,14 @@ static void reply(eei_exchange *exchange, json_t *answer, ee_status status, cons
 /* The peer may leave before the answer: then there is nobody to tell, but the work goes on. */
 typedef struct pending {
     eei_exchange *exchange;
-    void *work; /* freed with it */
 } pending;
 
 static void peer_gone(void *user) { ((pending *)user)->exchange = NULL; }
 
-static pending *wait_for(eei_exchange *exchange, void *work) {
+static pending *wait_for(eei_exchange *exchange) {
     pending *p = eei_calloc(1, sizeof *p);
     if (!p) return NULL;
     p->exchange = exchange;
-    p->work = work;
     eei_exchange_set_user(exchange, p, peer_gone);
     return p;
 }
@@ -76,7 +74,6 @@ static void answer_later(void *user, const json_t *answer, const ee_error *err) 
         reply_error(p->exchange, err);
     else if (p->exchange)
         reply_json(p->exchange, 200, answer);
-    eei_free(p->work);
     eei_free(p);
 }
 
@@ -242,7 +239,7 @@ static ee_status admit(call *c, admit_fn fn, ee_error *err) {
     if (!st) st = read_bytes(c, "spec", &spec, err);
     if (!st) st = read_bytes(c, "authorization", &auth, err);
     if (!st) {
-        pending *p = wait_for(c->exchange, NULL);
+        pending *p = wait_for(c->exchange);
         if (p)
             fn(c->cp, &c->account, eei_buf_span(&spec), eei_buf_span(&auth), key, answer_later, p);
         else
@@ -264,7 +261,7 @@ static ee_status post_apps(call *c, json_t **out, ee_error *err) {
 }
 
 static ee_status delete_job(call *c, json_t **out, ee_error *err) {
-    pending *p = wait_for(c->exchange, NULL);
+    pending *p = wait_for(c->exchange);
     (void)out;
     if (!p) return eei_nomem(err);
     broker_cancel(c->cp, &c->account, c->param, answer_later, p);
@@ -272,7 +269,7 @@ static ee_status delete_job(call *c, json_t **out, ee_error *err) {
 }
 
 static ee_status delete_app(call *c, json_t **out, ee_error *err) {
-    pending *p = wait_for(c->exchange, NULL);
+    pending *p = wait_for(c->exchange);
     (void)out;
     if (!p) return eei_nomem(err);
     placer_stop(c->cp, &c->account, c->param, answer_later, p);
@@ -491,9 +488,9 @@ void api_request(cp_context *cp, eei_exchange *exchange) {
         st = eei_fail(&err, EE_E_SERVER, "the control plane is stopping");
     else
         st = authorize(&c, found->access, &err);
-    if (!st) st = found->handler(&c, &out, &err);
-    eei_log(EEI_LOG_DEBUG, "http", "method=%s path=%s word=%s", eei_exchange_method(exchange), eei_exchange_path(exchange),
+    eei_log(EEI_LOG_DEBUG, "http", "method=%s path=%s allowed=%s", eei_exchange_method(exchange), eei_exchange_path(exchange),
             ee_status_word(st));
+    if (!st) st = found->handler(&c, &out, &err); /* may have answered already: then the exchange is gone, and st and out are empty */
     if (st || out) reply(exchange, out, st, &err);
     json_decref(c.body);
     eei_buf_clear(&c.evidence);

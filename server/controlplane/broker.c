@@ -433,7 +433,7 @@ static void on_job_state(cp_context *cp, registry_node *node, const uint8_t inst
         job_row_init(&row);
         /* Only the instance that has the job may end it (threat S1). */
         if (jobs_get(cp->reader, id, &row, NULL) == EE_OK && eei_same(row.instance_id, instance_id, 32))
-            fail_job(cp, id, eei_status_from_word(word), text, NULL, NULL);
+            fail_job(cp, id, eei_status_from_word(word) ? eei_status_from_word(word) : EE_E_SERVER, text, NULL, NULL);
         job_row_clear(&row);
     } else {
         progress *p = eei_calloc(1, sizeof *p);
@@ -476,14 +476,17 @@ static ee_status book_work(store *db, void *arg, ee_error *err) {
 static void book_done(void *arg, ee_status status, const ee_error *why) {
     booking *b = arg;
     registry_node *node = registry_find(b->cp->registry, eei_span_text(b->node));
-    if (status) {
-        eei_log(EEI_LOG_WARN, "receipt.refused", "job=%s node=%s message=%s", b->id, b->node, why->message);
+    /* A receipt that will never be booked (the job ended otherwise, or there is none) is answered too: its agent need not keep it. */
+    bool decided = status == EE_E_CONFLICT || status == EE_E_NOT_FOUND || status == EE_E_INVALID;
+    if (status) eei_log(EEI_LOG_WARN, "receipt.refused", "job=%s node=%s message=%s", b->id, b->node, why->message);
+    if (status && !decided) {
         booking_free(b);
         return;
     }
-    eei_log(EEI_LOG_INFO, "receipt.booked", "job=%s node=%s charge=%lld returned=%lld", b->id, b->node, (long long)b->finished.charge,
-            (long long)b->finished.returned);
-    if (node && !b->finished.replayed) registry_release(b->cp->registry, node, b->vcpus_milli, b->memory_bytes);
+    if (!status)
+        eei_log(EEI_LOG_INFO, "receipt.booked", "job=%s node=%s charge=%lld returned=%lld", b->id, b->node, (long long)b->finished.charge,
+                (long long)b->finished.returned);
+    if (node && !status && !b->finished.replayed) registry_release(b->cp->registry, node, b->vcpus_milli, b->memory_bytes);
     eei_receipt_ack ack = {.job_id = eei_span_text(b->id)};
     eei_buf payload = EEI_BUF_INIT(256);
     memcpy(ack.receipt_hash, b->hash, 32);
@@ -559,10 +562,18 @@ static const char *hopeless(cp_context *cp, const job_row *row, uint64_t now_ms,
 typedef struct sweeping {
     cp_context *cp;
     uint64_t now_ms;
+    unsigned seen;
+    char last[JOB_ID_CAP];
 } sweeping;
+
+static void note_row(sweeping *s, const job_row *row) {
+    s->seen++;
+    memcpy(s->last, row->id, sizeof s->last);
+}
 
 static bool sweep_one(void *user, const job_row *row) {
     sweeping *s = user;
+    note_row(s, row);
     ee_status why;
     const char *message = hopeless(s->cp, row, s->now_ms, &why);
     if (message && why == EE_E_TIMEOUT) tell_agent_to_cancel(s->cp, row);
@@ -570,10 +581,33 @@ static bool sweep_one(void *user, const job_row *row) {
     return true;
 }
 
-static void sweep_jobs(cp_context *cp, int64_t node, uint64_t now_ms) {
-    sweeping s = {cp, now_ms};
+/* All open jobs, a page at a time: none may be out of reach because others are newer. */
+static void each_open_job(cp_context *cp, int64_t node, job_row_fn fn, sweeping *s) {
     job_list_query query = {.node = node, .only_open = true, .limit = SWEEP_BATCH};
-    eei_ignored(jobs_list(cp->reader, &query, sweep_one, &s, NULL));
+    do {
+        s->seen = 0;
+        eei_ignored(jobs_list(cp->reader, &query, fn, s, NULL));
+        memcpy(query.before, s->last, sizeof query.before);
+    } while (s->seen == SWEEP_BATCH);
+}
+
+static void sweep_jobs(cp_context *cp, int64_t node, uint64_t now_ms) {
+    sweeping s = {.cp = cp, .now_ms = now_ms};
+    each_open_job(cp, node, sweep_one, &s);
+}
+
+static bool reserve_one(void *user, const job_row *row) {
+    sweeping *s = user;
+    registry_node *node = registry_find_id(s->cp->registry, row->node);
+    note_row(s, row);
+    /* More than the node has now cannot be reserved: its provider made it smaller. Releasing never goes below nothing. */
+    if (node) eei_ignored(registry_reserve(s->cp->registry, node, row->vcpus_milli, row->memory_bytes, NULL));
+    return true;
+}
+
+void broker_recover(cp_context *cp) {
+    sweeping s = {.cp = cp};
+    each_open_job(cp, 0, reserve_one, &s);
 }
 
 void broker_node_serving(cp_context *cp, registry_node *node) { sweep_jobs(cp, node->profile.id, eei_wall_ms()); }

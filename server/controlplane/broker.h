@@ -35,6 +35,8 @@ ee_status broker_list(cp_context *cp, const ledger_principal *account, json_t **
 /* Frames of agents: JOB_STATE, RECEIPT. */
 void broker_control(cp_context *cp, registry_node *node, const uint8_t instance_id[32], const uint8_t instance_pub[32],
                     const eei_frame *frame);
+/* After a start: what open jobs hold of their nodes is reserved again. */
+void broker_recover(cp_context *cp);
 /* A node serves again: jobs of an earlier instance of it are lost. */
 void broker_node_serving(cp_context *cp, registry_node *node);
 /* Jobs that can have no good end any more (caller never came, node gone for too long); locks past their expiry. */

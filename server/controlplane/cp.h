@@ -37,7 +37,7 @@ typedef struct cp_context {
     cp_auth *auth;
     uv_timer_t sweep;    /* expiries, health */
     uint64_t slot;       /* of the running health round */
-    uint64_t rent_ms;            /* when rent was last looked over */
+    uint64_t rent_ms;    /* when rent was last looked over */
     uint64_t expired_ms; /* when locks were last looked over for expiry */
     bool stopping;
 } cp_context;

@@ -178,8 +178,10 @@ static ee_status start(program *p, ee_error *err) {
     cp->attest_interval_ms = p->settings.attest_interval_ms;
     st = open_trust(p, err);
     if (!st) st = open_store(p, err);
-    if (!st) st = open_doors(p, err);
-    return st;
+    if (st) return st;
+    broker_recover(cp);
+    placer_recover(cp);
+    return open_doors(p, err);
 }
 
 static void stop(void *user) {

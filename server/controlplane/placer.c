@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-enum { APPS_MAX = 64 /* names of one account */, SWEEP_BATCH = 256, GONE_GRACE_MS = 3000 };
+enum { APPS_MAX = 64 /* names of one account */, SWEEP_BATCH = 256, RECOVER_MAX = 65536, GONE_GRACE_MS = 3000 };
 
 /* ---- telling agents -------------------------------------------------------------------------------------------------- */
 
@@ -42,6 +42,19 @@ static void tell_node(cp_context *cp, const char *id) {
 
 /* ---- deploy ---------------------------------------------------------------------------------------------------------- */
 
+/* What a placement holds of its node. */
+typedef struct held {
+    int64_t node; /* 0 = nothing */
+    uint64_t vcpus_milli, memory_bytes;
+} held;
+
+static bool holds_capacity(const app_row *row) { return row->state == APP_DEPLOYING || row->state == APP_RUNNING; }
+
+static void let_go(cp_context *cp, const held *h) {
+    registry_node *node = h->node ? registry_find_id(cp->registry, h->node) : NULL;
+    if (node) registry_release(cp->registry, node, h->vcpus_milli, h->memory_bytes);
+}
+
 typedef struct deployment {
     cp_context *cp;
     ledger_principal account;
@@ -52,6 +65,7 @@ typedef struct deployment {
     app_deploy_request request;
     app_deployed deployed;
     ee_money locked;
+    held left; /* by the placement before */
     bool reserved;
     ee_error unable;
     broker_done done;
@@ -73,6 +87,7 @@ static ee_status deploy_work(store *db, void *arg, ee_error *err) {
     app_row_init(&before);
     app_row_init(&row);
     bool had = apps_get(db, d->request.name, &before, NULL) == EE_OK;
+    if (had && holds_capacity(&before)) d->left = (held){before.node, before.vcpus_milli, before.memory_bytes};
     ee_status st = apps_deploy(db, &d->request, &d->deployed, err);
     bool placed = !st && !d->deployed.replayed;
     if (placed && d->unable.status) {
@@ -112,7 +127,10 @@ static void deploy_done(void *arg, ee_status status, const ee_error *why) {
         registry_release(d->cp->registry, node, d->request.vcpus_milli, d->request.memory_bytes);
     if (!status) {
         eei_log(EEI_LOG_INFO, "app.placed", "app=%s node=%s epoch=%llu", d->deployed.id, d->node, (unsigned long long)d->deployed.epoch);
-        if (!d->deployed.replayed) tell_node(d->cp, d->deployed.id);
+        if (!d->deployed.replayed) {
+            let_go(d->cp, &d->left);
+            tell_node(d->cp, d->deployed.id);
+        }
         answer = deployed_json(d);
     }
     d->done(d->user, answer, status ? why : NULL);
@@ -366,6 +384,7 @@ typedef struct move {
     char id[APP_ID_CAP];
     uint64_t epoch, new_epoch, vcpus_milli, memory_bytes;
     int64_t node;
+    held left; /* by the placement before */
     uint8_t instance_id[32];
     ee_money price;
 } move;
@@ -378,6 +397,7 @@ static ee_status move_work(store *db, void *arg, ee_error *err) {
     app_row_init(&before);
     app_row_init(&row);
     ee_status st = apps_get_id(db, m->id, &before, err);
+    if (!st && holds_capacity(&before)) m->left = (held){before.node, before.vcpus_milli, before.memory_bytes};
     if (!st) st = apps_place(db, m->id, m->epoch, m->node, m->instance_id, m->price, now, &m->new_epoch, err);
     if (!st) st = rent_close(db, &before, m->cp->period_ms, now, err);
     if (!st) st = apps_get_id(db, m->id, &row, err);
@@ -391,6 +411,7 @@ static void move_done(void *arg, ee_status status, const ee_error *why) {
     move *m = arg;
     registry_node *node = registry_find_id(m->cp->registry, m->node);
     if (!status) {
+        let_go(m->cp, &m->left);
         eei_log(EEI_LOG_INFO, "app.moved", "app=%s node=%s epoch=%llu", m->id, node ? node->profile.name : "?",
                 (unsigned long long)m->new_epoch);
         tell_node(m->cp, m->id);
@@ -405,12 +426,13 @@ static void move_done(void *arg, ee_status status, const ee_error *why) {
 static const char *best_within(const json_t *quote, ee_money ceiling) {
     const json_t *item;
     size_t i;
-    json_array_foreach(json_object_get(quote, "items"), i, item)
-        if (json_integer_value(json_object_get(json_object_get(item, "ceiling"), "micros")) <= ceiling) return json_string_value(json_object_get(item, "node"));
+    json_array_foreach(json_object_get(quote, "items"), i,
+                       item) if (json_integer_value(json_object_get(json_object_get(item, "ceiling"), "micros")) <=
+                                 ceiling) return json_string_value(json_object_get(item, "node"));
     return NULL;
 }
 
-static void place_again(cp_context *cp, const app_row *brief, uint64_t now_ms) {
+static void place_again(cp_context *cp, const app_row *brief) {
     app_row row;
     broker_spec spec;
     json_t *quote = NULL;
@@ -442,7 +464,6 @@ static void place_again(cp_context *cp, const app_row *brief, uint64_t now_ms) {
             }
         }
     }
-    (void)now_ms;
     json_decref(quote);
     broker_spec_clear(&spec);
     app_row_clear(&row);
@@ -458,7 +479,7 @@ static bool sweep_one(void *user, const app_row *row) {
     const registry_node *node = registry_find_id(s->cp->registry, row->node);
     bool same = node && node->session && eei_same(node->instance_id, row->instance_id, 32);
     bool gone = !node || (node->session && !same) || (!node->session && s->now_ms > node->changed_ms + GONE_GRACE_MS);
-    if (row->state == APP_LOST || gone) place_again(s->cp, row, s->now_ms);
+    if (row->state == APP_LOST || gone) place_again(s->cp, row);
     return true;
 }
 
@@ -482,6 +503,18 @@ void placer_node_serving(cp_context *cp, registry_node *node) {
     app_list_query query = {.node = node->profile.id, .only_live = true, .limit = SWEEP_BATCH};
     eei_ignored(apps_list(cp->reader, &query, tell_one, &s, NULL));
     placer_sweep(cp, s.now_ms);
+}
+
+static bool reserve_one(void *user, const app_row *row) {
+    cp_context *cp = user;
+    registry_node *node = registry_find_id(cp->registry, row->node);
+    if (node && holds_capacity(row)) eei_ignored(registry_reserve(cp->registry, node, row->vcpus_milli, row->memory_bytes, NULL));
+    return true;
+}
+
+void placer_recover(cp_context *cp) {
+    app_list_query query = {.only_live = true, .limit = RECOVER_MAX};
+    eei_ignored(apps_list(cp->reader, &query, reserve_one, cp, NULL));
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------------- */

@@ -15,5 +15,6 @@ ee_status placer_resolve(cp_context *cp, const ledger_principal *account, const 
 
 void placer_control(cp_context *cp, registry_node *node, const uint8_t instance_id[32], const eei_frame *frame);
 void placer_node_serving(cp_context *cp, registry_node *node); /* its apps are told to it again: agents may have been started again */
+void placer_recover(cp_context *cp);                           /* after a start: what live apps hold of their nodes is reserved again */
 void placer_sweep(cp_context *cp, uint64_t now_ms);            /* apps whose node is gone move to another */
 #endif

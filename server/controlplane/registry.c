@@ -256,10 +256,10 @@ ee_status registry_reserve(registry *r, registry_node *node, uint64_t vcpus_mill
 
 void registry_release(registry *r, registry_node *node, uint64_t vcpus_milli, uint64_t memory_bytes) {
     (void)r;
-    EE_ASSERT(node->reservations && node->vcpus_used_milli >= vcpus_milli && node->memory_used >= memory_bytes);
-    node->vcpus_used_milli -= vcpus_milli;
-    node->memory_used -= memory_bytes;
-    node->reservations--;
+    /* What is released comes from rows that a restart may have outlived: never below nothing. */
+    node->vcpus_used_milli -= vcpus_milli < node->vcpus_used_milli ? vcpus_milli : node->vcpus_used_milli;
+    node->memory_used -= memory_bytes < node->memory_used ? memory_bytes : node->memory_used;
+    if (node->reservations) node->reservations--;
 }
 
 size_t registry_candidates(const registry *r, routing_candidate *out, size_t max) {

@@ -36,8 +36,8 @@ static ee_status open_locks(store *db, const char *app_id, open_lock out[LOCKS_M
     return st;
 }
 
-static ee_status lock_span(store *db, const app_row *app, ee_span evidence, uint64_t start_ms, uint64_t from_ms,
-                           uint64_t period_ms, uint64_t now_ms, ee_money *locked, ee_error *err) {
+static ee_status lock_span(store *db, const app_row *app, ee_span evidence, uint64_t start_ms, uint64_t from_ms, uint64_t period_ms,
+                           uint64_t now_ms, ee_money *locked, ee_error *err) {
     ee_money amount = 0;
     int64_t seq = 0;
     ee_status st = eei_price_ceiling(app->price, app->vcpus_milli, start_ms + period_ms - from_ms, &amount, err);
@@ -65,8 +65,7 @@ static ee_status lock_span(store *db, const app_row *app, ee_span evidence, uint
     return ledger_lock(db, &request, &seq, NULL, err);
 }
 
-ee_status rent_open(store *db, const app_row *app, ee_span evidence, uint64_t period_ms, uint64_t now_ms,
-                    ee_money *locked, ee_error *err) {
+ee_status rent_open(store *db, const app_row *app, ee_span evidence, uint64_t period_ms, uint64_t now_ms, ee_money *locked, ee_error *err) {
     return lock_span(db, app, evidence, now_ms - now_ms % period_ms, now_ms, period_ms, now_ms, locked, err);
 }
 

@@ -8,8 +8,8 @@
 /* Lock what the app may use in the rest of the period that now lies in. In the transaction that places it: EE_E_LOW_BALANCE places nothing.
  * More than its owner authorized for a period is EE_E_BUDGET. 0 in
  * *locked: it is free. */
-ee_status rent_open(store *db, const app_row *app, ee_span evidence, uint64_t period_ms, uint64_t now_ms,
-                    ee_money *locked, ee_error *err) EE_MUST_USE;
+ee_status rent_open(store *db, const app_row *app, ee_span evidence, uint64_t period_ms, uint64_t now_ms, ee_money *locked,
+                    ee_error *err) EE_MUST_USE;
 /* The app leaves its place (stopped, failed, moved, placed anew): close its open locks. app is the row as it was before. */
 ee_status rent_close(store *db, const app_row *app, uint64_t period_ms, uint64_t now_ms, ee_error *err) EE_MUST_USE;
 

@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { TOKEN_LIFE_MS = 60000, TRANSMIT_MAX = 65536 - 14 };
+enum { TOKEN_LIFE_MS = 60000, TRANSMIT_MAX = 65536 - 14, LAST_WORDS_MS = 1000 };
 
 struct cp_tunnel {
     cp_context *cp;
@@ -26,6 +26,8 @@ struct cp_tunnel {
     uint8_t session_id[16];
     uint8_t attest_nonce[32]; /* of the open attestation challenge: used once, then forgotten whatever the verdict (threat Q7) */
     bool attest_open;
+    bool last_words; /* a REJECT is on its way out; then it closes, for the reason kept here */
+    ee_error why;
 };
 
 struct cp_tunnels {
@@ -35,6 +37,7 @@ struct cp_tunnels {
 };
 
 static void advance(cp_tunnel *tunnel);
+static void on_timer(uv_timer_t *timer);
 static void pump(cp_tunnel *tunnel);
 static ee_status binder(void *user, const uint8_t nonce[32], uint8_t out[32], ee_error *err);
 static ee_status take_periodic(cp_tunnel *tunnel, ee_span evidence, ee_error *err);
@@ -93,6 +96,10 @@ static void on_timer(uv_timer_t *timer) {
     ee_error err;
     uint64_t now = eei_mono_ms();
     if (tunnel->closing) return;
+    if (tunnel->last_words) {
+        fail_tunnel(tunnel, &tunnel->why);
+        return;
+    }
     if (eei_session_state(tunnel->session) != EEI_SESSION_OPEN && now >= eei_session_deadline_ms(tunnel->session)) {
         eei_fail(&err, EE_E_TIMEOUT, "the session was not opened in time");
         fail_tunnel(tunnel, &err);
@@ -217,7 +224,7 @@ static ee_status take_events(cp_tunnel *tunnel, ee_error *err) {
 /* Take events, advance the session, ask to write: after anything happened. */
 static void pump(cp_tunnel *tunnel) {
     ee_error err = {0};
-    if (tunnel->closing || !tunnel->mux) return;
+    if (tunnel->closing || !tunnel->mux || tunnel->last_words) return;
     if (take_events(tunnel, &err)) {
         fail_tunnel(tunnel, &err);
         return;
@@ -231,7 +238,7 @@ static void pump(cp_tunnel *tunnel) {
 static void on_message(void *user, ee_span message) {
     cp_tunnel *tunnel = user;
     ee_error err = {0};
-    if (tunnel->closing) return;
+    if (tunnel->closing || tunnel->last_words) return;
     if (eei_mux_receive(tunnel->mux, message, eei_mono_ms(), &err)) {
         fail_tunnel(tunnel, &err);
         return;
@@ -249,6 +256,8 @@ static void on_writable(void *user) {
     eei_buf_clear(&out);
     if (st)
         fail_tunnel(tunnel, &err);
+    else if (tunnel->last_words)
+        fail_tunnel(tunnel, &tunnel->why);
     else
         pump(tunnel);
 }
@@ -511,10 +520,16 @@ static void advance(cp_tunnel *tunnel) {
         ee_status sent = EE_OK; /* a REJECT goes out although the session failed */
         send_session_frames(tunnel, &sent, NULL);
     }
-    if (!st) return;
-    /* Let the REJECT out before the close: one message, written by hand at the next writable. */
-    if (tunnel->mux && eei_mux_wants_transmit(tunnel->mux) && tunnel->socket) eei_socket_want_write(tunnel->socket);
-    fail_tunnel(tunnel, &err);
+    if (!st || tunnel->closing || tunnel->last_words) return;
+    if (!tunnel->mux || !eei_mux_wants_transmit(tunnel->mux)) {
+        fail_tunnel(tunnel, &err);
+        return;
+    }
+    /* The REJECT goes out first, so that the peer learns why; a peer that does not read gets a second. */
+    tunnel->last_words = true;
+    tunnel->why = err;
+    eei_socket_want_write(tunnel->socket);
+    (void)uv_timer_start(&tunnel->timer, on_timer, LAST_WORDS_MS, 0);
 }
 
 static ee_status binder(void *user, const uint8_t nonce[32], uint8_t out[32], ee_error *err) {

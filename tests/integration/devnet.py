@@ -102,6 +102,18 @@ class Devnet:
     def kill(self, name, how=signal.SIGKILL):
         os.kill(self.pid_of(name), how)
 
+    def restart_control(self):
+        """kill -9 and the same program with the same settings again, on the same port. Returns the new process."""
+        pid = self.pid_of("control")
+        env = dict(item.split("=", 1) for item in pathlib.Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in item)
+        program = os.readlink(f"/proc/{pid}/exe")
+        env["EE_CONTROL_PORT"] = self.profile()["url"].rsplit(":", 1)[1]
+        env.pop("EE_READY_FD", None)
+        os.kill(pid, signal.SIGKILL)
+        wait_for("the old one is gone", lambda: not pathlib.Path(f"/proc/{pid}/exe").exists() or pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
+        with open(self.dir / "logs/control-2.log", "w") as log:
+            return subprocess.Popen([program], env=env, stdout=log, stderr=log)
+
     def node(self, name):
         return next(n for n in self.json("nodes")["items"] if n["node"] == name)
 

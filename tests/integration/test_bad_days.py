@@ -182,6 +182,31 @@ class BadLuck(unittest.TestCase):
         result = wait_for("app is unavailable", lambda: (lambda r: r if r.returncode == 9 else None)(self.net.ee("curl", "app-name/api/private")), 30)
         self.assertIn("ee: app_unavailable:", result.stderr)
 
+    def test_control_plane_killed_and_started_again(self):
+        """Agents come back by themselves, the app goes on, a receipt from the outage is booked, and money is where it was."""
+        before = self.net.balance()
+        job = subprocess.Popen([str(BIN / "ee"), "run", "myapp:latest", "--", "sh", "-c", "echo up; sleep 60"], env=self.net.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(job.stdout.readline(), "up\n")
+        control = self.net.restart_control()
+        try:
+            job.communicate(timeout=60)
+            self.assertEqual(job.returncode, 125)
+            wait_for("agents are back", lambda: [n["state"] for n in (json.loads(self.net.ee("--json", "nodes").stdout or "{}").get("items") or [])].count("serving") == 3, 30)
+            wait_for("the job ended", lambda: self.net.json("jobs")["items"][0]["state"] in ("done", "failed"), 30)
+            wait_for("the money adds up", lambda: sum(self.net.balance()) == sum(before), 30)
+            self.assertEqual(json.loads(self.net.ee("curl", "app-name/api/private").stdout), {"hello": "from behind the tunnel"})
+            self.assertEqual(self.net.ee("transfer", "contractor-id", "$1").returncode, 0)
+            self.assertIsNone(control.poll(), "the control plane runs")
+        finally:
+            control.terminate()
+            control.wait(30)
+
+    def test_cancelling_an_ended_job_is_harmless(self):
+        self.net.ee("run", "myapp:latest")
+        ended = self.net.json("jobs")["items"][0]["id"]
+        self.assertEqual(self.net.json("jobs", "cancel", ended)["state"], "done")
+        self.assertEqual(self.net.ee("balance").returncode, 0)
+
     def test_control_plane_killed(self):
         self.net.kill("control")
         result = self.net.ee("balance")
