@@ -12,6 +12,7 @@
 
 enum {
     RECEIVE_QUEUE_MAX = 4 << 20, /* frames a slow caller has not taken yet; past it, credit is no longer returned */
+    HELD_MAX = RECEIVE_QUEUE_MAX + EEI_MESSAGE_BYTES_MAX + EEI_FRAME_HEADER_BYTES, /* a full queue behind the start of a frame */
     SEND_QUEUE_MAX = EEI_MESSAGE_BYTES_MAX + (64 << 10),
 };
 
@@ -31,10 +32,10 @@ struct client_engine {
     uint8_t network_id[32];
     eei_judge *judge;
     SSL_CTX *tls;
-    eei_link *link; /* loop thread only, like all below */
-    bool link_open, stopping;
-    client_conn *waiting; /* conns that wait for the link, by their next_waiting */
-    client_conn *conns;   /* every conn that the loop holds */
+    eei_link *link;                      /* loop thread only, like all below */
+    bool link_open, link_dead, stopping; /* dead: it closed, but could not be freed inside its own callback */
+    client_conn *waiting;                /* conns that wait for the link, by their next_waiting */
+    client_conn *conns;                  /* every conn that the loop holds */
 };
 
 typedef enum conn_state { CONN_DIALING, CONN_OPEN, CONN_SPLICED, CONN_ENDED } conn_state;
@@ -53,16 +54,18 @@ struct client_conn {
     eei_stream *stream;
     eei_pipe *pipe;
     eei_splice *splice;
-    int splice_fd;
     bool freed_by_user;
+    /* user's thread only */
+    eei_buf held; /* taken out of `received`: the user's frames are borrowed from here, where the loop never writes */
+    size_t held_at;
     /* under mutex */
     pthread_mutex_t mutex;
     conn_state state;
+    int splice_fd;  /* our end of the socketpair, until the splice or conn_end() has it */
     ee_error error; /* why it ended; status EE_OK = clean */
     ee_verdict *verdict;
-    eei_buf received; /* frames not taken yet */
+    eei_buf received; /* what came and the user has not taken yet */
     eei_buf to_send;
-    size_t taken; /* bytes at the front of `received` that the user's last frame borrowed */
     bool stalled; /* the loop stopped reading because `received` is full */
     ee_status send_status;
 };
@@ -109,6 +112,7 @@ static void conn_unref(client_conn *conn) {
     pthread_mutex_destroy(&conn->mutex);
     ee_verdict_free(conn->verdict);
     eei_buf_clear(&conn->received);
+    eei_buf_clear(&conn->held);
     eei_buf_clear(&conn->to_send);
     eei_wipe(conn->token, sizeof conn->token);
     eei_free(conn);
@@ -127,8 +131,10 @@ static void conn_end(client_conn *conn, const ee_error *why) {
     client_engine *engine = conn->engine;
     pthread_mutex_lock(&conn->mutex);
     bool already = conn->state == CONN_ENDED;
+    int splice_fd = conn->splice_fd;
     if (!already) {
         conn->state = CONN_ENDED;
+        conn->splice_fd = -1;
         if (why) conn->error = *why;
     }
     if (conn->pipe && !conn->verdict) {
@@ -147,8 +153,7 @@ static void conn_end(client_conn *conn, const ee_error *why) {
         eei_stream_free(eei_take(&conn->stream));
     conn->pipe = NULL;
     conn->stream = NULL;
-    if (conn->splice_fd >= 0) close(conn->splice_fd);
-    conn->splice_fd = -1;
+    if (splice_fd >= 0) close(splice_fd);
     client_waiter_wake(&conn->waiter);
     if (engine->link) eei_link_flush(engine->link);
     conn_unref(conn);
@@ -161,7 +166,7 @@ static void pump_in(client_conn *conn) {
     ee_span bytes = eei_channel_peek(channel);
     if (!bytes.len) return;
     pthread_mutex_lock(&conn->mutex);
-    size_t room = conn->received.max - conn->received.len, take = bytes.len < room ? bytes.len : room;
+    size_t room = RECEIVE_QUEUE_MAX - conn->received.len, take = bytes.len < room ? bytes.len : room;
     conn->stalled = take < bytes.len;
     ee_status st = take ? eei_buf_append(&conn->received, bytes.data, take) : EE_OK;
     pthread_mutex_unlock(&conn->mutex);
@@ -257,18 +262,22 @@ static void forget_link(void *user) {
 
 static void drop_link(void *arg) {
     client_engine *engine = arg;
-    if (engine->link && !engine->link_open) eei_link_free(eei_take(&engine->link), forget_link, engine);
+    if (!engine->link_dead) return; /* start_dial() was here first, and may have made another */
+    engine->link_dead = false;
+    eei_link_free(eei_take(&engine->link), forget_link, engine);
 }
 
 static void link_closed(void *user, const ee_error *why, uint64_t retry_in_ms) {
     client_engine *engine = user;
     (void)retry_in_ms;
     engine->link_open = false;
+    engine->link_dead = true;
     while (engine->conns) conn_end(engine->conns, why);
     (void)post(engine, drop_link, engine, NULL); /* callbacks may not free the link */
 }
 
 static ee_status ensure_link(client_engine *engine, ee_error *err) {
+    drop_link(engine);
     if (engine->link) return EE_OK;
     eei_link_options options = {.url = engine->url,
                                 .role = EEI_ROLE_CLIENT,
@@ -321,7 +330,8 @@ static ee_status conn_new(client_engine *engine, const client_dial *dial, client
     conn->engine = engine;
     conn->refs = 2;
     conn->splice_fd = -1;
-    conn->received = (eei_buf)EEI_BUF_INIT(RECEIVE_QUEUE_MAX);
+    conn->received = (eei_buf)EEI_BUF_INIT(HELD_MAX);
+    conn->held = (eei_buf)EEI_BUF_INIT(HELD_MAX);
     conn->to_send = (eei_buf)EEI_BUF_INIT_SECRET(SEND_QUEUE_MAX);
     conn->strict = dial->strict;
     (void)snprintf(conn->target, sizeof conn->target, "%s", dial->target);
@@ -374,7 +384,10 @@ const ee_verdict *client_conn_verdict(const client_conn *conn) { return conn->ve
 static void user_gone(void *arg) {
     client_conn *conn = arg;
     conn->freed_by_user = true;
-    if (conn->state == CONN_OPEN || conn->state == CONN_DIALING) conn_end(conn, NULL); /* a spliced one goes on by itself */
+    pthread_mutex_lock(&conn->mutex);
+    bool spliced = conn->state == CONN_SPLICED; /* goes on by itself */
+    pthread_mutex_unlock(&conn->mutex);
+    if (!spliced) conn_end(conn, NULL);
     conn_unref(conn);
 }
 
@@ -415,29 +428,51 @@ ee_status client_conn_send(client_conn *conn, uint8_t type, ee_span payload, ee_
     return post_conn(conn, flush_out, err);
 }
 
+/* Everything that came moves out of the loop's reach: the buffers change places, or what is new goes behind the start of a frame. */
+static ee_status take_received(client_conn *conn, ee_error *err) {
+    eei_buf_consume(&conn->held, conn->held_at);
+    conn->held_at = 0;
+    if (!conn->held.len) {
+        eei_buf empty = conn->held;
+        conn->held = conn->received;
+        conn->received = empty;
+        return EE_OK;
+    }
+    ee_status st = eei_buf_append_span(&conn->held, eei_buf_span(&conn->received));
+    if (st) return eei_fail(err, st, "receiving from the agent");
+    eei_buf_reset(&conn->received);
+    return EE_OK;
+}
+
+/* Under mutex, all taken and no whole frame among it: why none will come. */
+static ee_status why_ended(const client_conn *conn, ee_error *err) {
+    if (conn->held.len > conn->held_at) return eei_fail(err, EE_E_CLOSED, "the connection ended in the middle of a message");
+    if (!conn->error.status) return eei_fail(err, EE_E_END, "the agent ended the connection");
+    if (err) *err = conn->error;
+    return conn->error.status;
+}
+
 ee_status client_conn_receive(client_conn *conn, uint64_t deadline_ms, const ee_cancel *cancel, eei_frame *out, ee_error *err) {
     for (;;) {
-        pthread_mutex_lock(&conn->mutex);
-        eei_buf_consume(&conn->received, conn->taken);
-        conn->taken = 0;
-        eei_reader reader = eei_reader_init(eei_buf_span(&conn->received));
+        bool resume = false;
+        ee_span held = eei_buf_span(&conn->held);
+        eei_reader reader = eei_reader_init(eei_span(held.data ? held.data + conn->held_at : NULL, held.len - conn->held_at));
         ee_status st = eei_frame_decode(&reader, EEI_MESSAGE_BYTES_MAX, out, err);
-        if (!st) conn->taken = reader.at;
-        bool ended = conn->state == CONN_ENDED, resume = conn->stalled;
-        conn->stalled = false;
-        if (st == EE_E_AGAIN && ended) {
-            if (conn->received.len)
-                st = eei_fail(err, EE_E_CLOSED, "the connection ended in the middle of a message");
-            else if (conn->error.status) {
-                st = conn->error.status;
-                if (err) *err = conn->error;
-            } else
-                st = eei_fail(err, EE_E_END, "the agent ended the connection");
+        if (!st) conn->held_at += reader.at;
+        if (st != EE_E_AGAIN) return st;
+        pthread_mutex_lock(&conn->mutex);
+        bool more = conn->received.len > 0;
+        if (more) {
+            st = take_received(conn, err);
+            resume = conn->stalled;
+            conn->stalled = false;
+        } else if (conn->state == CONN_ENDED) {
+            st = why_ended(conn, err);
         }
         pthread_mutex_unlock(&conn->mutex);
         if (resume) (void)post_conn(conn, resume_in, NULL);
-        if (st != EE_E_AGAIN) return st;
-        st = client_waiter_wait(&conn->waiter, deadline_ms, cancel, err);
+        if (more && !st) continue;
+        if (st == EE_E_AGAIN) st = client_waiter_wait(&conn->waiter, deadline_ms, cancel, err);
         if (st) return st;
     }
 }
@@ -451,18 +486,32 @@ static void splice_done(void *user, const ee_error *why) {
     conn_end(conn, why);
 }
 
+static int take_splice_fd(client_conn *conn) {
+    pthread_mutex_lock(&conn->mutex);
+    int fd = conn->splice_fd;
+    conn->splice_fd = -1;
+    pthread_mutex_unlock(&conn->mutex);
+    return fd;
+}
+
 static void start_splice(void *arg) {
     client_conn *conn = arg;
     ee_error err = {0};
-    if (conn->pipe && conn->splice_fd >= 0) {
-        int fd = conn->splice_fd;
-        conn->splice_fd = -1;
-        if (eei_splice_new(conn->engine->link, conn->pipe, fd, splice_done, conn, &conn->splice, &err)) {
-            close(fd);
-            conn_end(conn, &err);
-        }
+    int fd = conn->pipe ? take_splice_fd(conn) : -1;
+    if (fd >= 0 && eei_splice_new(conn->engine->link, conn->pipe, fd, splice_done, conn, &conn->splice, &err)) {
+        close(fd);
+        conn_end(conn, &err);
     }
     conn_unref(conn);
+}
+
+/* The loop does not know of it: what is left of the conn is its owner's again. Whoever took the descriptor first closes it. */
+static void splice_failed(client_conn *conn) {
+    int fd = take_splice_fd(conn);
+    pthread_mutex_lock(&conn->mutex);
+    if (conn->state == CONN_SPLICED) conn->state = CONN_OPEN;
+    pthread_mutex_unlock(&conn->mutex);
+    if (fd >= 0) close(fd);
 }
 
 ee_status client_conn_to_socket(client_conn *conn, int *out_fd, ee_error *err) {
@@ -470,13 +519,19 @@ ee_status client_conn_to_socket(client_conn *conn, int *out_fd, ee_error *err) {
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) return eei_fail_errno(err, EE_E_IO, errno, "socketpair");
     pthread_mutex_lock(&conn->mutex);
     bool open = conn->state == CONN_OPEN;
-    if (open) conn->state = CONN_SPLICED;
-    conn->splice_fd = open ? fds[0] : -1;
+    if (open) {
+        conn->state = CONN_SPLICED;
+        conn->splice_fd = fds[0];
+    }
     pthread_mutex_unlock(&conn->mutex);
-    ee_status st = open ? post_conn(conn, start_splice, err) : eei_fail(err, EE_E_CLOSED, "the agent closed the connection");
-    if (st) {
-        conn->splice_fd = -1;
+    if (!open) {
         close(fds[0]);
+        close(fds[1]);
+        return eei_fail(err, EE_E_CLOSED, "the agent closed the connection");
+    }
+    ee_status st = post_conn(conn, start_splice, err);
+    if (st) {
+        splice_failed(conn);
         close(fds[1]);
         return st;
     }
