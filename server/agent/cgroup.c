@@ -113,13 +113,11 @@ static bool has_swap(void) {
 }
 
 void agent_cgroup_find(const char *mountinfo, agent_cgroup_layout *out) {
-    char *line = NULL;
-    size_t cap = 0;
+    char line[4096];
     memset(out, 0, sizeof *out);
     FILE *f = fopen(mountinfo, "re");
     if (!f) return;
-    while (getline(&line, &cap, f) > 0) add_mount(out, line);
-    free(line); /* getline's own */
+    while (fgets(line, sizeof line, f)) add_mount(out, line); /* a longer line is another kind of mount: overlays list many layers */
     fclose(f);
     const agent_cgroup_mount *memory = find_mount(out, "memory");
     if (memory && find_mount(out, "cpu") && find_mount(out, "cpuacct") && find_mount(out, "pids")) {
@@ -197,13 +195,14 @@ void agent_cgroup_reset_peak(const agent_cgroup *g) {
 /* ---- leftovers ---- */
 
 static void kill_all(const char *dir) {
-    char path[640];
-    pid_t pid;
+    char path[640], line[32];
     if (!join(path, sizeof path, dir, "cgroup.procs")) return;
     FILE *f = fopen(path, "re");
     if (!f) return;
-    while (fscanf(f, "%d", &pid) == 1)
-        if (pid > 1 && pid != getpid()) kill(pid, SIGKILL);
+    while (fgets(line, sizeof line, f)) {
+        long pid = strtol(line, NULL, 10);
+        if (pid > 1 && pid <= INT32_MAX && pid != getpid()) kill((pid_t)pid, SIGKILL);
+    }
     fclose(f);
 }
 

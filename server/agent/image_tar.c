@@ -94,7 +94,8 @@ static bool key_is(ee_span key, const char *want) { return eei_span_equal(key, e
 static ee_status pax_record(agent_tar *t, ee_span key, ee_span value, ee_error *err) {
     if (key_is(key, "path")) return keep_name(value, t->path, &t->has_path, err);
     if (key_is(key, "linkpath")) return keep_name(value, t->link, &t->has_link, err);
-    if (key.len >= 10 && memcmp(key.data, "GNU.sparse", 10) == 0) return eei_fail(err, EE_E_IMAGE, "layer: sparse files are not supported");
+    if (key.len >= 10 && key_is(eei_span(key.data, 10), "GNU.sparse"))
+        return eei_fail(err, EE_E_IMAGE, "layer: sparse files are not supported");
     bool ok = true;
     if (key_is(key, "size"))
         ok = t->has_size = parse_decimal(value, &t->size);

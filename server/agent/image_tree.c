@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -52,6 +53,24 @@ int agent_tree_make_dirs(int root_fd, const char *path, uid_t uid, gid_t gid) {
     return fd;
 }
 
+static int remove_below(int dir_fd, dev_t device, unsigned depth);
+
+/* A directory: what is below it, then itself. */
+static int remove_child(int dir_fd, const char *name, dev_t device, unsigned depth) {
+    struct stat info = {0};
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return errno;
+    int rc = fstat(fd, &info) ? errno : 0;
+    if (!rc && info.st_dev != device) rc = EXDEV;
+    if (!rc && depth == 0) rc = ELOOP;
+    if (!rc) rc = remove_below(fd, device, depth - 1);
+    close(fd);
+    return !rc && unlinkat(dir_fd, name, AT_REMOVEDIR) ? errno : rc;
+}
+
+/* POSIX says EPERM for unlinking a directory, Linux EISDIR. */
+static bool is_directory_error(int error) { return error == EISDIR || error == EPERM; }
+
 static int remove_below(int dir_fd, dev_t device, unsigned depth) {
     int rc = 0, fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
@@ -63,15 +82,7 @@ static int remove_below(int dir_fd, dev_t device, unsigned depth) {
     for (struct dirent *e; !rc && (e = readdir(d));) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
         if (unlinkat(fd, e->d_name, 0) == 0 || errno == ENOENT) continue;
-        if (errno != EISDIR && errno != EPERM) rc = errno; /* POSIX says EPERM for directories, Linux EISDIR */
-        struct stat info;
-        int child = rc ? -1 : openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (!rc && (child < 0 || fstat(child, &info))) rc = errno;
-        if (!rc && info.st_dev != device) rc = EXDEV;
-        if (!rc && depth == 0) rc = ELOOP;
-        if (!rc) rc = remove_below(child, device, depth - 1);
-        if (child >= 0) close(child);
-        if (!rc && unlinkat(fd, e->d_name, AT_REMOVEDIR)) rc = errno;
+        rc = is_directory_error(errno) ? remove_child(fd, e->d_name, device, depth) : errno;
     }
     closedir(d);
     return rc;
@@ -80,7 +91,7 @@ static int remove_below(int dir_fd, dev_t device, unsigned depth) {
 int agent_tree_remove(int dir_fd, const char *name) {
     struct stat info;
     if (unlinkat(dir_fd, name, 0) == 0 || errno == ENOENT) return 0;
-    if (errno != EISDIR && errno != EPERM) return errno;
+    if (!is_directory_error(errno)) return errno;
     int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return errno;
     /* Deeper than layers can make it, for the folders of ours above the root. */

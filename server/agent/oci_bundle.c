@@ -49,9 +49,10 @@ static bool add_mount(json_t *mounts, const char *destination, const char *type,
 
 /* Inodes cost kernel memory that tmpfs size does not count: one for every 4 KiB at most (threat W6). */
 static bool add_tmpfs(json_t *mounts, const char *destination, uint64_t bytes, const char *mode, bool executable) {
+    const uint64_t inodes_max = bytes / 4096 + 16;
     json_t *options = json_pack("[s, s, s]", "nosuid", "nodev", mode);
     json_t *size = json_sprintf("size=%llu", (unsigned long long)bytes),
-           *inodes = json_sprintf("nr_inodes=%llu", (unsigned long long)(bytes / 4096 + 16));
+           *inodes = json_sprintf("nr_inodes=%llu", (unsigned long long)inodes_max);
     bool ok = json_array_append_new(options, size) == 0;
     ok = json_array_append_new(options, inodes) == 0 && ok;
     if (!executable) ok = json_array_append_new(options, json_string("noexec")) == 0 && ok;

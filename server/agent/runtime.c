@@ -129,8 +129,8 @@ void agent_lease_prepare_spare(agent_runtime *rt, agent_image *image, const agen
     if (rt->closing || rt->pool_max == 0 || find_spare(rt, image, limits)) return;
     if (rt->spares_count == rt->pool_max) {
         agent_lease **oldest = &rt->spares;
-        while ((*oldest)->next) oldest = &(*oldest)->next; /* newest are in front */
-        agent_lease_end(unlink_spare(rt, oldest));
+        while (*oldest && (*oldest)->next) oldest = &(*oldest)->next; /* newest are in front */
+        if (*oldest) agent_lease_end(unlink_spare(rt, oldest));
     }
     if (lease_new(rt, image, limits, &spare_events, NULL, &lease, &err)) {
         eei_log(EEI_LOG_WARN, "sandbox.spare_failed", "says=%s", err.message);

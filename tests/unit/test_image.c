@@ -417,7 +417,7 @@ static void test_out_of_memory(void **state) {
 
 static void test_complete(void **state) {
     const char *volumes[] = {"/data/deep", NULL};
-    agent_oci_config config = {.volumes = volumes, .working_dir = "/work/../made"};
+    agent_oci_config config = {.volumes = volumes, .working_dir = "/srv/../made"};
     agent_oci_user user = {.uid = 5, .gid = 6};
     ee_error err = {0};
     (void)state;

@@ -205,7 +205,7 @@ static void test_ends_with_the_agent(void **state) {
     expect(&s, EE_SHIM_STARTED, 0);
     read_line(&s, line, sizeof line);
     assert_int_equal(finish(&s), 125); /* in a sandbox its end is everybody's; here the command is ours to end */
-    kill((pid_t)atol(line), SIGKILL);
+    kill((pid_t)strtol(line, NULL, 10), SIGKILL);
 }
 
 static void test_forwards_signals(void **state) {
@@ -255,7 +255,7 @@ static void test_W11_environment_is_the_commands_only(void **state) {
         assert_true(looked > 20);
         assert_int_equal(found, 0); /* wiped */
     }
-    kill((pid_t)atol(line + 3), SIGKILL);
+    kill((pid_t)strtol(line + 3, NULL, 10), SIGKILL);
     expect(&s, EE_SHIM_ENDED, SIGKILL);
     assert_int_equal(finish(&s), 137);
 }
