@@ -2,11 +2,15 @@
 #include "cli/cli.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+
+enum { NAME_BYTES_MAX = 63, EXIT_READER_GONE = 128 + 13 /* as if SIGPIPE had ended us */ };
 
 /* ---- errors and talk ------------------------------------------------------------------------------------------------- */
 
@@ -52,7 +56,7 @@ int cli_usage(const cli *c, const char *command, const char *format, ...) {
     (void)vsnprintf(err.message, sizeof err.message, format, args);
     va_end(args);
     (void)snprintf(err.word, sizeof err.word, "%s", ee_status_word(EE_E_INVALID));
-    (void)snprintf(err.hint, sizeof err.hint, "see `ee help %s`", command);
+    (void)snprintf(err.hint, sizeof err.hint, "see `ee help%s%s`", command[0] ? " " : "", command);
     return cli_error(c, &err);
 }
 
@@ -105,6 +109,40 @@ void cli_print_json_text(const char *text) {
     json_decref(value);
 }
 
+static void print_clean(const char *text);
+
+static void print_field(const json_t *value) {
+    char money[32];
+    const json_t *origin = json_object_get(value, "origin");
+    if (json_is_string(value)) {
+        print_clean(json_string_value(value));
+    } else if (json_is_integer(json_object_get(value, "micros"))) {
+        (void)fputs(ee_money_format(json_integer_value(json_object_get(value, "micros")), money), stdout);
+    } else if (origin) { /* a setting and where it comes from */
+        print_field(json_object_get(value, "value"));
+        (void)fputs("   (", stdout);
+        print_field(origin);
+        (void)fputc(')', stdout);
+    } else {
+        char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+        print_clean(json_is_null(value) || !text ? "-" : text);
+        free(text);
+    }
+}
+
+void cli_print_fields(const json_t *object) {
+    const char *key;
+    json_t *value;
+    size_t width = 0;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value) width = strlen(key) > width ? strlen(key) : width;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value) {
+        print_clean(key);
+        (void)printf("%*s", (int)(width - strlen(key) + 2), "");
+        print_field(value);
+        (void)fputc('\n', stdout);
+    }
+}
+
 /* ---- options --------------------------------------------------------------------------------------------------------- */
 
 static const cli_option *find_option(const cli_option *options, size_t count, const char *arg, size_t len) {
@@ -138,7 +176,8 @@ int cli_parse(const cli *c, const char *command, int argc, char **argv, const cl
             for (; i < argc; i++) rest[(*rest_count)++] = argv[i]; /* with the "--", so that a command can tell its own part */
             break;
         }
-        if (arg[0] != '-' || arg[1] == 0) {
+        /* "-1" is an amount, and the amount's own check says what is wrong with it. */
+        if (arg[0] != '-' || arg[1] == 0 || strchr("0123456789.$", arg[1])) {
             rest[(*rest_count)++] = argv[i];
             continue;
         }
@@ -151,6 +190,33 @@ int cli_parse(const cli *c, const char *command, int argc, char **argv, const cl
         if (code) return code;
     }
     rest[*rest_count] = NULL;
+    return 0;
+}
+
+int cli_arguments(const cli *c, const char *command, int argc, char **argv, int min, int max, const char **values, const char *usage) {
+    int count = 0;
+    bool only_values = false;
+    for (int i = 0; i < max; i++) values[i] = NULL;
+    for (int i = 1; i < argc; i++) {
+        if (!only_values && strcmp(argv[i], "--") == 0) {
+            only_values = true;
+            continue;
+        }
+        if (!only_values && argv[i][0] == '-' && argv[i][1])
+            return cli_usage(c, command, "there is no option %s; write: %s", argv[i], usage);
+        if (count >= max) return cli_usage(c, command, "\"%s\" is too much; write: %s", argv[i], usage);
+        values[count++] = argv[i];
+    }
+    return count < min ? cli_usage(c, command, "something is missing; write: %s", usage) : 0;
+}
+
+int cli_check_name(const cli *c, const char *command, const char *what, const char *name) {
+    size_t len = strlen(name);
+    if (!len || len > NAME_BYTES_MAX)
+        return cli_usage(c, command, "the name of %s has %zu bytes; it must have 1 to %d", what, len, NAME_BYTES_MAX);
+    for (size_t i = 0; i < len; i++)
+        if (!isalnum((unsigned char)name[i]) && !strchr("._-", name[i]))
+            return cli_usage(c, command, "\"%.63s\" is not the name of %s: byte %zu is none of a-z A-Z 0-9 . _ -", name, what, i + 1);
     return 0;
 }
 
@@ -274,17 +340,11 @@ static size_t colour_sequence(const unsigned char *at, size_t left) {
     return 0;
 }
 
-void cli_write_output(FILE *to, const void *data, size_t len) {
-    const unsigned char *bytes = data;
-    if (!isatty(fileno(to))) {
-        (void)fwrite(bytes, 1, len, to);
-        (void)fflush(to);
-        return;
-    }
+static void write_shown(const cli *c, FILE *to, const unsigned char *bytes, size_t len) {
     for (size_t i = 0; i < len; i++) {
         size_t colour = colour_sequence(bytes + i, len - i);
         if (colour) {
-            (void)fwrite(bytes + i, 1, colour, to);
+            if (c->color) (void)fwrite(bytes + i, 1, colour, to);
             i += colour - 1;
         } else if ((bytes[i] < ' ' && bytes[i] != '\n' && bytes[i] != '\t' && bytes[i] != '\r') || bytes[i] == 0x7f) {
             (void)fprintf(to, "\\x%02x", bytes[i]);
@@ -292,5 +352,29 @@ void cli_write_output(FILE *to, const void *data, size_t len) {
             (void)fputc(bytes[i], to);
         }
     }
-    (void)fflush(to);
+}
+
+bool cli_write_output(const cli *c, FILE *to, const void *data, size_t len) {
+    if (c->raw || !isatty(fileno(to)))
+        (void)fwrite(data, 1, len, to);
+    else
+        write_shown(c, to, data, len);
+    return fflush(to) == 0 && !ferror(to);
+}
+
+static bool reader_gone(FILE *stream) {
+    struct pollfd reader = {.fd = fileno(stream)};
+    return ferror(stream) && poll(&reader, 1, 0) == 1 && (reader.revents & (POLLERR | POLLHUP));
+}
+
+int cli_finish_output(const cli *c, int code) {
+    ee_error err = {.status = EE_E_IO};
+    int rc = fflush(stdout), why = errno;
+    /* An earlier write may have failed: then errno is somebody else's by now, and the pipe itself knows. */
+    if ((rc && why == EPIPE) || reader_gone(stdout) || reader_gone(stderr)) return EXIT_READER_GONE;
+    if (rc == 0 && !ferror(stdout)) return code;
+    (void)snprintf(err.word, sizeof err.word, "%s", ee_status_word(EE_E_IO));
+    (void)snprintf(err.message, sizeof err.message, "standard output could not be written%s%s", rc ? ": " : "", rc ? strerror(why) : "");
+    (void)cli_error(c, &err);
+    return 1;
 }

@@ -9,7 +9,9 @@
 #include <stdio.h>
 
 typedef struct cli {
-    bool json, quiet, yes, color;
+    bool json, quiet, yes;
+    bool color; /* a job's colours may reach a terminal */
+    bool raw;   /* a job's bytes reach a terminal as they are */
     const char *profile, *url;
     ee_client *client; /* made on first use */
     ee_cancel *cancel; /* fired by Ctrl-C */
@@ -45,6 +47,8 @@ int cli_usage(const cli *c, const char *command, const char *format, ...) __attr
 json_t *cli_call(cli *c, const char *method, const char *path, const json_t *body, const char *key, int *code);
 void cli_print_json(const json_t *value);
 void cli_print_json_text(const char *text);
+/* {"a": 1, "b": {...}} for people: one "key  value" a line. */
+void cli_print_fields(const json_t *object);
 void cli_talk(const cli *c, const char *format, ...) __attribute__((format(printf, 2, 3))); /* stderr, not with --quiet or --json */
 
 /* Options of one command: long or short, with or without a value. Values "--x v" and "--x=v". */
@@ -59,6 +63,11 @@ typedef struct cli_option {
 /* Options may stand anywhere before "--"; what is left goes to rest (argc + 1 places). Returns 0, or an exit code after telling. */
 int cli_parse(const cli *c, const char *command, int argc, char **argv, const cli_option *options, size_t count, char **rest,
               int *rest_count);
+
+/* A verb without options: all that follows its name goes to values (max places, the rest NULL). Returns 0, or 2 after telling `usage`. */
+int cli_arguments(const cli *c, const char *command, int argc, char **argv, int min, int max, const char **values, const char *usage);
+/* A name that becomes part of a request's path: whole, or refused. Cut to fit it would name something else. */
+int cli_check_name(const cli *c, const char *command, const char *what, const char *name);
 
 /* A table: columns padded to content, cut to the terminal's width by leaving out the last columns, never wrapped; whole when piped. */
 enum { CLI_COLUMNS_MAX = 12 };
@@ -76,6 +85,9 @@ const char *cli_text(const json_t *object, const char *field); /* "" when absent
 long long cli_number(const json_t *object, const char *field);
 bool cli_parse_duration(const char *text, uint64_t *ms); /* "90s" "10m" "2h" "500ms" "30" (seconds) */
 bool cli_parse_size(const char *text, uint64_t *bytes);  /* "512M" "1G" "65536" */
-/* Bytes of a job to a terminal: control sequences other than colour, tab and newline shown as \xNN; byte for byte otherwise. */
-void cli_write_output(FILE *to, const void *data, size_t len);
+/* Bytes of a job to a terminal: control sequences other than colour, tab and newline shown as \xNN; byte for byte otherwise. False when
+ * they could not be written: nobody reads any more, or the disk is full. */
+bool cli_write_output(const cli *c, FILE *to, const void *data, size_t len);
+/* The exit code once everything is said: 141 when the reader of stdout is gone, 1 when it could not be written, else `code`. */
+int cli_finish_output(const cli *c, int code);
 #endif

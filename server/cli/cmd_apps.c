@@ -134,7 +134,7 @@ static int print_response(cli *c, ee_response *response, bool with_headers, cons
         if (output)
             (void)fwrite(body.data, 1, body.len, to);
         else
-            cli_write_output(to, body.data, body.len);
+            (void)cli_write_output(c, to, body.data, body.len);
     }
     if (output)
         (void)fclose(to);

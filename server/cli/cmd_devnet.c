@@ -195,11 +195,12 @@ static int env(cli *c) {
     return 0;
 }
 
-static int print_log(const char *path) {
+static int print_log(const cli *c, const char *path) {
     char block[16384];
     FILE *from = fopen(path, "r");
     if (!from) return 1;
-    for (size_t n; (n = fread(block, 1, sizeof block, from)) > 0;) cli_write_output(stdout, block, n);
+    for (size_t n; (n = fread(block, 1, sizeof block, from)) > 0;)
+        if (!cli_write_output(c, stdout, block, n)) break;
     (void)fclose(from);
     return 0;
 }
@@ -214,7 +215,7 @@ static int logs(cli *c, const char *who) {
         if (who && strcmp(who, all[i]) != 0) continue;
         (void)snprintf(path, sizeof path, "%s/logs/%s.log", net.dir, all[i]);
         if (!who) (void)printf("==> %s\n", all[i]);
-        if (print_log(path) == 0 && who) return 0;
+        if (print_log(c, path) == 0 && who) return 0;
     }
     if (who) return cli_usage(c, "devnet", "there is no log of \"%s\"", who);
     return 0;

@@ -83,8 +83,8 @@ static int add_env_file(const cli *c, env_list *env, const char *path) {
 static int on_output(void *user, ee_stream_id stream, uint64_t seq, const void *data, size_t len) {
     const cli *c = user;
     (void)seq;
-    if (!c->json) cli_write_output(stream == EE_STDOUT ? stdout : stderr, data, len);
-    return 0;
+    /* Nobody reads any more: the job ends too, and what it has not used is not billed. */
+    return c->json || cli_write_output(c, stream == EE_STDOUT ? stdout : stderr, data, len) ? 0 : 1;
 }
 
 static int on_progress(void *user, const char *phase, uint64_t done, uint64_t total, const char *message) {
@@ -178,7 +178,7 @@ static int run_job(cli *c, ee_client *client, ee_job_options *options) {
     ee_status st = ee_run_private_job(client, options, &result, &err);
     int code = 0;
     if (st) {
-        (void)cli_error(c, &err);
+        if (!ferror(stdout) && !ferror(stderr)) (void)cli_error(c, &err); /* else the job was cancelled for that, and main tells it */
         code = fault_code(st);
     } else {
         code = ee_result_exit_code(result);

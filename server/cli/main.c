@@ -1,6 +1,7 @@
 /* main.c - `ee`: global flags, the verb table, help, Ctrl-C. The commands are in cmd_*.c. */
 #include "cli/cli.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,8 +56,8 @@ static void on_interrupt(int signal_number) {
 }
 
 static void print_help(FILE *to) {
-    (void)fprintf(
-        to, "ee: run private jobs, pay in credits, reach private APIs\n\nusage: ee [--json] [--profile P] [--url U] [-q] COMMAND ...\n\n");
+    (void)fprintf(to, "ee: run private jobs, pay in credits, reach private APIs\n\nusage: ee [--json] [--profile P] [--url U] "
+                      "[--color=auto|always|never] [-q] COMMAND ...\n\n");
     for (const cli_command *command = cli_commands; command->name; command++)
         (void)fprintf(to, "  %-9s %s\n", command->name, command->summary);
     (void)fprintf(to, "\n`ee help COMMAND` tells more. `ee --version` tells the version. Start with `ee devnet up`.\n");
@@ -68,37 +69,88 @@ static const cli_command *find_command(const char *name) {
     return NULL;
 }
 
+static json_t *command_json(const cli_command *command) {
+    return json_pack("{s:s, s:s, s:s, s:s}", "name", command->name, "arguments", command->args, "summary", command->summary, "help",
+                     command->help);
+}
+
+static void help_json(const cli_command *only) {
+    json_t *all = json_array(), *document = only ? command_json(only) : json_pack("{s:O}", "commands", all);
+    for (const cli_command *command = cli_commands; command->name; command++) json_array_append_new(all, command_json(command));
+    cli_print_json(document);
+    json_decref(document);
+    json_decref(all);
+}
+
 static int help(const cli *c, int argc, char **argv) {
-    if (argc < 2) {
+    const cli_command *command = argc > 1 ? find_command(argv[1]) : NULL;
+    if (argc > 1 && !command) return cli_usage(c, "", "there is no command \"%s\"", argv[1]);
+    if (argc > 2) return cli_usage(c, "", "write: ee help [COMMAND]");
+    if (c->json)
+        help_json(command);
+    else if (command)
+        (void)printf("usage: ee %s %s\n  %s\n%s", command->name, command->args, command->summary, command->help);
+    else
         print_help(stdout);
-        return 0;
-    }
-    const cli_command *command = find_command(argv[1]);
-    if (!command) return cli_usage(c, "", "there is no command \"%s\"", argv[1]);
-    (void)printf("usage: ee %s %s\n  %s\n%s", command->name, command->args, command->summary, command->help);
     return 0;
 }
 
-/* Global flags may stand before or after the command, up to "--"; they are taken out of argv. */
+static int version(const cli *c) {
+    if (c->json)
+        (void)printf("{\"version\": \"%s\"}\n", ee_version());
+    else
+        (void)printf("ee %s\n", ee_version());
+    return 0;
+}
+
+static int set_color(cli *c, const char *when) {
+    if (strcmp(when, "always") == 0)
+        c->color = true;
+    else if (strcmp(when, "never") == 0)
+        c->color = false;
+    else if (strcmp(when, "auto") != 0)
+        return cli_usage(c, "", "--color %s is none of auto, always, never", when);
+    return 0;
+}
+
+/* --profile P, --url U, --color W, each also with "=". 1 when argv[*i] is one of them, 0 when it is none, -1 after telling an error. */
+static int take_global_value(cli *c, int argc, char **argv, int *i) {
+    static const char *const names[] = {"--profile", "--url", "--color"};
+    const char *arg = argv[*i], *value;
+    for (size_t n = 0; n < sizeof names / sizeof *names; n++) {
+        size_t len = strlen(names[n]);
+        if (strncmp(arg, names[n], len) != 0 || (arg[len] && arg[len] != '=')) continue;
+        value = arg[len] ? arg + len + 1 : *i + 1 < argc ? argv[++*i] : NULL;
+        if (!value || !*value) {
+            (void)cli_usage(c, "", "%s needs a value", names[n]);
+            return -1;
+        }
+        if (n == 0) c->profile = value;
+        if (n == 1) c->url = value;
+        return n == 2 && set_color(c, value) ? -1 : 1;
+    }
+    return 0;
+}
+
+/* Global flags may stand before or after the command, up to "--"; they are taken out of argv. -1 after telling an error. */
 static int take_globals(cli *c, int argc, char **argv) {
     int kept = 1;
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) /* first of all: it decides how errors look */
+        if (strcmp(argv[i], "--json") == 0) c->json = true;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--") == 0) {
             for (; i < argc; i++) argv[kept++] = argv[i];
             break;
         }
-        if (strcmp(argv[i], "--json") == 0)
-            c->json = true;
-        else if (strcmp(argv[i], "-q") == 0 || strcmp(argv[i], "--quiet") == 0)
+        int taken = take_global_value(c, argc, argv, &i);
+        if (taken < 0) return -1;
+        if (taken || strcmp(argv[i], "--json") == 0) continue;
+        if (strcmp(argv[i], "-q") == 0 || strcmp(argv[i], "--quiet") == 0)
             c->quiet = true;
         else if (strcmp(argv[i], "--yes") == 0)
             c->yes = true;
         else if (strcmp(argv[i], "--no-color") == 0)
             c->color = false;
-        else if (strcmp(argv[i], "--profile") == 0 && i + 1 < argc)
-            c->profile = argv[++i];
-        else if (strcmp(argv[i], "--url") == 0 && i + 1 < argc)
-            c->url = argv[++i];
         else
             argv[kept++] = argv[i];
     }
@@ -106,35 +158,42 @@ static int take_globals(cli *c, int argc, char **argv) {
     return kept;
 }
 
+/* A closed descriptor 0 to 2 would be given to the next socket, and a job's output with it. Opened so that using it is still an error. */
+static void keep_standard_descriptors(void) {
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0) (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+static bool asks_help(const char *arg) { return arg && (strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0); }
+
+static int dispatch(cli *c, int argc, char **argv) {
+    if (argc < 2 && !c->json) print_help(stderr);
+    if (argc < 2) return c->json ? cli_usage(c, "", "the command is missing") : 2;
+    if (asks_help(argv[1])) return help(c, 1, argv);
+    if (strcmp(argv[1], "--version") == 0) return version(c);
+    if (strcmp(argv[1], "help") == 0) return help(c, argc - 1, argv + 1);
+    const cli_command *command = find_command(argv[1]);
+    if (!command) return cli_usage(c, "", "there is no command \"%s\"; `ee help` lists them", argv[1]);
+    if (argc > 2 && (asks_help(argv[2]) || (argv[2][0] != '-' && asks_help(argv[3])))) {
+        char *both[] = {argv[0], argv[1], NULL};
+        return help(c, 2, both);
+    }
+    return command->run(c, argc - 1, argv + 1);
+}
+
 int main(int argc, char **argv) {
-    cli c = {.color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR")};
+    cli c = {.color = !getenv("NO_COLOR")};
     struct sigaction action = {.sa_handler = on_interrupt};
     int code;
     ee_error err = {0};
+    keep_standard_descriptors();
     if (ee_cancel_new(&c.cancel, &err)) return cli_error(&c, &err);
     cancel_for_signal = c.cancel;
     (void)sigaction(SIGINT, &action, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN); /* a write tells: what is under way (a job that costs money) is ended in order */
     argc = take_globals(&c, argc, argv);
-    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        print_help(argc < 2 ? stderr : stdout);
-        code = argc < 2 ? 2 : 0;
-    } else if (strcmp(argv[1], "--version") == 0) {
-        (void)printf("ee %s\n", ee_version());
-        code = 0;
-    } else if (strcmp(argv[1], "help") == 0) {
-        code = help(&c, argc - 1, argv + 1);
-    } else {
-        const cli_command *command = find_command(argv[1]);
-        if (command && argc > 2 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
-            char *both[] = {argv[0], argv[1], NULL};
-            code = help(&c, 2, both);
-        } else {
-            code = command ? command->run(&c, argc - 1, argv + 1)
-                           : cli_usage(&c, "", "there is no command \"%s\"; `ee help` lists them", argv[1]);
-        }
-    }
-    if (interrupts && code) code = 130;
+    code = argc < 0 ? 2 : dispatch(&c, argc, argv);
+    code = interrupts && code ? 130 : cli_finish_output(&c, code);
     ee_client_free(c.client);
     ee_cancel_free(c.cancel);
     return code;
