@@ -385,6 +385,7 @@ static ee_status take_periodic(cp_tunnel *tunnel, ee_span evidence, ee_error *er
     work->tunnel = tunnel;
     work->request.data = work;
     work->verdict_wanted = work->periodic = true;
+    work->judge = eei_judge_ref(cp->judge); /* everything the worker reads is there before it is queued */
     work->evidence = (eei_buf)EEI_BUF_INIT(EEI_FRAME_PAYLOAD_MAX);
     memcpy(work->nonce, tunnel->attest_nonce, 32);
     memcpy(work->instance_pub, tunnel->instance_pub, 32);
@@ -401,11 +402,11 @@ static ee_status take_periodic(cp_tunnel *tunnel, ee_span evidence, ee_error *er
     if (!st && eei_buf_append_span(&work->evidence, evidence)) st = eei_nomem(err);
     if (!st && uv_queue_work(cp->loop, &work->request, run_step, step_done) != 0) st = eei_fail(err, EE_E_IO, "no worker");
     if (st) {
+        eei_judge_free(work->judge);
         eei_buf_clear(&work->evidence);
         eei_free(work);
         return st;
     }
-    work->judge = eei_judge_ref(cp->judge);
     tunnel->working = true;
     tunnel->holds++;
     return EE_OK;
