@@ -1,6 +1,11 @@
 /* agent.c - hands the tunnel's frames and streams to jobs, apps and health. Called by main.c's link callbacks. */
 #include "agent/agent.h"
 
+#include "agent/receipts.h"
+
+#include <stdio.h>
+#include <string.h>
+
 void agent_send(agent *self, uint8_t type, const eei_schema *schema, const void *message) {
     eei_buf payload = EEI_BUF_INIT(EEI_FRAME_PAYLOAD_MAX);
     ee_error err = {0};
@@ -8,6 +13,13 @@ void agent_send(agent *self, uint8_t type, const eei_schema *schema, const void 
     if (!st && eei_link_is_open(self->link)) st = eei_link_send(self->link, type, EEI_FRAME_CRITICAL, eei_buf_span(&payload), &err);
     if (st) eei_log(EEI_LOG_WARN, "control.not_sent", "type=%s message=%s", eei_frame_name(type), err.message);
     eei_buf_clear(&payload);
+}
+
+void agent_refuse(eei_stream *stream, ee_status why, const char *message) {
+    char reason[200];
+    (void)snprintf(reason, sizeof reason, "%s: %s", ee_status_word(why), message);
+    for (size_t len = strlen(reason); len && !eei_utf8_valid(eei_span(reason, len)); len--) reason[len - 1] = 0; /* no half character */
+    eei_stream_reset(stream, reason);
 }
 
 void agent_on_control(agent *self, const eei_frame *frame) {
@@ -20,6 +32,7 @@ void agent_on_control(agent *self, const eei_frame *frame) {
         break;
     default: eei_log(EEI_LOG_DEBUG, "control.ignored", "type=%u", frame->type);
     }
+    agent_receipts_go_on(self); /* the peer reads: there may be room again for what the queue did not take */
 }
 
 void agent_on_opened(agent *self, eei_stream *stream, ee_span payload) {
@@ -34,7 +47,7 @@ void agent_on_opened(agent *self, eei_stream *stream, ee_span payload) {
     } else if (!st && open.kind == EEI_OPEN_HEALTH) {
         agent_health_stream(self, stream);
     } else {
-        eei_stream_reset(stream, st ? err.message : "this kind of stream is not known");
+        agent_refuse(stream, st ? st : EE_E_VERSION, st ? err.message : "this kind of stream is not known");
         eei_stream_free(stream);
     }
     eei_arena_clear(&arena);

@@ -23,7 +23,9 @@ struct agent {
     agent_runtime *runtime;
     agent_job *jobs; /* open ones */
     agent_app *apps;
-    agent_receipt *receipts; /* signed, not yet acknowledged: sent again on every new session */
+    agent_receipt *receipts, *receipts_last; /* signed, not yet acknowledged, oldest first: sent again on every new session */
+    agent_receipt *receipts_unsent;          /* from here on they are not sent in this session yet */
+    size_t receipt_count;
     uint64_t receipt_sequence, health_sequence;
     uint8_t last_receipt[32];               /* hash of the previous one */
     uint64_t vcpus_milli, memory_bytes;     /* of the node */
@@ -38,6 +40,9 @@ void agent_on_session(agent *self); /* a session is open: say again what it may 
 
 /* Encode and send one control message; a failure is logged: the next session says it again. */
 void agent_send(agent *self, uint8_t type, const eei_schema *schema, const void *message);
+
+/* Reset a stream with a reason that keeps its status on the way to the peer: "word: message". The stream stays its owner's to free. */
+void agent_refuse(eei_stream *stream, ee_status why, const char *message);
 
 /* jobs.c */
 void agent_jobs_control(agent *self, const eei_frame *frame); /* JOB, RECEIPT_ACK */

@@ -248,6 +248,7 @@ typedef struct visit {
     agent *agent;
     char name[EEI_NAME_BYTES_MAX + 1];
     eei_pipe *pipe;
+    eei_stream *stream; /* the pipe's, to say why it is refused */
     eei_splice *splice;
 } visit;
 
@@ -274,6 +275,7 @@ static void visit_open(void *user) {
     if (!st) return;
     if (fd >= 0) close(fd);
     eei_log(EEI_LOG_WARN, "app.unreachable", "app=%s message=%s", v->name, err.message);
+    agent_refuse(v->stream, st, err.message);
     visit_drop(v);
 }
 
@@ -294,10 +296,15 @@ void agent_apps_stream(agent *self, eei_stream *stream, const eei_open *open) {
         (void)snprintf(v->name, sizeof v->name, "%.*s", (int)open->target.len, (const char *)open->target.data);
         st = eei_channel_new_server(self->prover, eei_mono_ms(), &channel, &err);
     }
+    const agent_app *app = find_name(self, open->target);
+    if (!st && (!app || !app->run)) st = eei_fail(&err, EE_E_APP_UNAVAILABLE, "app %s does not run here", v->name);
     if (!st) st = eei_pipe_new(self->link, stream, channel, &callbacks, &v->pipe, &err);
-    if (!st) return;
+    if (!st) {
+        v->stream = stream;
+        return;
+    }
     eei_channel_free(channel);
     eei_free(v);
-    eei_stream_reset(stream, err.message);
+    agent_refuse(stream, st, err.message);
     eei_stream_free(stream);
 }

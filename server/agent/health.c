@@ -175,6 +175,6 @@ void agent_health_stream(agent *self, eei_stream *stream) {
     if (!st) return;
     eei_channel_free(channel);
     eei_free(v);
-    eei_stream_reset(stream, err.message);
+    agent_refuse(stream, st, err.message);
     eei_stream_free(stream);
 }

@@ -17,6 +17,7 @@ enum {
     PENDING_MAX = 4 << 20,
     ACK_WAIT_MS = 2000,    /* the result is held this long for the booking of its receipt */
     LEAVE_GRACE_MS = 2000, /* TERM to KILL when the caller has gone */
+    READ_WAIT_MS = 30000,  /* a caller that reads nothing of its result for this long is let go */
 };
 
 struct agent_job {
@@ -31,7 +32,8 @@ struct agent_job {
     uint8_t spec_hash[32], account_pub[32];
     ee_money price, locked;
     uint64_t period_start_ms;
-    uv_timer_t timer; /* first the connect deadline, then the wait for the acknowledgement */
+    uint64_t connect_by_ms;
+    uv_timer_t timer; /* the connect deadline; at the end the wait for the acknowledgement, then for the caller to take its result */
     /* image */
     agent_image_request *pulling;
     agent_image *image;
@@ -39,7 +41,9 @@ struct agent_job {
     bool image_ready;
     /* caller */
     eei_pipe *pipe;
-    bool attached, caller_gone;
+    eei_stream *stream; /* the pipe's, to say why it is let go */
+    bool attached;
+    ee_error failed;  /* why it did not run, for a caller that comes after */
     eei_buf incoming; /* secret: of a message that is not whole yet */
     /* secrets, until the run started */
     eei_buf secrets_bytes; /* secret */
@@ -88,6 +92,23 @@ static void free_job(uv_handle_t *handle) {
     eei_free(job);
 }
 
+/* What it occupied is free as soon as it does not run any more, whoever still reads its result. */
+static void release_capacity(agent_job *job) {
+    if (!job->counted) return;
+    job->counted = false;
+    job->agent->vcpus_used_milli -= job->spec.vcpus_milli;
+    job->agent->memory_used -= job->spec.memory_bytes;
+}
+
+/* With why, the caller hears it as the reason of the stream's reset. */
+static void let_caller_go(agent_job *job, const ee_error *why) {
+    if (job->pipe && why) agent_refuse(job->stream, why->status, why->message);
+    job->stream = NULL;
+    eei_pipe_free(eei_take(&job->pipe));
+    eei_buf_reset(&job->pending);
+    eei_buf_clear(&job->incoming);
+}
+
 /* Out of the list at once, memory when the timer's handle is closed. */
 static void drop_job(agent_job *job) {
     agent *self = job->agent;
@@ -96,14 +117,11 @@ static void drop_job(agent_job *job) {
             *at = job->next;
             break;
         }
-    if (job->counted) {
-        self->vcpus_used_milli -= job->spec.vcpus_milli;
-        self->memory_used -= job->spec.memory_bytes;
-    }
+    release_capacity(job);
     if (job->pulling) agent_image_request_cancel(eei_take(&job->pulling));
     agent_image_release(eei_take(&job->image));
     agent_run_free(eei_take(&job->run));
-    eei_pipe_free(eei_take(&job->pipe));
+    let_caller_go(job, NULL);
     forget_secrets(job);
     uv_close((uv_handle_t *)&job->timer, free_job);
 }
@@ -118,11 +136,14 @@ static void tell_state(agent_job *job, const char *state, ee_status why, const c
 
 /* ---- frames to the caller -------------------------------------------------------------------------------------------- */
 
+static void on_read_deadline(uv_timer_t *timer);
+
 static void pump_out(agent_job *job) {
     if (!job->pipe) return;
     size_t sent = eei_channel_write(eei_pipe_channel(job->pipe), eei_buf_span(&job->pending));
     eei_buf_consume(&job->pending, sent);
     if (sent) eei_pipe_flush(job->pipe);
+    if (sent && job->ended && !job->waiting_ack) (void)uv_timer_start(&job->timer, on_read_deadline, READ_WAIT_MS, 0);
     if (job->paused && job->run && job->pending.len <= PENDING_LOW) {
         job->paused = false;
         agent_run_resume_output(job->run);
@@ -151,28 +172,52 @@ static void tell_progress(agent_job *job, const char *phase, uint64_t done, uint
 
 /* ---- the end --------------------------------------------------------------------------------------------------------- */
 
-/* With a caller the job lives until it has read the result; without one it ends here. The job may be gone after this. */
-static void settle(agent_job *job) {
-    if (job->pipe)
-        pump_out(job);
-    else if (job->ended && !job->waiting_ack)
-        drop_job(job);
+static void on_read_deadline(uv_timer_t *timer) {
+    agent_job *job = timer->data;
+    ee_error why = {0};
+    if (job->pipe) {
+        eei_fail(&why, EE_E_TIMEOUT, "the result was not read within %d s", READ_WAIT_MS / 1000);
+        eei_log(EEI_LOG_WARN, "job.result_not_read", "job=%s", job->id);
+        let_caller_go(job, &why);
+    }
+    drop_job(job);
 }
 
-static void queue_result(agent_job *job, const eei_result *result) {
-    job->ended = true;
-    if (job->pipe) (void)queue_frame(job, EEI_FRAME_RESULT, &eei_result_schema, result, NULL);
-    settle(job);
+/* How long an ended job is kept: for its caller to take the result, or, when it failed before its caller came, for that one to hear why;
+ * 0: nobody will ask. */
+static uint64_t kept_ms(const agent_job *job) {
+    uint64_t now = eei_wall_ms();
+    if (job->pipe) return READ_WAIT_MS;
+    if (job->attached || job->agent->stopping || job->connect_by_ms <= now) return 0;
+    return job->connect_by_ms - now < EEI_JOB_CONNECT_DEADLINE_MS ? job->connect_by_ms - now : EEI_JOB_CONNECT_DEADLINE_MS;
+}
+
+/* The job may be gone after this. */
+static void settle(agent_job *job) {
+    if (job->ended && !job->waiting_ack) {
+        uint64_t keep = kept_ms(job);
+        if (!keep) {
+            drop_job(job);
+            return;
+        }
+        (void)uv_timer_start(&job->timer, on_read_deadline, keep, 0);
+    }
+    pump_out(job);
 }
 
 /* It did not run: no receipt, the whole lock goes back. The job may be gone after this. */
 static void fail_job(agent_job *job, ee_status why, const char *message) {
     eei_result result = {.word = eei_span_text(ee_status_word(why)), .message = eei_span_text(message)};
     eei_log(EEI_LOG_INFO, "job.failed", "job=%s word=%s message=%s", job->id, ee_status_word(why), message);
-    uv_timer_stop(&job->timer);
+    eei_fail(&job->failed, why, "%s", message);
     tell_state(job, "failed", why, message);
     forget_secrets(job);
-    queue_result(job, &result);
+    release_capacity(job);
+    if (job->pulling) agent_image_request_cancel(eei_take(&job->pulling));
+    job->ended = true;
+    if (job->pipe && queue_frame(job, EEI_FRAME_RESULT, &eei_result_schema, &result, NULL))
+        eei_log(EEI_LOG_ERROR, "job.result_lost", "job=%s", job->id);
+    settle(job);
 }
 
 static void on_ack_timeout(uv_timer_t *timer) {
@@ -201,6 +246,7 @@ static void on_run_exit(void *user, const agent_run_result *end) {
     agent_job *job = user;
     ee_error err = {0};
     ee_span envelope;
+    release_capacity(job);
     if (end->reason == AGENT_COMMAND_NOT_FOUND || end->reason == AGENT_START_FAILED) {
         fail_job(job, end->reason == AGENT_COMMAND_NOT_FOUND ? EE_E_COMMAND : EE_E_SERVER, end->message);
         return;
@@ -301,7 +347,10 @@ static void on_image(void *user, ee_status status, agent_image *image, const ee_
     job->image = image;
     job->image_ready = status == EE_OK;
     if (status) job->image_error = *err;
-    maybe_start(job);
+    if (status && !job->attached)
+        fail_job(job, status, err->message); /* before it was given any secrets */
+    else
+        maybe_start(job);
 }
 
 /* ---- the caller's channel -------------------------------------------------------------------------------------------- */
@@ -373,17 +422,16 @@ static ee_status take_frame(agent_job *job, const eei_frame *frame, ee_error *er
     return eei_fail(err, EE_E_VERSION, "message type %u is not for a job", frame->type);
 }
 
-static void caller_left(agent_job *job) {
-    job->caller_gone = true;
-    eei_pipe_free(eei_take(&job->pipe));
-    eei_buf_reset(&job->pending);
+/* The job may be gone after this. */
+static void caller_left(agent_job *job, const ee_error *why) {
+    let_caller_go(job, why);
     if (job->ended) {
         settle(job);
-    } else if (job->run && !job->ended) {
+    } else if (job->run) {
         if (job->paused) agent_run_resume_output(job->run);
         job->paused = false;
         agent_run_cancel(job->run, LEAVE_GRACE_MS); /* nobody waits for it, and nobody should pay for it */
-    } else if (!job->ended) {
+    } else {
         fail_job(job, EE_E_CANCELLED, "its caller left before it started");
     }
 }
@@ -391,14 +439,18 @@ static void caller_left(agent_job *job) {
 static void pipe_open(void *user) {
     agent_job *job = user;
     const char *alpn = eei_channel_alpn(eei_pipe_channel(job->pipe));
-    if (!alpn || strcmp(alpn, EEI_ALPN_JOB) != 0) caller_left(job);
+    ee_error why = {0};
+    if (alpn && strcmp(alpn, EEI_ALPN_JOB) == 0) return;
+    eei_fail(&why, EE_E_VERSION, "the channel is not for a job");
+    caller_left(job, &why);
 }
 
 /* A message may be larger than what the channel holds decrypted at once: it is put together here. */
 static ee_status take_bytes(agent_job *job, ee_error *err) {
     eei_channel *channel = eei_pipe_channel(job->pipe);
     for (ee_span bytes; (bytes = eei_channel_peek(channel)).len > 0; eei_channel_consume(channel, bytes.len))
-        if (eei_buf_append_span(&job->incoming, bytes)) return eei_fail(err, EE_E_LIMIT, "a message is over %u bytes", EEI_MESSAGE_BYTES_MAX);
+        if (eei_buf_append_span(&job->incoming, bytes))
+            return eei_fail(err, EE_E_LIMIT, "a message is over %u bytes", EEI_MESSAGE_BYTES_MAX);
     return EE_OK;
 }
 
@@ -419,7 +471,7 @@ static taken take_next(agent_job *job) {
     if (!job->ended && !job->run)
         fail_job(job, st, err.message);
     else
-        caller_left(job);
+        caller_left(job, &err);
     return TAKEN_REFUSED;
 }
 
@@ -428,7 +480,11 @@ static void pipe_readable(void *user) {
     ee_error err = {0};
     if (take_bytes(job, &err)) {
         eei_log(EEI_LOG_WARN, "job.caller_refused", "job=%s message=%s", job->id, err.message);
-        caller_left(job);
+        caller_left(job, &err);
+        return;
+    }
+    if (job->ended) { /* what crossed its result, secrets among it */
+        forget_secrets(job);
         return;
     }
     taken last;
@@ -441,9 +497,11 @@ static void pipe_writable(void *user) { pump_out(user); }
 static void pipe_end(void *user, const ee_error *why) {
     agent_job *job = user;
     (void)why;
-    caller_left(job);
+    job->stream = NULL; /* the pipe has let go of it */
+    caller_left(job, NULL);
 }
 
+/* No caller is here before its job: the control plane queued JOB before it answered the admission, and control frames go before OPEN. */
 void agent_jobs_stream(agent *self, eei_stream *stream, const eei_open *open) {
     agent_job *job = find_job(self, open->target);
     eei_channel *channel = NULL;
@@ -451,15 +509,22 @@ void agent_jobs_stream(agent *self, eei_stream *stream, const eei_open *open) {
     eei_pipe_callbacks callbacks = {job, pipe_open, pipe_readable, pipe_writable, pipe_end};
     ee_status st = job ? EE_OK : eei_fail(&err, EE_E_NOT_FOUND, "there is no such job here");
     if (!st && job->attached) st = eei_fail(&err, EE_E_CONFLICT, "the job has its caller");
+    bool told = !st && job->ended; /* it failed before: no channel, so that no secrets come for nothing */
+    if (told) {
+        err = job->failed;
+        st = err.status;
+    }
     if (!st) st = eei_channel_new_server(self->prover, eei_mono_ms(), &channel, &err);
     if (!st) st = eei_pipe_new(self->link, stream, channel, &callbacks, &job->pipe, &err);
     if (!st) {
         job->attached = true;
+        job->stream = stream;
         return;
     }
     eei_channel_free(channel);
-    eei_stream_reset(stream, err.message);
+    agent_refuse(stream, st, err.message);
     eei_stream_free(stream);
+    if (told) drop_job(job);
 }
 
 /* ---- admission ------------------------------------------------------------------------------------------------------- */
@@ -527,6 +592,7 @@ static void on_job(agent *self, const eei_job *message) {
     job = eei_calloc(1, sizeof *job);
     if (!job) return;
     job->agent = self;
+    job->connect_by_ms = message->connect_by_ms;
     job->arena = (eei_arena)EEI_ARENA_INIT(1 << 20);
     job->secrets_arena = (eei_arena)EEI_ARENA_INIT(1 << 20);
     job->spec_bytes = (eei_buf)EEI_BUF_INIT(EEI_FRAME_PAYLOAD_MAX);

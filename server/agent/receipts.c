@@ -7,11 +7,52 @@
 
 #include <string.h>
 
+enum { KEPT_MAX = 4096, KEPT_MS = 24 * 3600 * 1000 };
+
 struct agent_receipt {
     agent_receipt *next;
     uint8_t hash[32];
+    uint64_t issued_ms; /* monotonic */
     eei_buf envelope;
 };
+
+/* ---- the list: oldest first, so that they are sent again in the order of their chain ----------------------------------- */
+
+static void append(agent *self, agent_receipt *r) {
+    if (self->receipts_last)
+        self->receipts_last->next = r;
+    else
+        self->receipts = r;
+    self->receipts_last = r;
+    self->receipt_count++;
+    if (!self->receipts_unsent) self->receipts_unsent = r;
+}
+
+static void discard(agent *self, agent_receipt *r, agent_receipt *before) {
+    if (before)
+        before->next = r->next;
+    else
+        self->receipts = r->next;
+    if (self->receipts_last == r) self->receipts_last = before;
+    if (self->receipts_unsent == r) self->receipts_unsent = r->next;
+    self->receipt_count--;
+    eei_buf_clear(&r->envelope);
+    eei_free(r);
+}
+
+/* What a control plane never acknowledges must not fill this node's memory. */
+static void bound(agent *self) {
+    uint64_t now = eei_mono_ms(), dropped = 0;
+    while (self->receipts && (self->receipt_count > KEPT_MAX || now - self->receipts->issued_ms > KEPT_MS)) {
+        discard(self, self->receipts, NULL);
+        dropped++;
+    }
+    if (dropped)
+        eei_log(EEI_LOG_ERROR, "receipts.dropped", "count=%llu kept=%zu message=not acknowledged within a day, or over %d of them",
+                (unsigned long long)dropped, self->receipt_count, KEPT_MAX);
+}
+
+/* ---- issuing --------------------------------------------------------------------------------------------------------- */
 
 static void complete(agent *self, eei_receipt *receipt, ee_money locked) {
     memcpy(receipt->network_id, self->network_id, 32);
@@ -43,32 +84,37 @@ ee_status agent_receipts_issue(agent *self, eei_receipt *receipt, ee_money locke
     self->receipt_sequence = receipt->sequence;
     memcpy(self->last_receipt, kept->hash, 32);
     memcpy(hash, kept->hash, 32);
-    /* Oldest first, so that they are sent again in the order of their chain. */
-    agent_receipt **at = &self->receipts;
-    while (*at) at = &(*at)->next;
-    *at = kept;
+    kept->issued_ms = eei_mono_ms();
+    append(self, kept);
+    bound(self);
     *envelope = eei_buf_span(&kept->envelope);
-    if (eei_link_is_open(self->link)) eei_ignored(eei_link_send(self->link, EEI_FRAME_RECEIPT, EEI_FRAME_CRITICAL, *envelope, NULL));
+    agent_receipts_go_on(self);
     return EE_OK;
 }
 
+/* ---- until it is booked ---------------------------------------------------------------------------------------------- */
+
 bool agent_receipts_acknowledge(agent *self, const uint8_t hash[32]) {
-    for (agent_receipt **at = &self->receipts; *at; at = &(*at)->next) {
-        if (!eei_same((*at)->hash, hash, 32)) continue;
-        agent_receipt *done = *at;
-        *at = done->next;
-        eei_buf_clear(&done->envelope);
-        eei_free(done);
+    for (agent_receipt *r = self->receipts, *before = NULL; r; before = r, r = r->next) {
+        if (!eei_same(r->hash, hash, 32)) continue;
+        discard(self, r, before);
         return true;
     }
     return false;
 }
 
+void agent_receipts_go_on(agent *self) {
+    if (!self->link || !eei_link_is_open(self->link)) return;
+    for (agent_receipt *r = self->receipts_unsent; r; r = self->receipts_unsent = r->next)
+        if (eei_link_send(self->link, EEI_FRAME_RECEIPT, EEI_FRAME_CRITICAL, eei_buf_span(&r->envelope), NULL)) return;
+}
+
 void agent_receipts_send_again(agent *self) {
-    for (agent_receipt *r = self->receipts; r; r = r->next)
-        eei_ignored(eei_link_send(self->link, EEI_FRAME_RECEIPT, EEI_FRAME_CRITICAL, eei_buf_span(&r->envelope), NULL));
+    bound(self);
+    self->receipts_unsent = self->receipts;
+    agent_receipts_go_on(self);
 }
 
 void agent_receipts_free(agent *self) {
-    while (self->receipts) (void)agent_receipts_acknowledge(self, self->receipts->hash);
+    while (self->receipts) discard(self, self->receipts, NULL);
 }
