@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { RENEW_EVERY_MS = 3600 * 1000 };
+
 typedef struct settings {
     char control[512], network_id[80], name[64], policy[512], machine[512], log_level[16];
     uint64_t interval_ms;
@@ -40,6 +42,9 @@ typedef struct program {
     eei_link *link;
     prober *prober;
     service service;
+    uv_timer_t renew_timer;
+    uv_work_t renewal;
+    bool renewing;
     bool told_ready, stopping;
 } program;
 
@@ -48,6 +53,7 @@ typedef struct program {
 static void on_open(void *user, const eei_accept *accept) {
     program *p = user;
     (void)accept;
+    if (p->stopping) return; /* the prober goes first, the link after it */
     prober_start(p->prober);
     if (!p->told_ready) service_ready(0);
     p->told_ready = true;
@@ -61,7 +67,7 @@ static void on_control(void *user, const eei_frame *frame) {
 static void on_opened(void *user, eei_stream *stream, ee_span payload) {
     (void)user;
     (void)payload;
-    eei_stream_reset(stream, "an uptime server takes no streams");
+    eei_stream_reset(stream, "permission: an uptime server takes no streams");
     eei_stream_free(stream);
 }
 
@@ -73,6 +79,7 @@ static void on_stream(void *user, eei_stream *stream, eei_mux_event_kind kind) {
 
 static void on_closed(void *user, const ee_error *why, uint64_t retry_in_ms) {
     program *p = user;
+    if (p->stopping) return;
     eei_log(EEI_LOG_WARN, "tunnel.closed", "word=%s retry_ms=%llu message=%s", why ? why->word : "", (unsigned long long)retry_in_ms,
             why ? why->message : "");
     prober_pause(p->prober);
@@ -134,6 +141,34 @@ static ee_status open_work(program *p, ee_error *err) {
     return st;
 }
 
+/* ---- certificate ----------------------------------------------------------------------------------------------------- */
+
+/* A new one quotes, which may take seconds: on a worker. The loop waits for it before the prover goes. */
+static void renew(uv_work_t *work) {
+    program *p = work->data;
+    ee_error err = {0};
+    if (eei_prover_renew(p->prover, &err)) eei_log(EEI_LOG_ERROR, "certificate.not_renewed", "message=%s", err.message);
+}
+
+static void renewed(uv_work_t *work, int rc) {
+    (void)rc; /* never cancelled */
+    ((program *)work->data)->renewing = false;
+}
+
+/* Does something past half the certificate's life only. */
+static void on_renew(uv_timer_t *timer) {
+    program *p = timer->data;
+    if (p->renewing) return;
+    p->renewal.data = p;
+    p->renewing = uv_queue_work(timer->loop, &p->renewal, renew, renewed) == 0;
+}
+
+static void keep_certificate(program *p, uv_loop_t *loop) {
+    (void)uv_timer_init(loop, &p->renew_timer);
+    p->renew_timer.data = p;
+    (void)uv_timer_start(&p->renew_timer, on_renew, RENEW_EVERY_MS, RENEW_EVERY_MS);
+}
+
 /* ---- stop ------------------------------------------------------------------------------------------------------------ */
 
 static void link_gone(void *user) { service_unwatch(&((program *)user)->service); }
@@ -147,6 +182,7 @@ static void stop(void *user) {
     program *p = user;
     if (p->stopping) return;
     p->stopping = true;
+    uv_close((uv_handle_t *)&p->renew_timer, NULL);
     prober_free(eei_take(&p->prober), prober_gone, p);
 }
 
@@ -177,6 +213,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "ee-uptime: %s: %s%s%s\n", err.word, err.message, err.hint[0] ? "\n  " : "", err.hint);
         return ee_status_exit_code(st);
     }
+    keep_certificate(&p, &loop);
     uv_run(&loop, UV_RUN_DEFAULT);
     clear(&p);
     (void)uv_loop_close(&loop);

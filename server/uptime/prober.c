@@ -239,7 +239,7 @@ static void listed(uv_work_t *work, int rc) {
 
 static void on_round(uv_timer_t *timer) {
     prober *self = timer->data;
-    if (self->listing || !self->running) return;
+    if (self->listing || self->checks || !self->running) return; /* one round at a time */
     if (uv_queue_work(self->options.loop, &self->work, list_nodes, listed) == 0) {
         self->listing = true;
         self->handles++;
