@@ -12,6 +12,8 @@
 
 enum { NAME_BYTES_MAX = 63, EXIT_READER_GONE = 128 + 13 /* as if SIGPIPE had ended us */ };
 
+#define DEVNET_ORIGIN "devnet file "
+
 /* ---- errors and talk ------------------------------------------------------------------------------------------------- */
 
 static json_t *money_json(ee_money amount) {
@@ -38,7 +40,23 @@ static void error_json(const ee_error *err) {
     json_decref(document);
 }
 
+/* A devnet's program that does not answer will not come back by itself. */
+static const ee_error *with_devnet_hint(const cli *c, const ee_error *err, ee_error *copy) {
+    if (!c->client || (err->status != EE_E_CONNECT && err->status != EE_E_TIMEOUT)) return err;
+    json_t *config = json_loads(ee_client_config_json(c->client), 0, NULL);
+    if (strncmp(cli_text(json_object_get(config, "url"), "origin"), DEVNET_ORIGIN, sizeof DEVNET_ORIGIN - 1) == 0) {
+        *copy = *err;
+        (void)snprintf(copy->hint, sizeof copy->hint,
+                       "`ee devnet status` shows what of the devnet still runs; `ee devnet down`, then `ee devnet up`, start anew");
+        err = copy;
+    }
+    json_decref(config);
+    return err;
+}
+
 int cli_error(const cli *c, const ee_error *err) {
+    ee_error copy;
+    err = with_devnet_hint(c, err, &copy);
     if (c->json) {
         error_json(err);
     } else {

@@ -54,6 +54,8 @@ static int read_outcome(cli *c, const devnet *net, int fd, uint64_t started_ms) 
     return cli_error(c, &err);
 }
 
+static int up_already(cli *c, const devnet *net);
+
 static int up(cli *c, int argc, char **argv) {
     devnet *net = calloc(1, sizeof *net);
     const char *port = NULL, *registry_port = NULL, *attest = NULL;
@@ -72,10 +74,7 @@ static int up(cli *c, int argc, char **argv) {
     net->attest_ms = ATTEST_MS;
     if (!code && attest && (!cli_parse_duration(attest, &net->attest_ms) || net->attest_ms < 1000))
         code = cli_usage(c, "devnet", "--attest-interval %s is not a time of at least 1s", attest);
-    if (!code && devnet_running(net)) {
-        eei_hint(&err, eei_fail(&err, EE_E_CONFLICT, "a devnet is up already"), "`ee devnet status` shows it, `ee devnet down` stops it");
-        code = cli_error(c, &err);
-    }
+    if (!code && devnet_running(net)) code = up_already(c, net);
     if (!code && pipe2(fds, O_CLOEXEC) != 0) code = 1;
     if (code) {
         free(net);
@@ -133,31 +132,95 @@ static int down(cli *c) {
     return 0;
 }
 
+/* The names of the programs that ended by themselves, "a, b"; "" when all run. */
+static void find_ended(const json_t *children, char out[256]) {
+    size_t i, len = 0;
+    json_t *item;
+    out[0] = 0;
+    json_array_foreach(json_object_get(children, "items"), i, item) {
+        if (json_is_true(json_object_get(item, "running")) || len >= 200) continue;
+        len += (size_t)snprintf(out + len, 256 - len, "%s%.31s", len ? ", " : "", cli_text(item, "name"));
+    }
+}
+
+static bool has_ended(const json_t *children, const char *name) {
+    size_t i;
+    json_t *item;
+    json_array_foreach(json_object_get(children, "items"), i, item) {
+        if (strcmp(cli_text(item, "name"), name) == 0) return !json_is_true(json_object_get(item, "running"));
+    }
+    return false;
+}
+
+static int no_devnet(cli *c, const devnet *net) {
+    bool stale = access(net->file, F_OK) == 0; /* its supervisor was killed: nobody took the file away */
+    if (c->json)
+        (void)printf("{\"running\": false, \"stale\": %s}\n", stale ? "true" : "false");
+    else if (stale)
+        (void)printf("the devnet of %s ended without a word; clean up with `ee devnet down`, then `ee devnet up`\n", net->file);
+    else
+        (void)printf("no devnet is up (start one with `ee devnet up`)\n");
+    return c->json ? 0 : 1;
+}
+
+static void tell_status(cli *c, pid_t pid, json_t *health, json_t *children, const char *ended) {
+    size_t i;
+    json_t *item, *items = json_object_get(children, "items");
+    if (c->json) {
+        json_t *document = health ? json_incref(health) : json_object();
+        json_object_set_new(document, "running", json_true());
+        json_object_set_new(document, "healthy", json_boolean(health && !ended[0]));
+        json_object_set_new(document, "pid", json_integer(pid));
+        if (items) json_object_set(document, "programs", items);
+        cli_print_json(document);
+        json_decref(document);
+        return;
+    }
+    if (health)
+        (void)printf("devnet is %s (process %d): %lld agents connected, version %s\n", ended[0] ? "up in part" : "up", (int)pid,
+                     cli_number(health, "agents"), cli_text(health, "version"));
+    else
+        (void)printf("devnet is broken (process %d): its control plane ended\n", (int)pid);
+    json_array_foreach(items, i, item) {
+        bool running = json_is_true(json_object_get(item, "running"));
+        (void)printf("  %-10s %s  process %lld\n", cli_text(item, "name"), running ? "up   " : "ended", cli_number(item, "pid"));
+    }
+    if (ended[0]) (void)printf("%s ended: `ee devnet logs` may say why; `ee devnet down`, then `ee devnet up`, start anew\n", ended);
+}
+
 static int status(cli *c) {
     devnet net;
     ee_error err = {0};
+    char ended[256];
     int code = 0;
     if (devnet_find_paths(&net, &err)) return cli_error(c, &err);
     pid_t pid = devnet_running(&net);
-    if (!pid) {
-        if (c->json)
-            (void)printf("{\"running\": false}\n");
-        else
-            (void)printf("no devnet is up (start one with `ee devnet up`)\n");
-        return c->json ? 0 : 1;
-    }
-    json_t *health = cli_call(c, "GET", "/health", NULL, NULL, &code);
-    if (!health) return code;
-    if (c->json) {
-        json_object_set_new(health, "running", json_true());
-        json_object_set_new(health, "pid", json_integer(pid));
-        cli_print_json(health);
-    } else {
-        (void)printf("devnet is up (process %d): %lld agents connected, version %s\n", (int)pid, cli_number(health, "agents"),
-                     cli_text(health, "version"));
+    if (!pid) return no_devnet(c, &net);
+    json_t *children = devnet_read_children(&net), *health = NULL;
+    find_ended(children, ended);
+    if (!has_ended(children, "control")) health = cli_call(c, "GET", "/health", NULL, NULL, &code);
+    if (!code) {
+        tell_status(c, pid, health, children, ended);
+        code = ended[0] ? 1 : 0;
     }
     json_decref(health);
-    return 0;
+    json_decref(children);
+    return code;
+}
+
+/* `up` beside a devnet that is there already: refused, with what helps when that one is broken. */
+static int up_already(cli *c, const devnet *net) {
+    ee_error err = {0};
+    char ended[256];
+    json_t *children = devnet_read_children(net);
+    find_ended(children, ended);
+    json_decref(children);
+    if (ended[0])
+        eei_hint(&err, eei_fail(&err, EE_E_CONFLICT, "a devnet is up already, but %s of it ended", ended),
+                 "`ee devnet down`, then `ee devnet up`, start anew; `ee devnet logs` may say why it ended");
+    else
+        eei_hint(&err, eei_fail(&err, EE_E_CONFLICT, "a devnet is up already"), "`ee devnet status` shows it, `ee devnet down` stops it");
+    return cli_error(c, &err);
 }
 
 static int env(cli *c) {
@@ -195,14 +258,26 @@ static int env(cli *c) {
     return 0;
 }
 
-static int print_log(const cli *c, const char *path) {
+static void print_log(const cli *c, const char *path) {
     char block[16384];
     FILE *from = fopen(path, "r");
-    if (!from) return 1;
+    if (!from) return;
     for (size_t n; (n = fread(block, 1, sizeof block, from)) > 0;)
         if (!cli_write_output(c, stdout, block, n)) break;
     (void)fclose(from);
-    return 0;
+}
+
+static json_t *log_json(const char *path) {
+    char block[16384];
+    eei_buf text = EEI_BUF_INIT(64 << 20);
+    FILE *from = fopen(path, "r");
+    if (!from) return NULL;
+    for (size_t n; (n = fread(block, 1, sizeof block, from)) > 0;)
+        if (eei_buf_append(&text, block, n)) break;
+    (void)fclose(from);
+    json_t *value = json_stringn((const char *)text.data, text.len);
+    eei_buf_clear(&text);
+    return value ? value : json_null();
 }
 
 static int logs(cli *c, const char *who) {
@@ -210,23 +285,42 @@ static int logs(cli *c, const char *who) {
     ee_error err = {0};
     char path[DEVNET_PATH_MAX + 64];
     static const char *const all[] = {"control", "node-a", "node-b", "node-c", "uptime-1", "registry", NULL};
+    json_t *items = json_array(), *text;
+    size_t shown = 0;
     if (devnet_find_paths(&net, &err)) return cli_error(c, &err);
     for (size_t i = 0; all[i]; i++) {
         if (who && strcmp(who, all[i]) != 0) continue;
         (void)snprintf(path, sizeof path, "%s/logs/%s.log", net.dir, all[i]);
+        if (access(path, R_OK) != 0) continue;
+        shown++;
+        if (c->json && (text = log_json(path)) != NULL) json_array_append_new(items, json_pack("{s:s, s:o}", "name", all[i], "text", text));
+        if (c->json) continue;
         if (!who) (void)printf("==> %s\n", all[i]);
-        if (print_log(c, path) == 0 && who) return 0;
+        print_log(c, path);
     }
-    if (who) return cli_usage(c, "devnet", "there is no log of \"%s\"", who);
-    return 0;
+    if (c->json && (shown || !who)) {
+        json_t *document = json_pack("{s:O}", "items", items);
+        cli_print_json(document);
+        json_decref(document);
+    }
+    json_decref(items);
+    return who && !shown ? cli_usage(c, "devnet", "there is no log of \"%s\"", who) : 0;
 }
 
 int cmd_devnet(cli *c, int argc, char **argv) {
-    const char *verb = argc > 1 ? argv[1] : "";
+    static const struct {
+        const char *verb;
+        int (*run)(cli *c);
+    } plain[] = {{"down", down}, {"status", status}, {"env", env}};
+    const char *verb = argc > 1 ? argv[1] : "", *who;
+    char usage[64];
     if (strcmp(verb, "up") == 0) return up(c, argc - 1, argv + 1);
-    if (strcmp(verb, "down") == 0) return down(c);
-    if (strcmp(verb, "status") == 0) return status(c);
-    if (strcmp(verb, "env") == 0) return env(c);
-    if (strcmp(verb, "logs") == 0) return logs(c, argc > 2 ? argv[2] : NULL);
+    for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
+        if (strcmp(verb, plain[i].verb) != 0) continue;
+        (void)snprintf(usage, sizeof usage, "ee devnet %s", verb);
+        return cli_arguments(c, "devnet", argc - 1, argv + 1, 0, 0, NULL, usage) ? 2 : plain[i].run(c);
+    }
+    if (strcmp(verb, "logs") == 0)
+        return cli_arguments(c, "devnet", argc - 1, argv + 1, 0, 1, &who, "ee devnet logs [WHO]") ? 2 : logs(c, who);
     return cli_usage(c, "devnet", "write: ee devnet up, down, status, env or logs");
 }

@@ -68,7 +68,7 @@ static ee_status save(const devnet *net, const char *name, ee_span data, ee_erro
     return eei_file_write_atomic(path, data, 0600, err);
 }
 
-static ee_status write_machines(const devnet *net, const simtdx_root *root, ee_error *err) {
+static ee_status write_machines(devnet *net, const simtdx_root *root, ee_error *err) {
     ee_status st = EE_OK;
     for (size_t i = 0; !st && machines[i]; i++) {
         char path[DEVNET_PATH_MAX + 64];
@@ -76,6 +76,7 @@ static ee_status write_machines(const devnet *net, const simtdx_root *root, ee_e
         (void)snprintf(path, sizeof path, "%s/machines/%s.json", net->dir, machines[i]);
         st = simtdx_machine_new(root, machines[i], &machine, err);
         if (!st) st = simtdx_machine_save(machine, path, err);
+        if (!st) eei_hex_encode(eei_span(simtdx_machine_piid(machine), 16), net->machine_ids[i]);
         simtdx_machine_free(machine);
     }
     return st;
@@ -133,7 +134,7 @@ static ee_status write_genesis(devnet *net, ee_error *err) {
     for (size_t i = 0; !st && i < DEVNET_NODES; i++)
         if (eei_buf_printf(&text,
                            "\n[[node]]\nname = \"%s\"\nprovider = \"%s\"\ntier = \"%s\"\nprice = \"%s\"\nvcpus_milli = 8000\nmemory_bytes "
-                           "= 8589934592\nstake = \"%s\"\nstake_required = \"%s\"\n",
+                           "= 8589934592\nstake = \"%s\"\nstake_required = \"%s\"\nmachine = \"%s\"\n",
                            nodes[i].name, nodes[i].provider, nodes[i].tier, nodes[i].price, nodes[i].stake, nodes[i].required))
             st = eei_nomem(err);
     if (!st) st = save(net, "genesis.toml", eei_buf_span(&text), err);
@@ -192,6 +193,33 @@ ee_status devnet_write_profile(const devnet *net, pid_t pid, ee_error *err) {
     json_decref(file);
     eei_buf_clear(&text);
     return st;
+}
+
+ee_status devnet_write_children(const devnet *net, ee_error *err) {
+    eei_buf text = EEI_BUF_INIT(1 << 14);
+    json_t *items = json_array(), *file = json_pack("{s:O}", "items", items);
+    for (size_t i = 0; i < net->child_count; i++) {
+        const devnet_child *child = &net->children[i];
+        json_array_append_new(
+            items, json_pack("{s:s, s:I, s:b}", "name", child->name, "pid", (json_int_t)child->started_as, "running", child->pid != 0));
+    }
+    ee_status st = file && json_array_size(items) == net->child_count ? eei_json_dump(file, &text, err) : eei_nomem(err);
+    if (!st) st = save(net, "children.json", eei_buf_span(&text), err);
+    json_decref(file);
+    json_decref(items);
+    eei_buf_clear(&text);
+    return st;
+}
+
+json_t *devnet_read_children(const devnet *net) {
+    char path[DEVNET_PATH_MAX + 32];
+    eei_buf text = EEI_BUF_INIT(1 << 14);
+    json_t *file = NULL;
+    (void)snprintf(path, sizeof path, "%s/children.json", net->dir);
+    if (eei_file_check_private(path, NULL) == EE_OK && eei_file_read(path, &text, NULL) == EE_OK)
+        eei_ignored(eei_json_parse(eei_buf_span(&text), 1 << 14, &file, NULL));
+    eei_buf_clear(&text);
+    return file;
 }
 
 /* A pid may belong to somebody else by now: it is ours if it runs this very program. */

@@ -4,6 +4,7 @@
 #define CMD_DEVNET_PARTS_H
 #include "base/buf.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <sys/types.h>
 
@@ -12,6 +13,7 @@ enum { DEVNET_PATH_MAX = 512, DEVNET_CHILDREN_MAX = 16, DEVNET_NODES = 3 };
 typedef struct devnet_child {
     char name[32];
     pid_t pid; /* 0 = does not run */
+    pid_t started_as;
     int ready_fd;
 } devnet_child;
 
@@ -36,6 +38,10 @@ ee_status devnet_find_paths(devnet *net, ee_error *err) EE_MUST_USE;
 ee_status devnet_write_files(devnet *net, ee_error *err) EE_MUST_USE;
 /* devnet.json, 0600: what clients look for. Written last, so that who finds it finds a network that is up. */
 ee_status devnet_write_profile(const devnet *net, pid_t pid, ee_error *err) EE_MUST_USE;
+/* dir/children.json: which programs run and which ended by themselves. Written by the supervisor on each change, read by `status`. */
+ee_status devnet_write_children(const devnet *net, ee_error *err) EE_MUST_USE;
+/* {"items": [{"name", "pid", "running"}]}; NULL when there is no such file. */
+json_t *devnet_read_children(const devnet *net);
 /* The supervisor's pid from devnet.json; 0 when there is none or it does not run any more. */
 pid_t devnet_running(const devnet *net);
 

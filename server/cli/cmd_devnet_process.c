@@ -102,7 +102,7 @@ ee_status devnet_start(devnet *net, const char *name, const char *const *argv, c
         return eei_fail_errno(err, EE_E_IO, errno, "cannot start %s", name);
     }
     devnet_child *child = &net->children[net->child_count++];
-    *child = (devnet_child){.pid = pid, .ready_fd = fds[0]};
+    *child = (devnet_child){.pid = pid, .started_as = pid, .ready_fd = fds[0]};
     (void)snprintf(child->name, sizeof child->name, "%s", name);
     return EE_OK;
 }

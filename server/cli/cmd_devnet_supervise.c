@@ -164,6 +164,7 @@ static ee_status bring_up(devnet *net, ee_error *err) {
     for (size_t i = 0; !st && agents[i]; i++) st = devnet_wait_ready(net, agents[i], START_MS, NULL, err);
     if (!st) st = devnet_wait_ready(net, "uptime-1", START_MS, NULL, err);
     if (!st) st = deploy_app(net, err);
+    if (!st) st = devnet_write_children(net, err);
     if (!st) st = devnet_write_profile(net, getpid(), err);
     return st;
 }
@@ -176,6 +177,7 @@ static void watch(devnet *net, int signals) {
         if (read(signals, &info, sizeof info) != (ssize_t)sizeof info) continue;
         if (info.ssi_signo != SIGCHLD) return;
         for (const char *name; (name = devnet_reap(net)) != NULL;) dprintf(2, "devnet: %s ended by itself\n", name);
+        eei_ignored(devnet_write_children(net, NULL));
     }
 }
 
