@@ -135,7 +135,8 @@ static ee_status write_genesis(devnet *net, ee_error *err) {
         if (eei_buf_printf(&text,
                            "\n[[node]]\nname = \"%s\"\nprovider = \"%s\"\ntier = \"%s\"\nprice = \"%s\"\nvcpus_milli = 8000\nmemory_bytes "
                            "= 8589934592\nstake = \"%s\"\nstake_required = \"%s\"\nmachine = \"%s\"\n",
-                           nodes[i].name, nodes[i].provider, nodes[i].tier, nodes[i].price, nodes[i].stake, nodes[i].required))
+                           nodes[i].name, nodes[i].provider, nodes[i].tier, nodes[i].price, nodes[i].stake, nodes[i].required,
+                           net->machine_ids[i + 1]))
             st = eei_nomem(err);
     if (!st) st = save(net, "genesis.toml", eei_buf_span(&text), err);
     eei_buf_clear(&text);

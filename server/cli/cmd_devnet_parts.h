@@ -27,7 +27,8 @@ typedef struct devnet {
     uint64_t attest_ms; /* between attestation checks */
     char network_id[65], url[64], registry[64];
     char dev_key[80], owner_key[80], admin_token[80];
-    char *policy; /* toml text */
+    char machine_ids[8][33]; /* PIID of each machine, in hex: what genesis pins */
+    char *policy;            /* toml text */
     devnet_child children[DEVNET_CHILDREN_MAX];
     size_t child_count;
 } devnet;

@@ -65,6 +65,14 @@ static void read_hex32(reading *r, const char *key, uint8_t out[32]) {
     if (!r->status && (strlen(text) != 64 || eei_hex_decode(text, out, 32, NULL))) wrong(r, key, "must be 64 hex digits");
 }
 
+static void read_machine(reading *r, const char *key, genesis_node *out) {
+    char text[34] = "";
+    read_text(r, key, false, text, sizeof text);
+    out->machine_pinned = text[0] != 0;
+    if (!r->status && out->machine_pinned && (strlen(text) != 32 || eei_hex_decode(text, out->machine_id, 16, NULL)))
+        wrong(r, key, "must be 32 hex digits");
+}
+
 static void read_number(reading *r, const char *key, uint64_t *out) {
     const json_t *value = need(r, key, true);
     if (!value) return;
@@ -124,6 +132,7 @@ static ee_status read_node(const eei_toml *file, const json_t *table, size_t ind
     read_number(&r, "memory_bytes", &out->memory_bytes);
     read_money(&r, "stake", &out->stake);
     read_money(&r, "stake_required", &out->stake_required);
+    read_machine(&r, "machine", out);
     refuse_unknown(&r, NULL, NULL);
     return r.status;
 }
@@ -164,6 +173,8 @@ ee_status genesis_load(const char *path, genesis *out, ee_error *err) {
     st = r.status;
     if (!st) st = read_lists(file, out, err);
     if (!st) genesis_network_id(out->network, out->sandbox, out->period_ms, salt, out->network_id);
+    for (size_t i = 0; !st && !out->sandbox && i < out->node_count; i++)
+        if (!out->nodes[i].machine_pinned) st = eei_fail(err, EE_E_CONFIG, "%s: node %s must name its machine", path, out->nodes[i].name);
     if (st) genesis_clear(out);
     eei_toml_free(file);
     return st;

@@ -19,6 +19,8 @@ typedef struct genesis_node {
     char name[GENESIS_NAME_CAP], provider[GENESIS_NAME_CAP], tier[16];
     ee_money price; /* per vcpu-hour */
     uint64_t vcpus_milli, memory_bytes;
+    uint8_t machine_id[16];         /* PIID (else PPID) of the machine it runs on: another one cannot pass for it (threats Q9, R3) */
+    bool machine_pinned;            /* false: any machine of the policy; sandbox networks only */
     ee_money stake, stake_required; /* stake is moved from the provider once, at the first start; sandbox networks only */
 } genesis_node;
 

@@ -18,6 +18,8 @@ typedef struct registry_profile {
     uint64_t vcpus_milli, memory_bytes;
     ee_money stake, stake_required;
     uint64_t enrolled_ms;
+    uint8_t machine_id[16]; /* of the machine it runs on */
+    bool machine_pinned;
     bool banned;
 } registry_profile;
 

@@ -65,6 +65,8 @@ static ee_status seed_node(store *db, const seeding *s, const genesis_node *node
     profile.provider = provider.id;
     profile.stake = balance.staked;
     profile.enrolled_ms = principal.created_ms;
+    profile.machine_pinned = node->machine_pinned;
+    memcpy(profile.machine_id, node->machine_id, sizeof profile.machine_id);
     (void)snprintf(profile.name, sizeof profile.name, "%s", node->name);
     (void)snprintf(profile.provider_name, sizeof profile.provider_name, "%s", node->provider);
     node_id_of(provider.key, node->name, profile.node_id);

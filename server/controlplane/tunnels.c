@@ -451,6 +451,9 @@ static ee_status admit_agent(cp_tunnel *tunnel, ee_error *err) {
     ee_status st = registry_get(cp->registry, eei_span_text(tunnel->name), &node, err);
     if (!st && ee_verdict_simulated(verdict) && !cp->sandbox)
         st = eei_fail(err, EE_E_ATTESTATION, "this network admits no simulated machines");
+    /* An acceptable machine is not yet this node's machine. */
+    if (!st && node->profile.machine_pinned && !eei_same(node->profile.machine_id, eei_verdict_machine_id(verdict), 16))
+        st = eei_fail(err, EE_E_ATTESTATION, "node %s runs on another machine than its provider named", node->profile.name);
     if (!st)
         st = registry_attach(cp->registry, node, tunnel, tunnel->instance_id, tunnel->instance_pub, ee_verdict_simulated(verdict) != 0,
                              eei_wall_ms(), &replaced, err);

@@ -19,6 +19,7 @@ struct simtdx_machine {
     uint8_t qe_report[384], qe_report_signature[64], qe_auth_data[32];
     char *chain; /* PEM: PCK, platform CA, root */
     char label[64];
+    uint8_t piid[16]; /* of a machine made here; a loaded one has it in its certificate only */
 };
 
 ee_status simtdx_key(EVP_PKEY **out, ee_error *err) EE_MUST_USE; /* P-256 */

@@ -140,12 +140,15 @@ ee_status simtdx_machine_new(const simtdx_root *root, const char *label, simtdx_
     if (!st) st = simtdx_pem(chain, 3, &pem, err);
     const char *text = st ? NULL : eei_buf_cstr(&pem);
     if (!st) st = text ? simtdx_machine_with(key, text, label, out, err) : eei_nomem(err);
+    if (!st) memcpy((*out)->piid, ids, sizeof(*out)->piid);
     X509_free(pck);
     EVP_PKEY_free(key);
     eei_buf_clear(&extension);
     eei_buf_clear(&pem);
     return st;
 }
+
+const uint8_t *simtdx_machine_piid(const simtdx_machine *machine) { return machine->piid; }
 
 void simtdx_machine_free(simtdx_machine *machine) {
     if (!machine) return;

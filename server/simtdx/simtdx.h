@@ -19,6 +19,7 @@ ee_status simtdx_machine_new(const simtdx_root *root, const char *label, simtdx_
 /* A machine file (0600) carries what a TDX host has in silicon: written by the devnet, read by a quote source. */
 ee_status simtdx_machine_save(const simtdx_machine *machine, const char *path, ee_error *err) EE_MUST_USE;
 ee_status simtdx_machine_load(const char *path, simtdx_machine **out, ee_error *err) EE_MUST_USE;
+const uint8_t *simtdx_machine_piid(const simtdx_machine *machine); /* 16 bytes, of a machine that was made, not loaded: what a node pins */
 void simtdx_machine_free(simtdx_machine *machine);
 
 /* What the TD's registers hold. mrtd..rtmr2 are the simulated release's; rtmr3 is extended at run time. */

@@ -177,6 +177,24 @@ class BadLuck(unittest.TestCase):
         wait_for("all but the charge is back", lambda: sum(self.net.balance()) == sum(before), 20)
         wait_for("the job ended", lambda: self.net.json("jobs")["items"][0]["state"] == "done", 20)
 
+    def test_Q9_another_machine_cannot_pass_for_a_node(self):
+        """node-b's name, on node-c's machine: acceptable evidence, but of the wrong machine."""
+        pid = self.net.pid_of("node-b")
+        env = dict(item.split("=", 1) for item in pathlib.Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in item)
+        env["EE_TDX_MACHINE"] = env["EE_TDX_MACHINE"].replace("node-b", "node-c")
+        env["EE_RUNTIME_DIR"] = str(self.net.home / "impostor")
+        env.pop("EE_READY_FD", None)
+        served = self.net.node("node-b")["instance_id"]
+        with open(self.net.dir / "logs/impostor.log", "w") as log:
+            impostor = subprocess.Popen([str(BIN / "ee-agent")], env=env, stdout=log, stderr=log)
+        try:
+            said = "runs on another machine than its provider named"
+            wait_for("the control plane's refusal", lambda: said in (self.net.dir / "logs/control.log").read_text() or said in (self.net.dir / "logs/impostor.log").read_text(), 20)
+            self.assertEqual(self.net.node("node-b")["instance_id"], served)
+        finally:
+            impostor.kill()
+            impostor.wait()
+
     def test_app_down(self):
         self.net.kill("node-c"), self.net.kill("node-b"), self.net.kill("node-a")
         result = wait_for("app is unavailable", lambda: (lambda r: r if r.returncode == 9 else None)(self.net.ee("curl", "app-name/api/private")), 30)
