@@ -1,11 +1,64 @@
 #!/usr/bin/env python3
-"""The client library's own bad days, with real processes: slow readers, repeated keys, a control plane that restarts or hangs."""
+"""The client library's own bad days, with real processes: slow readers, repeated keys, a control plane that restarts or hangs, fork()."""
 # deadline: 300
 import hashlib
+import json
+import os
+import signal
 import subprocess
+import textwrap
+import time
 import unittest
 
-from devnet import DevnetCase
+from devnet import BIN, DevnetCase, wait_for
+
+# One process that lives through what happens around it: does what each line of its stdin says, and answers with a status word.
+PROGRAM = textwrap.dedent(
+    r"""
+    #include <eesdk/eesdk.h>
+    #include <stdio.h>
+    #include <string.h>
+    #include <sys/wait.h>
+    #include <unistd.h>
+
+    static ee_status run_job(ee_error *err) {
+        ee_job_options options;
+        ee_result *result = NULL;
+        ee_job_options_init(&options);
+        options.image = "myapp:latest";
+        ee_status st = ee_run_private_job(NULL, &options, &result, err);
+        ee_result_free(result);
+        return st;
+    }
+
+    static ee_status act(const char *what, ee_error *err) {
+        ee_balance balance;
+        if (strcmp(what, "transfer") == 0) return ee_transfer_credits(NULL, "contractor-id", "$1", NULL, NULL, NULL, err);
+        if (strcmp(what, "job") == 0) return run_job(err);
+        return ee_balance_get(NULL, &balance, err);
+    }
+
+    int main(void) {
+        char line[32];
+        while (fgets(line, sizeof line, stdin)) {
+            ee_error err = {0};
+            line[strcspn(line, "\n")] = 0;
+            if (strcmp(line, "fork") == 0) {
+                int code = 0;
+                pid_t child = fork();
+                if (child == 0) _exit(run_job(&err) == EE_OK ? 0 : 1);
+                (void)waitpid(child, &code, 0);
+                (void)printf("%s\n", code == 0 ? "ok" : "failed");
+            } else {
+                ee_status st = act(line, &err);
+                (void)printf("%s%s%s\n", ee_status_word(st), st ? ": " : "", st ? err.message : "");
+            }
+            (void)fflush(stdout);
+        }
+        return 0;
+    }
+    """
+)
 
 
 class SlowReader(DevnetCase):
@@ -19,6 +72,88 @@ class SlowReader(DevnetCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(result.stdout.split()[0], hashlib.md5(text).hexdigest())
         self.assertIn("exit 0", result.stderr)  # and the receipt's output hash was right
+
+
+class RepeatedKeys(DevnetCase):
+    def test_a_repeated_key_does_not_end_the_job_that_runs(self):
+        before = self.net.balance()
+        run = ("run", "--key", "once-only", "myapp:latest", "--", "sh", "-c", "echo up; sleep 4; echo done")
+        first = subprocess.Popen([str(BIN / "ee"), *run], env=self.net.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(first.stdout.readline(), "up\n")
+        again = self.net.ee(*run)
+        self.assertIsNone(first.poll())
+        self.assertError(again, "conflict", 125)
+        self.assertIn("was started with this key before and has its caller", again.stderr)
+        out, err = first.communicate(timeout=60)
+        self.assertEqual((first.returncode, out), (0, "done\n"), err)
+        after_the_end = self.net.ee(*run)
+        self.assertError(after_the_end, "conflict", 125)
+        job = self.net.json("jobs")["items"][0]
+        self.assertIn(f"job {job['id']} was started with this key before and has ended", after_the_end.stderr)
+        self.assertEqual(job["state"], "done")
+        wait_for("one charge", lambda: sum(self.net.balance()) == sum(before) and self.net.balance()[1] - before[1] == job["charged"]["micros"])
+
+
+class OneProcess(DevnetCase):
+    def setUp(self):
+        source, program = self.net.home / "program.c", self.net.home / "program"
+        source.write_text(PROGRAM)
+        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "eesdk"], env=self.net.env, capture_output=True, text=True, check=True).stdout.split()
+        built = self.net.run(["cc", "-D_GNU_SOURCE", str(source), "-o", str(program), *flags])
+        self.assertEqual(built.returncode, 0, built.stderr)
+        self.process = subprocess.Popen([str(program)], env=self.net.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def tearDown(self):
+        self.process.stdin.close()
+        self.assertEqual(self.process.wait(timeout=20), 0)
+        self.process.stdout.close()
+
+    def ask(self, what):
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def restart_control(self):
+        control = self.net.restart_control()
+        self.addCleanup(control.wait)
+        self.addCleanup(control.kill)
+
+        def a_node_serves():
+            nodes = self.net.ee("--json", "nodes")
+            return nodes.returncode == 0 and any(n["eligible"] for n in json.loads(nodes.stdout)["items"])
+
+        wait_for("a node serves", a_node_serves, 40)
+
+    def test_first_orders_after_a_restart_of_the_control_plane(self):
+        for order in ("transfer", "job", "transfer"):
+            with self.subTest(order=order):
+                self.assertEqual(self.ask(order), "ok")
+                self.restart_control()
+                self.assertEqual(self.ask(order), "ok")
+
+    def test_a_forked_child_has_a_client_of_its_own(self):
+        self.assertEqual(self.ask("job"), "ok")
+        self.assertEqual(self.ask("fork"), "ok")
+        self.assertEqual(self.ask("job"), "ok")
+
+
+class HungControlPlane(DevnetCase):
+    def test_interrupt_ends_the_call_though_nothing_answers(self):
+        job = subprocess.Popen([str(BIN / "ee"), "run", "myapp:latest", "--", "sh", "-c", "echo up; sleep 60"], env=self.net.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(job.stdout.readline(), "up\n")
+        control = self.net.pid_of("control")
+        self.net.kill("control", signal.SIGSTOP)
+        try:
+            since = time.monotonic()
+            job.send_signal(signal.SIGINT)
+            _, err = job.communicate(timeout=60)
+            took = time.monotonic() - since
+            self.assertEqual(job.returncode, 130, err)
+            self.assertIn("ee: cancelled:", err)
+            self.assertLess(took, 4.0)
+        finally:
+            os.kill(control, signal.SIGCONT)
+        wait_for("the job ended", lambda: self.net.json("jobs")["items"][0]["state"] in ("done", "failed"), 40)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ enum {
     REQUEST_TIMEOUT_MS = 30000,
     POOL_MAX = 8, /* idle HTTP connections kept per app */
     DEPLOY_POLL_MS = 50,
+    RETRY_MIN_MS = 100, /* while an app is being moved; spread, for all its callers wait for the same moment */
+    RETRY_MAX_MS = 300,
 };
 
 struct ee_app {
@@ -93,28 +95,54 @@ static ee_status remember(ee_app *app, const ee_verdict *verdict, ee_error *err)
     return st;
 }
 
-/* A new attested connection to the app. */
-static ee_status dial_app(ee_app *app, uint32_t timeout_ms, bool strict, const ee_cancel *cancel, client_conn **out, ee_error *err) {
-    char node[EEI_NAME_BYTES_MAX + 1];
+static ee_status dial_once(ee_app *app, client_dial *dial, client_conn **out, ee_error *err) {
+    char node[EEI_NAME_BYTES_MAX + 1] = "";
     eei_buf token = EEI_BUF_INIT_SECRET(1024);
     ee_verdict *refused = NULL;
-    client_dial dial = {.kind = EEI_OPEN_APP,
-                        .target = app->name,
-                        .alpn = EEI_ALPN_APP,
-                        .node_name = node,
-                        .strict = strict,
-                        .deadline_ms = eei_mono_ms() + timeout_ms,
-                        .cancel = cancel};
-    *out = NULL;
-    ee_status st = resolve(app, cancel, &dial, node, &token, err);
-    dial.token = eei_buf_span(&token);
-    if (!st) st = client_conn_open(app->client->engine, &dial, out, &refused, err);
+    ee_status st = resolve(app, dial->cancel, dial, node, &token, err);
+    dial->node_name = node;
+    dial->token = eei_buf_span(&token);
+    if (!st) st = client_conn_open(app->client->engine, dial, out, &refused, err);
     if (!st) {
         st = remember(app, client_conn_verdict(*out), err);
         if (st) client_conn_free(eei_take(out));
     }
     ee_verdict_free(refused);
     eei_buf_clear(&token);
+    return st;
+}
+
+/* An app that is being moved is back within moments; one that failed or was stopped stays as it is. */
+static bool may_come_back(ee_app *app, const ee_cancel *cancel) {
+    char path[96];
+    json_t *answer = NULL;
+    (void)snprintf(path, sizeof path, "/v1/apps/%s", app->name);
+    client_call call = {.method = "GET", .path = path, .repeatable = true, .cancel = cancel};
+    ee_status st = client_call_api(app->client, &call, &answer, NULL);
+    const char *state = json_string_value(json_object_get(answer, "state"));
+    bool final = !st && state && (strcmp(state, "failed") == 0 || strcmp(state, "stopped") == 0);
+    json_decref(answer);
+    return !final;
+}
+
+/* A new attested connection to the app, wherever it runs by the deadline. */
+static ee_status dial_app(ee_app *app, uint32_t timeout_ms, bool strict, const ee_cancel *cancel, client_conn **out, ee_error *err) {
+    client_dial dial = {.kind = EEI_OPEN_APP,
+                        .target = app->name,
+                        .alpn = EEI_ALPN_APP,
+                        .strict = strict,
+                        .deadline_ms = eei_mono_ms() + timeout_ms,
+                        .cancel = cancel};
+    ee_error story = {0};
+    ee_status st;
+    *out = NULL;
+    for (;;) {
+        st = dial_once(app, &dial, out, &story);
+        if (st != EE_E_APP_UNAVAILABLE || eei_mono_ms() + RETRY_MAX_MS > dial.deadline_ms || !may_come_back(app, cancel)) break;
+        st = client_pause(RETRY_MIN_MS, RETRY_MAX_MS, cancel, &story);
+        if (st) break;
+    }
+    if (st && err) *err = story;
     return st;
 }
 

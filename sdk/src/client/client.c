@@ -4,9 +4,11 @@
 #include "base/clock.h"
 #include "client_internal.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+#include <unistd.h>
 
 enum { RESPONSE_MAX = 4 << 20, BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 2000, ORDER_LIFE_MS = 300000 };
 
@@ -38,6 +40,7 @@ void ee_client_options_init(ee_client_options *options) {
 static ee_status open_parts(ee_client *client, ee_error *err) {
     eei_collateral_source source = {fetch_collateral, client};
     eei_fetch_options api = {.url = client->config.url.text, .trust = EEI_FETCH_ATTESTED, .timeout_ms = client->config.timeout_ms};
+    eei_fetch_options brief;
     eei_fetch_options collateral = {.url = client->config.url.text, .trust = EEI_FETCH_UNTRUSTED, .timeout_ms = client->config.timeout_ms};
     ee_status st = eei_api_key_load(client->config.api_key.text, &client->key, err);
     eei_wipe(client->config.api_key.text + 6, sizeof client->config.api_key.text - 6); /* the seed itself is not needed any more */
@@ -47,7 +50,11 @@ static ee_status open_parts(ee_client *client, ee_error *err) {
     if (st) return st;
     api.judge = client->judge;
     memcpy(api.network_id, client->network_id, sizeof api.network_id);
+    brief = api;
+    brief.timeout_ms = CLIENT_BRIEF_MS;
+    brief.connections_max = 1;
     st = eei_fetch_new(&api, &client->api, err);
+    if (!st) st = eei_fetch_new(&brief, &client->brief, err);
     if (!st) st = eei_fetch_new(&collateral, &client->collateral, err);
     if (!st) st = client_engine_new(client->config.url.text, client->network_id, client->judge, &client->engine, err);
     return st;
@@ -84,6 +91,7 @@ void ee_client_free(ee_client *client) {
     if (!client) return;
     client_engine_free(client->engine);
     eei_fetch_free(client->api);
+    eei_fetch_free(client->brief);
     eei_fetch_free(client->collateral);
     eei_judge_free(client->judge);
     eei_key_free(client->key);
@@ -97,13 +105,19 @@ void ee_client_free(ee_client *client) {
 
 const char *ee_client_config_json(const ee_client *client) { return client->config.json; }
 
-static pthread_mutex_t default_mutex = PTHREAD_MUTEX_INITIALIZER; /* guards: default_client */
-static ee_client *default_client;
+static pthread_mutex_t default_mutex = PTHREAD_MUTEX_INITIALIZER; /* guards the three below */
+static ee_client *default_client, *inherited_client; /* inherited: made before a fork(), without its threads here; never freed */
+static pid_t default_pid;
 
 ee_status client_resolve(ee_client **client, ee_error *err) {
     ee_status st = EE_OK;
     if (*client) return EE_OK;
     pthread_mutex_lock(&default_mutex);
+    if (default_client && default_pid != getpid()) {
+        inherited_client = default_client;
+        default_client = NULL;
+    }
+    default_pid = getpid();
     if (!default_client) st = ee_client_new(NULL, &default_client, err);
     *client = default_client;
     pthread_mutex_unlock(&default_mutex);
@@ -152,12 +166,20 @@ ee_status client_control_instance(ee_client *client, uint8_t out[32], ee_error *
     return EE_OK;
 }
 
+bool client_instance_changed(ee_client *client, const uint8_t sealed_for[32]) {
+    uint8_t now[32];
+    return client_control_instance(client, now, NULL) == EE_OK && !eei_same(now, sealed_for, sizeof now);
+}
+
 ee_status ee_client_attestation(ee_client *client, const ee_verdict **out, ee_error *err) {
     ee_status st = client_resolve(&client, err);
     *out = NULL;
     if (!st) st = remember_verdict(client, err);
-    if (!st) *out = client->verdict;
-    return st;
+    if (st) return st;
+    pthread_mutex_lock(&client->mutex);
+    *out = client->verdict; /* NULL only when the control plane restarted in this very moment */
+    pthread_mutex_unlock(&client->mutex);
+    return *out ? EE_OK : eei_fail(err, EE_E_CONNECT, "the control plane restarted; ask again");
 }
 
 /* ---- signed calls ---------------------------------------------------------------------------------------------------- */
@@ -189,7 +211,7 @@ static ee_status sign(void *user, const uint8_t control_instance[32], eei_buf *l
     (void)snprintf(host, sizeof host, "%s", url_host(s->client->config.url.text));
     host[strcspn(host, "/")] = 0;
     parts.host = host;
-    note_instance(s->client, control_instance);
+    if (!s->call->brief) note_instance(s->client, control_instance); /* orders follow the connections that carry them */
     ee_status st = eei_random(parts.nonce, sizeof parts.nonce, err);
     if (!st) st = eei_request_text(&parts, &text, err);
     if (!st) st = eei_sign(s->client->key, EEI_SIGNED_REQUEST, eei_buf_span(&text), signature, err);
@@ -251,22 +273,31 @@ static ee_status error_from_reply(const eei_reply *reply, ee_error *err) {
     return story.status;
 }
 
-static void sleep_ms(uint64_t ms) {
-    struct timespec ts = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
-    (void)nanosleep(&ts, NULL);
+ee_status client_pause(uint64_t least_ms, uint64_t most_ms, const ee_cancel *cancel, ee_error *err) {
+    uint32_t random = 0;
+    if (eei_random(&random, sizeof random, NULL)) random = 0;
+    uint64_t until = eei_mono_ms() + least_ms + random % (most_ms - least_ms + 1);
+    for (;;) {
+        uint64_t now = eei_mono_ms();
+        struct pollfd fired = {.fd = eei_cancel_fd(cancel), .events = POLLIN};
+        if (now >= until) return eei_cancel_check(cancel, err);
+        int n = poll(&fired, 1, (int)(until - now));
+        if (n > 0) return eei_fail(err, EE_E_CANCELLED, "the call was cancelled");
+        if (n < 0 && errno != EINTR) return eei_fail_errno(err, EE_E_IO, errno, "poll");
+    }
 }
 
-static void back_off(unsigned attempt, uint32_t at_least_ms) {
-    uint32_t random = 0;
+/* Full jitter, but not before the server said, within reason. */
+static ee_status back_off(unsigned attempt, uint32_t retry_after_ms, const ee_cancel *cancel, ee_error *err) {
     uint64_t most = (uint64_t)BACKOFF_FIRST_MS << (attempt < 5 ? attempt : 5);
+    uint64_t least = retry_after_ms < CLIENT_RETRY_AFTER_MAX_MS ? retry_after_ms : CLIENT_RETRY_AFTER_MAX_MS;
     if (most > BACKOFF_MAX_MS) most = BACKOFF_MAX_MS;
-    if (eei_random(&random, sizeof random, NULL)) random = 0;
-    uint64_t wait = random % (most + 1); /* full jitter */
-    sleep_ms(wait < at_least_ms ? at_least_ms : wait);
+    return client_pause(least, least > most ? least : most, cancel, err);
 }
 
 static bool worth_retry(ee_status st, int http_status) {
-    return st == EE_E_CONNECT || st == EE_E_TIMEOUT || st == EE_E_RATE_LIMIT || http_status == 502 || http_status == 504;
+    return st == EE_E_CONNECT || st == EE_E_TIMEOUT || st == EE_E_RATE_LIMIT || http_status == 429 || http_status == 502 ||
+           http_status == 504 || (http_status == 503 && eei_status_retryable(st));
 }
 
 static ee_status outcome_unknown(const client_call *call, const ee_error *cause, ee_error *err) {
@@ -287,7 +318,7 @@ ee_status client_call_api(ee_client *client, const client_call *call, json_t **o
         signing s = {client, call, eei_buf_span(&body)};
         static const char *const headers[] = {"Content-Type: application/json", "Accept: application/json", NULL};
         eei_reply reply = {.body = EEI_BUF_INIT(RESPONSE_MAX)};
-        ee_error story = {0};
+        ee_error story = {0}, why = {0};
         eei_request request = {.method = call->method,
                                .path = call->path,
                                .headers = headers,
@@ -296,7 +327,7 @@ ee_status client_call_api(ee_client *client, const client_call *call, json_t **o
                                .cancel = call->cancel,
                                .sign = sign,
                                .user = &s};
-        ee_status call_st = eei_fetch_call(client->api, &request, &reply, &story);
+        ee_status call_st = eei_fetch_call(call->brief ? client->brief : client->api, &request, &reply, &story);
         if (call_st && reply.sent) may_have_happened = true;
         if (!call_st && reply.status / 100 == 2) {
             call_st = eei_json_parse(eei_buf_span(&reply.body), RESPONSE_MAX, out, &story);
@@ -307,9 +338,11 @@ ee_status client_call_api(ee_client *client, const client_call *call, json_t **o
         int http_status = reply.status;
         eei_buf_clear(&reply.body);
         if (!call_st) break;
-        if (call->repeatable && worth_retry(call_st, http_status) && attempt < client->config.max_retries) {
-            back_off(attempt, story.retry_after_ms);
-            continue;
+        bool again = call->repeatable && !call->brief && worth_retry(call_st, http_status) && attempt < client->config.max_retries;
+        if (again && back_off(attempt, story.retry_after_ms, call->cancel, &why) == EE_OK) continue;
+        if (again && !(may_have_happened && call->idempotency_key)) { /* cancelled while it waited */
+            call_st = why.status;
+            story = why;
         }
         if (may_have_happened && call->idempotency_key && worth_retry(call_st, http_status))
             st = outcome_unknown(call, &story, err);
@@ -470,19 +503,12 @@ static ee_status read_transfer(const json_t *answer, ee_transfer *out, ee_error 
     return st;
 }
 
-static ee_status send_transfer(ee_client *client, const char *to, ee_money amount, const char *memo, ee_transfer *out, ee_error *err) {
-    char from[EEI_NAME_BYTES_MAX + 1];
+static ee_status send_order(ee_client *client, eei_transfer_order *order, ee_transfer *out, ee_error *err) {
     eei_buf text = EEI_BUF_INIT(8192);
     json_t *body = NULL, *answer = NULL;
-    eei_transfer_order order = {.to = eei_span_text(to),
-                                .amount = (uint64_t)amount,
-                                .memo = eei_span_text(memo ? memo : ""),
-                                .key = eei_span_text(out->idempotency_key),
-                                .not_after_ms = eei_wall_ms() + ORDER_LIFE_MS};
-    ee_status st = client_account_name(client, from, err);
-    order.from = eei_span_text(from);
-    if (!st) st = client_control_instance(client, order.control_instance, err);
-    if (!st) st = seal_order(client, &order, &text, err);
+    order->not_after_ms = eei_wall_ms() + ORDER_LIFE_MS;
+    ee_status st = client_control_instance(client, order->control_instance, err);
+    if (!st) st = seal_order(client, order, &text, err);
     if (!st && !(body = json_pack("{s:s}", "order", (const char *)text.data))) st = eei_nomem(err);
     client_call call = {
         .method = "POST", .path = "/v1/credits/transfer", .body = body, .idempotency_key = out->idempotency_key, .repeatable = true};
@@ -491,6 +517,23 @@ static ee_status send_transfer(ee_client *client, const char *to, ee_money amoun
     json_decref(answer);
     json_decref(body);
     eei_buf_clear(&text);
+    return st;
+}
+
+static ee_status send_transfer(ee_client *client, const char *to, ee_money amount, const char *memo, ee_transfer *out, ee_error *err) {
+    char from[EEI_NAME_BYTES_MAX + 1];
+    ee_error story = {0};
+    eei_transfer_order order = {.to = eei_span_text(to),
+                                .amount = (uint64_t)amount,
+                                .memo = eei_span_text(memo ? memo : ""),
+                                .key = eei_span_text(out->idempotency_key)};
+    ee_status st = client_account_name(client, from, err);
+    if (st) return st;
+    order.from = eei_span_text(from);
+    st = send_order(client, &order, out, &story);
+    /* The control plane restarted since it was last heard: once more, for the instance that answered. */
+    if (st == EE_E_AUTH && client_instance_changed(client, order.control_instance)) st = send_order(client, &order, out, &story);
+    if (st && err) *err = story;
     return st;
 }
 
@@ -512,7 +555,7 @@ ee_status ee_transfer_credits(ee_client *client, const char *to, const char *amo
     if (!st) st = client_budget_take(client, micros, err);
     if (st) return st;
     st = send_transfer(client, to, micros, memo, &transfer, err);
-    if (st || transfer.replayed) client_budget_return(client, micros);
+    if ((st && st != EE_E_OUTCOME_UNKNOWN) || transfer.replayed) client_budget_return(client, micros);
     if (!st && out) *out = transfer;
     return st;
 }

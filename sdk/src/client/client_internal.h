@@ -16,10 +16,10 @@ struct ee_client {
     eei_key *key;
     uint8_t network_id[32];
     eei_judge *judge;
-    eei_fetch *api, *collateral;
+    eei_fetch *api, *brief, *collateral; /* brief: the api, for calls that may not take long */
     client_engine *engine;
-    ee_verdict *verdict; /* of the control plane, under mutex */
-    ee_verdict **retired;  /* of earlier instances of the control plane: ee_client_attestation() handed them out */
+    ee_verdict *verdict;  /* of the control plane, under mutex */
+    ee_verdict **retired; /* of earlier instances of the control plane: ee_client_attestation() handed them out */
     size_t retired_count;
     uint8_t control_instance[32];
     pthread_mutex_t mutex; /* guards: verdict, retired, control_instance, spent, account */
@@ -29,7 +29,12 @@ struct ee_client {
     void *log_user;
 };
 
-/* NULL = the default client, made on first use; lives until the process ends. */
+enum {
+    CLIENT_BRIEF_MS = 2000,
+    CLIENT_RETRY_AFTER_MAX_MS = 10000, /* a server that asks for more gets its error shown instead of a caller that seems to hang */
+};
+
+/* NULL = the default client, made on first use; lives until the process ends. A child of fork() gets its own. */
 ee_status client_resolve(ee_client **client, ee_error *err) EE_MUST_USE;
 
 typedef struct client_call {
@@ -37,13 +42,19 @@ typedef struct client_call {
     const json_t *body;          /* nullable */
     const char *idempotency_key; /* nullable */
     bool repeatable;             /* safe to send again: GET, or carries an idempotency key the server honours */
+    bool brief;                  /* one attempt of at most CLIENT_BRIEF_MS, whatever `repeatable` says */
     const ee_cancel *cancel;
 } client_call;
-/* A signed call to the attested control plane; an error answer becomes err. Retries connection faults, 429 and 502-504 while repeatable,
- * with full jitter. If it may have been acted on and no answer came: EE_E_OUTCOME_UNKNOWN with the key. *out: json_decref(). */
+/* A signed call to the attested control plane; an error answer becomes err. While repeatable it retries connection faults, 429, 502, 504,
+ * and 503 when its word says that it passes, with full jitter and for at most CLIENT_RETRY_AFTER_MAX_MS a time. If it may have been acted
+ * on and no answer came: EE_E_OUTCOME_UNKNOWN with the key. *out: json_decref(). */
 ee_status client_call_api(ee_client *client, const client_call *call, json_t **out, ee_error *err) EE_MUST_USE;
 /* Attest the control plane if that has not happened, and give its instance id. */
 ee_status client_control_instance(ee_client *client, uint8_t out[32], ee_error *err) EE_MUST_USE;
+/* After an order was refused: was it sealed for an instance of the control plane that is no more? Then seal it again, with the same key. */
+bool client_instance_changed(ee_client *client, const uint8_t sealed_for[32]);
+/* Sleep, but not through a cancel. Milliseconds from `least` to `most`, chosen at random. EE_E_CANCELLED. */
+ee_status client_pause(uint64_t least_ms, uint64_t most_ms, const ee_cancel *cancel, ee_error *err) EE_MUST_USE;
 ee_status client_account_name(ee_client *client, char out[EEI_NAME_BYTES_MAX + 1], ee_error *err) EE_MUST_USE;
 /* Take an amount from the client's budget before it is spent; give back what was not. */
 ee_status client_budget_take(ee_client *client, ee_money amount, ee_error *err) EE_MUST_USE;

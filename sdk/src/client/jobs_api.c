@@ -14,7 +14,8 @@ enum {
     DIAL_DEADLINE_MS = 30000,
     SETTLE_GRACE_MS = 30000, /* past the job's own limit: pulling, starting, booking */
     PULL_DEADLINE_MS = 600000,
-    CANCEL_GRACE_MS = 2000,
+    CANCEL_GRACE_MS = 1000, /* TERM to KILL */
+    CANCEL_WAIT_MS = 2500,  /* in all, for what came so far and its receipt; a caller who cancels wants to go */
     CAPTURE_DEFAULT = 1 << 20,
 };
 
@@ -34,6 +35,9 @@ struct ee_job {
     uint64_t next_seq;
     ee_verdict *verdict;
     uint8_t env_commitment[32], input_commitment[32];
+    bool ours;     /* to withdraw: no earlier call started it */
+    bool started;  /* the secrets were delivered */
+    bool given_up; /* cancelled, and no answer to that came: not asked again */
     bool done;
     ee_error failure; /* of the job, once done; status EE_OK = it ran */
     ee_result *result;
@@ -117,22 +121,36 @@ static ee_status admit(ee_job *job, const ee_job_options *options, ee_error *err
     if (st) return st;
     st = client_admit(job->client, "/v1/jobs", &job->spec, &offer, job->key, options->cancel, &job->admission, err);
     if (st) {
-        client_budget_return(job->client, offer.ceiling);
+        if (st != EE_E_OUTCOME_UNKNOWN) client_budget_return(job->client, offer.ceiling); /* unknown: it may be spent */
         return st;
     }
+    client_budget_return(job->client, offer.ceiling - job->admission.locked);
+    job->ours = !job->admission.replayed || !options->idempotency_key; /* a key that was made here is nobody else's */
     (void)snprintf(job->id, sizeof job->id, "%s", job->admission.id);
     (void)snprintf(job->node, sizeof job->node, "%s", job->admission.node);
     return EE_OK;
 }
 
-/* Tell the control plane that an admitted job is not wanted: its lock returns at once instead of at the connect deadline. */
-static void withdraw(ee_job *job) {
+static ee_status started_before(const ee_job *job, const char *how_it_is, ee_error *err) {
+    return eei_fail(err, EE_E_CONFLICT, "job %s was started with this key before and %s: see `ee jobs show %s`", job->id, how_it_is,
+                    job->id);
+}
+
+/* An earlier call's job can be joined as long as it waits for its caller; one that runs or ended has had it. */
+static ee_status check_joinable(ee_job *job, const ee_cancel *cancel, ee_error *err) {
     char path[96];
+    const char *state = NULL;
     json_t *answer = NULL;
     (void)snprintf(path, sizeof path, "/v1/jobs/%s", job->id);
-    client_call call = {.method = "DELETE", .path = path, .repeatable = true};
-    eei_ignored(client_call_api(job->client, &call, &answer, NULL));
+    client_call call = {.method = "GET", .path = path, .repeatable = true, .cancel = cancel};
+    ee_status st = client_call_api(job->client, &call, &answer, err);
+    if (!st) st = eei_json_string(answer, "state", &state, err);
+    if (!st && (strcmp(state, "done") == 0 || strcmp(state, "failed") == 0))
+        st = started_before(job, "has ended", err);
+    else if (!st && strcmp(state, "admitted") != 0 && strcmp(state, "waiting") != 0)
+        st = started_before(job, "has its caller", err);
     json_decref(answer);
+    return st;
 }
 
 /* ---- secrets --------------------------------------------------------------------------------------------------------- */
@@ -184,6 +202,20 @@ static ee_status deliver(ee_job *job, const ee_job_options *options, ee_error *e
     st = seal_secrets(job, options, &start, err);
     if (!st) st = client_conn_send(job->conn, EEI_FRAME_JOB_START, eei_buf_span(&start), err);
     eei_buf_clear(&start);
+    job->started = !st;
+    return st;
+}
+
+/* A job of an earlier call: between the look at it and the connection it may have got its caller. */
+static ee_status join(ee_job *job, const ee_job_options *options, ee_error *err) {
+    ee_error story = {0};
+    ee_status st = check_joinable(job, options->cancel, &story);
+    if (!st) {
+        st = deliver(job, options, &story);
+        if (st == EE_E_CLOSED || st == EE_E_CONFLICT || st == EE_E_NOT_FOUND || st == EE_E_CONNECT || st == EE_E_END)
+            st = started_before(job, "its node takes no caller for it now", &story);
+    }
+    if (st && err) *err = story;
     return st;
 }
 
@@ -217,8 +249,9 @@ ee_status ee_job_start(ee_client *client, const ee_job_options *options, ee_job 
     if (!st && tell(options, "placing", "locking credits and choosing a node")) st = stopped_by_caller(err);
     if (!st) st = admit(job, options, err);
     if (!st && tell(options, "attesting", job->node)) st = stopped_by_caller(err);
-    if (!st) st = deliver(job, options, err);
+    if (!st) st = job->ours ? deliver(job, options, err) : join(job, options, err);
     if (st) {
+        if (job->id[0] && job->ours) client_withdraw(client, "/v1/jobs", job->id);
         ee_job_free(job);
         return st;
     }
@@ -286,6 +319,7 @@ static ee_status finish(ee_job *job, const eei_result *message, ee_error *err) {
 
     (void)snprintf(word, sizeof word, "%.*s", (int)message->word.len, (const char *)message->word.data);
     (void)snprintf(text, sizeof text, "%.*s", (int)message->message.len, (const char *)message->message.data);
+    ee_status why = word[0] ? eei_status_from_word(word) : EE_OK;
     if (message->receipt.len) {
         client_receipt_expect expect = {.verdict = job->verdict,
                                         .spec = &job->spec,
@@ -299,11 +333,13 @@ static ee_status finish(ee_job *job, const eei_result *message, ee_error *err) {
         if (!st) client_budget_return(job->client, job->admission.locked - job->result->cost);
     } else if (!word[0]) {
         st = eei_fail(err, EE_E_ATTESTATION, "the agent says that the job ran but gives no receipt");
+    } else if (why == EE_OK || strcmp(ee_status_word(why), word) != 0) {
+        st = eei_fail(err, EE_E_MALFORMED, "the agent gives neither a receipt nor an error that is known (\"%s\")", word);
     }
     if (st) return st;
     job->done = true;
-    if (word[0]) {
-        eei_fail(&job->failure, eei_status_from_word(word), "%s", text);
+    if (why) {
+        eei_fail(&job->failure, why, "%s", text);
     } else if (strcmp(job->result->reason, "timed_out") == 0) {
         eei_fail(&job->failure, EE_E_JOB_TIMEOUT, "the job reached its time limit of %llu ms and was ended",
                  (unsigned long long)job->spec.message.wall_ms);
@@ -394,10 +430,8 @@ ee_status ee_job_result(ee_job *job, ee_result **out, ee_error *err) {
 
 void ee_job_free(ee_job *job) {
     if (!job) return;
-    if (job->id[0] && !(job->done && job->result)) { /* did not run to a receipt: see that nothing stays locked */
-        withdraw(job);
-        if (!job->result) client_budget_return(job->client, job->admission.locked);
-    }
+    if (job->started && job->ours && !job->done && !job->given_up) client_withdraw(job->client, "/v1/jobs", job->id);
+    if (job->id[0] && !job->result) client_budget_return(job->client, job->admission.locked);
     client_conn_free(job->conn);
     eei_sha256_free(job->output_hash);
     for (int i = 0; i < 2; i++) eei_buf_clear(&job->out[i].bytes);
@@ -410,30 +444,41 @@ void ee_job_free(ee_job *job) {
 
 /* ---- the one call ---------------------------------------------------------------------------------------------------- */
 
+/* Once: what came so far, the receipt and the bill are waited for, but not for long. */
+static ee_status begin_cancel(ee_job *job, uint64_t *deadline_ms, ee_error *err) {
+    *deadline_ms = eei_mono_ms() + CANCEL_WAIT_MS;
+    return ee_job_cancel(job, CANCEL_GRACE_MS, err);
+}
+
+static ee_status give_up(ee_job *job, ee_error *err) {
+    job->given_up = true; /* the agent hears it from the end of the connection */
+    eei_fail(err, EE_E_CANCELLED, "the job was cancelled; no answer to that came within %d ms", CANCEL_WAIT_MS);
+    return eei_hint(err, EE_E_CANCELLED, "`ee jobs show %s` tells what it cost", job->id);
+}
+
+static int pass_on(const ee_job_options *options, const ee_job_event *event) {
+    if (event->kind == EE_JOB_OUTPUT && options->on_output)
+        return options->on_output(options->user, event->stream, event->seq, event->data.data, event->data.len);
+    if (event->kind == EE_JOB_PROGRESS && options->on_progress)
+        return options->on_progress(options->user, event->phase, event->done, event->total, event->message);
+    return 0;
+}
+
 static ee_status follow(ee_job *job, const ee_job_options *options, ee_error *err) {
     bool cancelling = false;
-    int64_t left = (int64_t)job->spec.message.wall_ms + PULL_DEADLINE_MS + SETTLE_GRACE_MS;
+    uint64_t deadline = eei_mono_ms() + job->spec.message.wall_ms + PULL_DEADLINE_MS + SETTLE_GRACE_MS;
     for (;;) {
-        ee_job_event event;
-        int stop = 0;
-        ee_status st = ee_job_next(job, left, cancelling ? NULL : options->cancel, &event, err);
-        if (st == EE_E_CANCELLED && !cancelling) { /* once: then wait for what came so far, its receipt and the bill */
-            cancelling = true;
-            left = CANCEL_GRACE_MS + SETTLE_GRACE_MS;
-            st = ee_job_cancel(job, CANCEL_GRACE_MS, err);
-            if (!st) continue;
-        }
-        if (st || event.kind == EE_JOB_DONE) return st;
-        if (event.kind == EE_JOB_OUTPUT && options->on_output)
-            stop = options->on_output(options->user, event.stream, event.seq, event.data.data, event.data.len);
-        if (event.kind == EE_JOB_PROGRESS && options->on_progress)
-            stop = options->on_progress(options->user, event.phase, event.done, event.total, event.message);
+        ee_job_event event = {0};
+        uint64_t now = eei_mono_ms();
+        ee_status st = ee_job_next(job, (int64_t)(deadline > now ? deadline - now : 0), cancelling ? NULL : options->cancel, &event, err);
+        bool stop = st == EE_E_CANCELLED || (!st && pass_on(options, &event) != 0);
+        if (st == EE_E_TIMEOUT && cancelling) return give_up(job, err);
+        if ((st && st != EE_E_CANCELLED) || event.kind == EE_JOB_DONE) return st;
         if (stop && !cancelling) {
             cancelling = true;
-            left = CANCEL_GRACE_MS + SETTLE_GRACE_MS;
-            st = ee_job_cancel(job, CANCEL_GRACE_MS, err);
-            if (st) return st;
+            st = begin_cancel(job, &deadline, err);
         }
+        if (st) return st;
     }
 }
 

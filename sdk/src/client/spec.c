@@ -219,8 +219,8 @@ ee_status client_best_offer(ee_client *client, const client_spec *spec, const ee
 
 /* ---- admission ------------------------------------------------------------------------------------------------------- */
 
-static ee_status authorize(ee_client *client, const client_spec *spec, const client_offer *offer, client_admission *out, eei_buf *envelope,
-                           ee_error *err) {
+static ee_status authorize(ee_client *client, const client_spec *spec, const client_offer *offer, client_admission *out,
+                           uint8_t sealed_for[32], eei_buf *envelope, ee_error *err) {
     eei_spend_auth auth = {.price = (uint64_t)offer->price,
                            .node = eei_span_text(offer->node),
                            .max_total = (uint64_t)offer->ceiling,
@@ -229,7 +229,8 @@ static ee_status authorize(ee_client *client, const client_spec *spec, const cli
     memcpy(auth.auth_id, out->auth_id, sizeof auth.auth_id);
     memcpy(auth.spec_hash, spec->hash, sizeof auth.spec_hash);
     memcpy(auth.policy_hash, eei_policy_hash_bytes(client->config.policy), sizeof auth.policy_hash);
-    ee_status st = client_control_instance(client, auth.control_instance, err);
+    ee_status st = client_control_instance(client, sealed_for, err);
+    if (!st) memcpy(auth.control_instance, sealed_for, sizeof auth.control_instance);
     if (!st) st = eei_encode(&eei_spend_auth_schema, &auth, &body, err);
     if (!st) st = eei_envelope_seal(client->key, EEI_SIGNED_SPEND_AUTH, eei_buf_span(&body), envelope, err);
     if (!st) eei_sha256(eei_buf_span(envelope), out->spend_auth_hash);
@@ -237,7 +238,7 @@ static ee_status authorize(ee_client *client, const client_spec *spec, const cli
     return st;
 }
 
-/* The authorization's id follows from the key, so that a repeated call with one key is byte for byte the same order. */
+/* The authorization's id follows from the key: whatever is sealed with one key is one order. */
 static void auth_id_from_key(ee_client *client, const char *key, uint8_t out[16]) {
     uint8_t text[32 + 72], hash[32];
     size_t len = strlen(key);
@@ -247,9 +248,26 @@ static void auth_id_from_key(ee_client *client, const char *key, uint8_t out[16]
     memcpy(out, hash, 16);
 }
 
-static ee_status read_admission(const json_t *answer, const client_offer *offer, client_admission *out, ee_error *err) {
+/* Exactly what was authorized, or less. */
+static ee_status check_terms(const client_spec *spec, const client_offer *offer, const client_admission *admission, ee_error *err) {
+    bool same = strcmp(admission->node, offer->node) == 0 && admission->price == offer->price && admission->locked >= 0 &&
+                admission->locked <= offer->ceiling;
+    if (same) return EE_OK;
+    if (!admission->replayed)
+        return eei_fail(err, EE_E_SERVER, "the control plane admitted the work on other terms than were authorized (node %s)",
+                        admission->node);
+    /* The first call authorized these. An app is only looked at from here on; a job would be paid for. */
+    if (spec->message.kind == EEI_SPEC_APP) return EE_OK;
+    return eei_fail(err, EE_E_CONFLICT, "job %s was started with this key before, on other terms: see `ee jobs show %s`", admission->id,
+                    admission->id);
+}
+
+static ee_status read_admission(const json_t *answer, const client_spec *spec, const client_offer *offer, client_admission *out,
+                                ee_error *err) {
     const char *id = NULL, *node = NULL;
     ee_status st = eei_json_string(answer, "id", &id, err);
+    if (!st && strlen(id) < sizeof out->id) (void)snprintf(out->id, sizeof out->id, "%s", id); /* first: it may have to be withdrawn */
+    out->replayed = json_is_true(json_object_get(answer, "replayed"));
     if (!st) st = eei_json_string(answer, "node", &node, err);
     if (!st) st = client_hex(answer, "instance_id", out->instance_id, sizeof out->instance_id, err);
     if (!st) st = client_money(answer, "locked", &out->locked, err);
@@ -257,37 +275,58 @@ static ee_status read_admission(const json_t *answer, const client_offer *offer,
     if (!st) st = client_u64(answer, "period_start_ms", &out->period_start_ms, err);
     if (!st) st = client_bytes(answer, "token", &out->token, err);
     if (st) return st;
-    if (strlen(id) >= sizeof out->id || strlen(node) >= sizeof out->node)
-        return eei_fail(err, EE_E_SERVER, "the control plane's answer has names that are too long");
-    (void)snprintf(out->id, sizeof out->id, "%s", id);
+    if (!out->id[0] || strlen(id) >= sizeof out->id || strlen(node) >= sizeof out->node)
+        return eei_fail(err, EE_E_SERVER, "the control plane's answer has names that are empty or too long");
     (void)snprintf(out->node, sizeof out->node, "%s", node);
-    /* Exactly what was authorized, or less. */
-    if (strcmp(node, offer->node) != 0 || out->price != offer->price || out->locked > offer->ceiling)
-        return eei_fail(err, EE_E_SERVER, "the control plane admitted the work on other terms than were authorized (node %s)", node);
-    return EE_OK;
+    return check_terms(spec, offer, out, err);
 }
 
-ee_status client_admit(ee_client *client, const char *path, const client_spec *spec, const client_offer *offer, const char *key,
-                       const ee_cancel *cancel, client_admission *out, ee_error *err) {
-    eei_buf envelope = EEI_BUF_INIT(2048);
-    json_t *body = NULL, *answer = NULL;
-    ee_status st;
+void client_withdraw(ee_client *client, const char *collection, const char *name) {
+    char path[96];
+    json_t *answer = NULL;
+    (void)snprintf(path, sizeof path, "%s/%s", collection, name);
+    client_call call = {.method = "DELETE", .path = path, .brief = true};
+    eei_ignored(client_call_api(client, &call, &answer, NULL));
+    json_decref(answer);
+}
 
-    memset(out, 0, sizeof *out);
-    out->token = (eei_buf)EEI_BUF_INIT_SECRET(1024);
-    auth_id_from_key(client, key, out->auth_id);
-    st = authorize(client, spec, offer, out, &envelope, err);
+static ee_status ask_admission(ee_client *client, const client_spec *spec, const client_offer *offer, client_call *call,
+                               client_admission *out, uint8_t sealed_for[32], json_t **answer, ee_error *err) {
+    eei_buf envelope = EEI_BUF_INIT(2048);
+    json_t *body = NULL;
+    ee_status st = authorize(client, spec, offer, out, sealed_for, &envelope, err);
     if (!st) {
         body =
             json_pack("{s:o, s:o}", "spec", base64_json(eei_buf_span(&spec->bytes)), "authorization", base64_json(eei_buf_span(&envelope)));
         if (!body) st = eei_nomem(err);
     }
-    client_call call = {.method = "POST", .path = path, .body = body, .idempotency_key = key, .repeatable = true, .cancel = cancel};
-    if (!st) st = client_call_api(client, &call, &answer, err);
-    if (!st) st = read_admission(answer, offer, out, err);
-    json_decref(answer);
+    call->body = body;
+    if (!st) st = client_call_api(client, call, answer, err);
     json_decref(body);
     eei_buf_clear(&envelope);
+    return st;
+}
+
+ee_status client_admit(ee_client *client, const char *path, const client_spec *spec, const client_offer *offer, const char *key,
+                       const ee_cancel *cancel, client_admission *out, ee_error *err) {
+    uint8_t sealed_for[32];
+    json_t *answer = NULL;
+    ee_error story = {0};
+
+    memset(out, 0, sizeof *out);
+    out->token = (eei_buf)EEI_BUF_INIT_SECRET(1024);
+    auth_id_from_key(client, key, out->auth_id);
+    client_call call = {.method = "POST", .path = path, .idempotency_key = key, .repeatable = true, .cancel = cancel};
+    ee_status st = ask_admission(client, spec, offer, &call, out, sealed_for, &answer, &story);
+    /* The control plane restarted since it was last heard: once more, for the instance that answered. */
+    if (st == EE_E_AUTH && client_instance_changed(client, sealed_for))
+        st = ask_admission(client, spec, offer, &call, out, sealed_for, &answer, &story);
+    if (!st) {
+        st = read_admission(answer, spec, offer, out, &story);
+        if (st && out->id[0] && !out->replayed) client_withdraw(client, path, spec->message.kind == EEI_SPEC_APP ? spec->name : out->id);
+    }
+    if (st && err) *err = story;
+    json_decref(answer);
     return st;
 }
 

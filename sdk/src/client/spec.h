@@ -35,9 +35,14 @@ typedef struct client_admission {
     ee_money locked, price;
     uint64_t period_start_ms;
     eei_buf token;
+    bool replayed; /* the key had been used before: this is what the first call started, and whose it is is not known */
 } client_admission;
-/* Sign the spend authorization and have the work admitted: credits locked, node chosen. */
+/* Sign the spend authorization and have the work admitted: credits locked, node chosen. What was admitted on other terms than were
+ * authorized, or cannot be read, is withdrawn again. */
 ee_status client_admit(ee_client *client, const char *path, const client_spec *spec, const client_offer *offer, const char *key,
                        const ee_cancel *cancel, client_admission *out, ee_error *err) EE_MUST_USE;
+/* Tell the control plane that admitted work is not wanted, so that its lock returns at once instead of at a deadline. One brief attempt.
+ * collection: "/v1/jobs" with a job's id, "/v1/apps" with an app's name. */
+void client_withdraw(ee_client *client, const char *collection, const char *name);
 void client_admission_clear(client_admission *admission);
 #endif
