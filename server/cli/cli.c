@@ -161,6 +161,13 @@ void cli_print_fields(const json_t *object) {
     }
 }
 
+void cli_print_object(const cli *c, const json_t *object) {
+    if (c->json)
+        cli_print_json(object);
+    else
+        cli_print_fields(object);
+}
+
 /* ---- options --------------------------------------------------------------------------------------------------------- */
 
 static const cli_option *find_option(const cli_option *options, size_t count, const char *arg, size_t len) {

@@ -49,6 +49,7 @@ void cli_print_json(const json_t *value);
 void cli_print_json_text(const char *text);
 /* {"a": 1, "b": {...}} for people: one "key  value" a line. */
 void cli_print_fields(const json_t *object);
+void cli_print_object(const cli *c, const json_t *object); /* fields for people, the document with --json */
 void cli_talk(const cli *c, const char *format, ...) __attribute__((format(printf, 2, 3))); /* stderr, not with --quiet or --json */
 
 /* Options of one command: long or short, with or without a value. Values "--x v" and "--x=v". */

@@ -48,6 +48,7 @@ static int deploy(cli *c, int argc, char **argv) {
     code = cli_parse(c, "apps", argc, argv, known, sizeof known / sizeof *known, rest, &count);
     if (!code && (count < 2 || (count > 2 && strcmp(rest[2], "--") != 0)))
         code = cli_usage(c, "apps", "write: ee apps deploy NAME IMAGE --port P [-- CMD...]");
+    if (!code) code = cli_check_name(c, "apps", "an app", rest[0]);
     unsigned long number = !code && port ? strtoul(port, &end, 10) : 0;
     if (!code && (!port || *end || number == 0 || number > 65535)) code = cli_usage(c, "apps", "--port must be 1 to 65535");
     if (!code && vcpus) options.vcpus = strtod(vcpus, NULL);
@@ -73,29 +74,40 @@ static int deploy(cli *c, int argc, char **argv) {
     return code;
 }
 
-int cmd_apps(cli *c, int argc, char **argv) {
-    char path[128];
+static int stop(cli *c, const char *name) {
     ee_error err = {0};
     int code = 0;
-    if (argc < 2 || strcmp(argv[1], "ls") == 0) return list_apps(c);
-    if (strcmp(argv[1], "deploy") == 0) return deploy(c, argc - 1, argv + 1);
-    if (argc != 3) return cli_usage(c, "apps", "there is no `ee apps %s` with %d arguments", argv[1], argc - 2);
-    if (strcmp(argv[1], "stop") == 0) {
-        ee_client *client = cli_client(c, &code);
-        if (!client) return code;
-        if (ee_app_stop(client, argv[2], &err)) return cli_error(c, &err);
-        if (c->json)
-            (void)printf("{\"name\": \"%s\", \"state\": \"stopped\"}\n", argv[2]);
-        else
-            (void)printf("%s is stopped\n", argv[2]);
-        return 0;
-    }
-    if (strcmp(argv[1], "show") != 0) return cli_usage(c, "apps", "there is no `ee apps %s`", argv[1]);
-    (void)snprintf(path, sizeof path, "/v1/apps/%.63s", argv[2]);
+    ee_client *client = cli_client(c, &code);
+    if (!client) return code;
+    if (ee_app_stop(client, name, &err)) return cli_error(c, &err);
+    if (c->json)
+        (void)printf("{\"name\": \"%s\", \"state\": \"stopped\"}\n", name);
+    else
+        (void)printf("%s is stopped\n", name);
+    return 0;
+}
+
+/* One object of the network: fields for people, the document with --json. */
+static int show(cli *c, const char *command, const char *what, const char *name) {
+    char path[128];
+    int code = cli_check_name(c, command, what, name);
+    if (code) return code;
+    (void)snprintf(path, sizeof path, "/v1/%s/%s", command, name);
     json_t *answer = cli_call(c, "GET", path, NULL, NULL, &code);
-    if (answer) cli_print_json(answer);
+    if (answer) cli_print_object(c, answer);
     json_decref(answer);
     return code;
+}
+
+int cmd_apps(cli *c, int argc, char **argv) {
+    const char *verb = argc > 1 ? argv[1] : "ls", *name;
+    bool shows = strcmp(verb, "show") == 0;
+    if (strcmp(verb, "deploy") == 0) return deploy(c, argc - 1, argv + 1);
+    if (strcmp(verb, "ls") == 0) return cli_arguments(c, "apps", argc - 1, argv + 1, 0, 0, NULL, "ee apps ls") ? 2 : list_apps(c);
+    if (!shows && strcmp(verb, "stop") != 0) return cli_usage(c, "apps", "there is no `ee apps %s`", verb);
+    int code = cli_arguments(c, "apps", argc - 1, argv + 1, 1, 1, &name, shows ? "ee apps show APP" : "ee apps stop APP");
+    if (!code) code = cli_check_name(c, "apps", "an app", name);
+    return code ? code : shows ? show(c, "apps", "an app", name) : stop(c, name);
 }
 
 /* ---- curl and forward ------------------------------------------------------------------------------------------------ */
@@ -112,7 +124,14 @@ static ee_app *connect_app(cli *c, const char *name, int *code) {
     return app;
 }
 
-static int print_response(cli *c, ee_response *response, bool with_headers, const char *output) {
+enum { EXIT_HTTP_ERROR = 22 }; /* curl's own, with --fail */
+
+static int print_response(cli *c, ee_response *response, bool with_headers, bool fail, const char *output) {
+    int status = ee_response_status(response);
+    if (fail && status >= 400) {
+        cli_talk(c, "ee: the app answered %d", status);
+        return EXIT_HTTP_ERROR;
+    }
     ee_span body = ee_response_body(response);
     FILE *to = output ? fopen(output, "wb") : stdout;
     if (!to) return cli_usage(c, "curl", "%s: %s", output, strerror(errno));
@@ -136,11 +155,10 @@ static int print_response(cli *c, ee_response *response, bool with_headers, cons
         else
             (void)cli_write_output(c, to, body.data, body.len);
     }
-    if (output)
-        (void)fclose(to);
-    else if (isatty(STDOUT_FILENO) && body.len && body.data[body.len - 1] != '\n')
-        (void)fputc('\n', stdout);
-    return ee_response_status(response) >= 400 ? 1 : 0;
+    bool failed = output && ferror(to);
+    if (output && (fclose(to) != 0 || failed)) return cli_usage(c, "curl", "%s could not be written: %s", output, strerror(errno));
+    if (!output && isatty(STDOUT_FILENO) && body.len && body.data[body.len - 1] != '\n') (void)fputc('\n', stdout);
+    return 0;
 }
 
 static char *read_body(cli *c, const char *data, size_t *len, int *code) {
@@ -151,11 +169,12 @@ static char *read_body(cli *c, const char *data, size_t *len, int *code) {
         return strdup(data);
     }
     from = strcmp(data, "@-") == 0 ? stdin : fopen(data + 1, "rb");
-    body = from ? malloc(BODY_MAX) : NULL;
-    if (!body)
+    body = from ? malloc(BODY_MAX + 1) : NULL;
+    if (body) *len = fread(body, 1, BODY_MAX + 1, from);
+    if (!body || ferror(from))
         *code = cli_usage(c, "curl", "-d %s: %s", data, strerror(errno));
-    else
-        *len = fread(body, 1, BODY_MAX, from);
+    else if (*len > BODY_MAX) /* half a body would be another request */
+        *code = cli_usage(c, "curl", "-d %s has more than %d bytes", data, BODY_MAX);
     if (from && from != stdin) (void)fclose(from);
     return body;
 }
@@ -163,14 +182,14 @@ static char *read_body(cli *c, const char *data, size_t *len, int *code) {
 int cmd_curl(cli *c, int argc, char **argv) {
     const char *method = NULL, *data = NULL, *output = NULL, *headers[HEADERS_MAX + 1] = {NULL};
     size_t header_count = 0, len = 0;
-    bool include = false;
-    char **rest = calloc((size_t)argc + 2, sizeof *rest), name[64], *body = NULL;
+    bool include = false, fail = false;
+    char **rest = calloc((size_t)argc + 2, sizeof *rest), *name = NULL, *body = NULL;
     int count, code;
-    const cli_option known[] = {{"--request", "-X", true, &method, NULL, NULL, 0, NULL},
-                                {"--data", "-d", true, &data, NULL, NULL, 0, NULL},
-                                {"--output", "-o", true, &output, NULL, NULL, 0, NULL},
-                                {"--header", "-H", true, NULL, NULL, headers, HEADERS_MAX, &header_count},
-                                {"--include", "-i", false, NULL, &include, NULL, 0, NULL}};
+    const cli_option known[] = {
+        {"--request", "-X", true, &method, NULL, NULL, 0, NULL},  {"--data", "-d", true, &data, NULL, NULL, 0, NULL},
+        {"--output", "-o", true, &output, NULL, NULL, 0, NULL},   {"--header", "-H", true, NULL, NULL, headers, HEADERS_MAX, &header_count},
+        {"--fail", "-f", false, NULL, &fail, NULL, 0, NULL},      {"--raw", NULL, false, NULL, &c->raw, NULL, 0, NULL},
+        {"--include", "-i", false, NULL, &include, NULL, 0, NULL}};
     ee_request_options options;
     ee_response *response = NULL;
     ee_error err = {0};
@@ -179,7 +198,8 @@ int cmd_curl(cli *c, int argc, char **argv) {
     code = cli_parse(c, "curl", argc, argv, known, sizeof known / sizeof *known, rest, &count);
     if (!code && count != 1) code = cli_usage(c, "curl", "write: ee curl APP/PATH");
     const char *slash = code ? NULL : strchr(rest[0], '/');
-    if (!code) (void)snprintf(name, sizeof name, "%.*s", slash ? (int)(slash - rest[0] > 63 ? 63 : slash - rest[0]) : 63, rest[0]);
+    if (!code && !(name = strndup(rest[0], slash ? (size_t)(slash - rest[0]) : strlen(rest[0])))) code = 1;
+    if (!code) code = cli_check_name(c, "curl", "an app", name);
     if (!code && data) body = read_body(c, data, &len, &code);
     ee_app *app = code ? NULL : connect_app(c, name, &code);
     if (app) {
@@ -189,10 +209,11 @@ int cmd_curl(cli *c, int argc, char **argv) {
         if (ee_app_request(app, method ? method : body ? "POST" : "GET", slash ? slash : "/", &options, &response, &err))
             code = cli_error(c, &err);
         else
-            code = print_response(c, response, include, output);
+            code = print_response(c, response, include, fail, output);
     }
     ee_response_free(response);
     ee_app_free(app);
+    free(name);
     free(body);
     free(rest);
     return code;
@@ -203,20 +224,23 @@ int cmd_forward(cli *c, int argc, char **argv) {
     ee_error err = {0};
     int code = 0;
     char *end = NULL;
-    unsigned long port = argc > 2 ? strtoul(argv[2], &end, 10) : 0;
-    if (argc < 2 || argc > 3 || (end && *end) || port > 65535) return cli_usage(c, "forward", "write: ee forward APP [PORT]");
-    ee_app *app = connect_app(c, argv[1], &code);
+    const char *values[2];
+    if (cli_arguments(c, "forward", argc, argv, 1, 2, values, "ee forward APP [PORT]") || cli_check_name(c, "forward", "an app", values[0]))
+        return 2;
+    unsigned long port = values[1] ? strtoul(values[1], &end, 10) : 0;
+    if (end && (*end || end == values[1] || port > 65535)) return cli_usage(c, "forward", "%s is not a port from 0 to 65535", values[1]);
+    ee_app *app = connect_app(c, values[0], &code);
     if (!app) return code;
     if (ee_app_forward(app, (uint16_t)port, &forward, &err)) {
         code = cli_error(c, &err);
     } else {
         if (c->json)
-            (void)printf("{\"url\": \"http://127.0.0.1:%u\", \"app\": \"%s\"}\n", ee_forward_port(forward), argv[1]);
+            (void)printf("{\"url\": \"http://127.0.0.1:%u\", \"app\": \"%s\"}\n", ee_forward_port(forward), values[0]);
         else
-            (void)printf("http://127.0.0.1:%u -> %s (attested%s)     Ctrl-C to end\n", ee_forward_port(forward), argv[1],
+            (void)printf("http://127.0.0.1:%u -> %s (attested%s)     Ctrl-C to end\n", ee_forward_port(forward), values[0],
                          ee_verdict_simulated(ee_app_attestation(app)) ? ", simulated" : "");
-        (void)fflush(stdout);
-        while (!ee_cancel_fired(c->cancel)) (void)poll(NULL, 0, 100);
+        bool told = fflush(stdout) == 0;
+        while (told && !ee_cancel_fired(c->cancel)) (void)poll(NULL, 0, 100);
         code = 130;
     }
     ee_forward_free(forward);
@@ -226,45 +250,72 @@ int cmd_forward(cli *c, int argc, char **argv) {
 
 /* ---- nodes ----------------------------------------------------------------------------------------------------------- */
 
-int cmd_nodes(cli *c, int argc, char **argv) {
-    bool eligible = false;
-    char **rest = calloc((size_t)argc + 2, sizeof *rest), path[128] = "/v1/nodes";
-    int count, code;
-    const cli_option known[] = {{"--eligible", NULL, false, NULL, &eligible, NULL, 0, NULL}};
+static void print_nodes(cli *c, const json_t *answer, bool eligible) {
+    cli_table table = {.columns = 8,
+                       .heads = {"NODE", "TIER", "$/vCPU-h", "TRUST", "EFFECTIVE", "STATE", "STAKE", "ATTESTED"},
+                       .right = {false, false, true, true, true, false, true, false}};
     json_t *item;
     size_t i;
-    if (!rest) return 1;
-    code = cli_parse(c, "nodes", argc, argv, known, 1, rest, &count);
-    bool show = !code && count == 2 && strcmp(rest[0], "show") == 0;
-    if (!code && !show && count > 0 && strcmp(rest[0], "ls") != 0)
-        code = cli_usage(c, "nodes", "write: ee nodes [ls] or ee nodes show NODE");
-    if (show) (void)snprintf(path, sizeof path, "/v1/nodes/%.63s", rest[1]);
-    free(rest);
-    json_t *answer = code ? NULL : cli_call(c, "GET", path, NULL, NULL, &code);
-    if (!answer) return code;
-    if (c->json || show) {
-        cli_print_json(answer);
-    } else {
-        cli_table table = {.columns = 8,
-                           .heads = {"NODE", "TIER", "$/vCPU-h", "TRUST", "EFFECTIVE", "STATE", "STAKE", "ATTESTED"},
-                           .right = {false, false, true, true, true, false, true, false}};
-        json_array_foreach(json_object_get(answer, "items"), i, item) {
-            char price[32], effective[32], stake[32], trust[16];
-            if (eligible && !json_is_true(json_object_get(item, "eligible"))) continue;
-            (void)snprintf(trust, sizeof trust, "%.2f", (double)cli_number(item, "trust_ppm") / 1e6);
-            const char *cells[] = {cli_text(item, "node"),
-                                   cli_text(item, "tier"),
-                                   cli_money(item, "price_per_vcpu_hour", price),
-                                   trust,
-                                   cli_money(item, "effective", effective),
-                                   cli_text(item, "state"),
-                                   cli_money(item, "stake", stake),
-                                   cli_text(item, "attested_at")};
-            cli_table_add(&table, cells);
-        }
-        cli_table_print(&table);
-        cli_talk(c, "effective = price / trust; the lowest eligible one gets the work");
+    json_array_foreach(json_object_get(answer, "items"), i, item) {
+        char price[32], effective[32], stake[32], trust[16];
+        if (eligible && !json_is_true(json_object_get(item, "eligible"))) continue;
+        (void)snprintf(trust, sizeof trust, "%.2f", (double)cli_number(item, "trust_ppm") / 1e6);
+        const char *cells[] = {cli_text(item, "node"),
+                               cli_text(item, "tier"),
+                               cli_money(item, "price_per_vcpu_hour", price),
+                               trust,
+                               cli_money(item, "effective", effective),
+                               cli_text(item, "state"),
+                               cli_money(item, "stake", stake),
+                               cli_text(item, "attested_at")};
+        cli_table_add(&table, cells);
     }
+    cli_table_print(&table);
+    cli_talk(c, "effective = price / trust; the lowest eligible one gets the work");
+}
+
+/* Why each node gets work or does not. */
+static void explain_nodes(cli *c, const json_t *answer, bool eligible) {
+    cli_table table = {.columns = 4, .heads = {"NODE", "STATE", "PRICE / TRUST = EFFECTIVE", "WHY"}};
+    json_t *item;
+    size_t i;
+    json_array_foreach(json_object_get(answer, "items"), i, item) {
+        char price[32], effective[32], sum[96], why[256];
+        bool is_eligible = json_is_true(json_object_get(item, "eligible"));
+        if (eligible && !is_eligible) continue;
+        (void)snprintf(sum, sizeof sum, "%s / %.4f = %s", cli_money(item, "price_per_vcpu_hour", price),
+                       (double)cli_number(item, "trust_ppm") / 1e6, cli_money(item, "effective", effective));
+        (void)snprintf(why, sizeof why, "%s%s", is_eligible ? "eligible" : "not eligible: ", is_eligible ? "" : cli_text(item, "reason"));
+        const char *cells[] = {cli_text(item, "node"), cli_text(item, "state"), sum, why};
+        cli_table_add(&table, cells);
+    }
+    cli_table_print(&table);
+    cli_talk(c, "the lowest effective price among the eligible gets the work; `ee run --quote` asks for a job's own needs");
+}
+
+int cmd_nodes(cli *c, int argc, char **argv) {
+    static const char usage[] = "write: ee nodes [ls] [--eligible] [--explain] or ee nodes show NODE";
+    bool eligible = false, explain = false;
+    char **rest = calloc((size_t)argc + 2, sizeof *rest);
+    int count, code;
+    const cli_option known[] = {{"--eligible", NULL, false, NULL, &eligible, NULL, 0, NULL},
+                                {"--explain", NULL, false, NULL, &explain, NULL, 0, NULL}};
+    if (!rest) return 1;
+    code = cli_parse(c, "nodes", argc, argv, known, sizeof known / sizeof *known, rest, &count);
+    bool shows = !code && count == 2 && strcmp(rest[0], "show") == 0;
+    if (!code && ((shows && (eligible || explain)) || (!shows && (count > 1 || (count == 1 && strcmp(rest[0], "ls") != 0)))))
+        code = cli_usage(c, "nodes", "%s", usage);
+    if (shows && !code) code = show(c, "nodes", "a node", rest[1]);
+    free(rest);
+    if (code || shows) return code;
+    json_t *answer = cli_call(c, "GET", "/v1/nodes", NULL, NULL, &code);
+    if (!answer) return code;
+    if (c->json)
+        cli_print_json(answer);
+    else if (explain)
+        explain_nodes(c, answer, eligible);
+    else
+        print_nodes(c, answer, eligible);
     json_decref(answer);
     return 0;
 }
@@ -284,51 +335,137 @@ static int tell_verdict(cli *c, const ee_verdict *verdict, const char *export_pa
     return ee_verdict_verified(verdict) ? 0 : ee_status_exit_code(EE_E_ATTESTATION);
 }
 
+/* What `ee verify FILE` judges by. NULL policy is production: Intel's root alone. */
+typedef struct chosen_policy {
+    ee_policy *policy;
+    char origin[512];
+} chosen_policy;
+
+static ee_status choose_from_devnet(const char *path, chosen_policy *chosen, ee_error *err) {
+    json_t *file = json_load_file(path, 0, NULL);
+    ee_status st = ee_policy_parse(cli_text(file, "policy"), path, &chosen->policy, err);
+    json_decref(file);
+    return st;
+}
+
+/* The policy this client would judge the network by. Making a client reads configuration and checks the files' owners; it sends nothing.
+ * No network configured is no failure: then it is the strictest policy there is. */
+static ee_status choose_configured(cli *c, chosen_policy *chosen, ee_error *err) {
+    static const char devnet[] = "devnet file ";
+    ee_client_options options;
+    ee_client *client = NULL;
+    ee_error why = {0};
+    ee_client_options_init(&options);
+    options.profile = c->profile;
+    options.url = c->url;
+    (void)snprintf(chosen->origin, sizeof chosen->origin, "production");
+    ee_status st = ee_client_new(&options, &client, &why);
+    if (st && (c->profile || st != EE_E_CONFIG)) {
+        *err = why;
+        return st;
+    }
+    if (st) return EE_OK;
+    json_t *config = json_loads(ee_client_config_json(client), 0, NULL);
+    const json_t *used = json_object_get(config, "policy_hash");
+    const char *origin = cli_text(used, "origin");
+    if (strncmp(origin, devnet, sizeof devnet - 1) == 0)
+        st = choose_from_devnet(origin + sizeof devnet - 1, chosen, err);
+    else if (strncmp(origin, "default", 7) != 0)
+        st = ee_policy_load(origin, &chosen->policy, err);
+    if (!st && chosen->policy) {
+        (void)snprintf(chosen->origin, sizeof chosen->origin, "%s", origin);
+        if (strcmp(ee_policy_hash(chosen->policy), cli_text(used, "value")) != 0) { /* replaced between the two readings */
+            err->status = st = EE_E_CONFLICT;
+            (void)snprintf(err->word, sizeof err->word, "%s", ee_status_word(st));
+            (void)snprintf(err->message, sizeof err->message, "the policy of %.150s changed while it was read", origin);
+        }
+    }
+    json_decref(config);
+    ee_client_free(client);
+    return st;
+}
+
+/* --policy FILE or "production"; EE_POLICY; the configured client's. */
+static ee_status choose_policy(cli *c, const char *named, chosen_policy *chosen, ee_error *err) {
+    if (!named) named = getenv("EE_POLICY");
+    if (!named || !*named) return choose_configured(c, chosen, err);
+    (void)snprintf(chosen->origin, sizeof chosen->origin, "%s", named);
+    return strcmp(named, "production") == 0 ? EE_OK : ee_policy_load(named, &chosen->policy, err);
+}
+
+static bool is_evidence(const char *path) {
+    json_t *file = json_load_file(path, 0, NULL);
+    bool is = strcmp(cli_text(file, "kind"), "easyenclave evidence") == 0;
+    json_decref(file);
+    return is;
+}
+
 static int verify_file(cli *c, const char *path, const char *policy_path) {
-    ee_policy *policy = NULL;
+    chosen_policy chosen = {.policy = NULL};
     ee_verdict *verdict = NULL;
     ee_error err = {0};
     int code = 0;
-    if (policy_path && ee_policy_load(policy_path, &policy, &err)) return cli_error(c, &err);
-    ee_status st = ee_verify_file(path, policy, 0, &verdict, &err);
+    if (access(path, R_OK) != 0) return cli_usage(c, "verify", "%s: %s", path, strerror(errno));
+    if (!is_evidence(path)) return cli_usage(c, "verify", "%s is not an evidence file (`ee verify APP --export FILE` writes one)", path);
+    if (choose_policy(c, policy_path, &chosen, &err)) return cli_error(c, &err);
+    cli_talk(c, "policy  %s", chosen.origin);
+    ee_status st = ee_verify_file(path, chosen.policy, 0, &verdict, &err);
     if (verdict) code = tell_verdict(c, verdict, NULL);
     if (st) code = cli_error(c, &err);
     ee_verdict_free(verdict);
-    ee_policy_free(policy);
+    ee_policy_free(chosen.policy);
     return code;
 }
 
-int cmd_verify(cli *c, int argc, char **argv) {
-    const char *policy = NULL, *export_path = NULL;
-    char **rest = calloc((size_t)argc + 2, sizeof *rest), what[512];
-    int count, code;
-    const cli_option known[] = {{"--policy", NULL, true, &policy, NULL, NULL, 0, NULL},
-                                {"--export", NULL, true, &export_path, NULL, NULL, 0, NULL}};
-    ee_error err = {0};
-    if (!rest) return 1;
-    code = cli_parse(c, "verify", argc, argv, known, 2, rest, &count);
-    if (!code && count != 1) code = cli_usage(c, "verify", "write: ee verify APP, ee verify control or ee verify FILE");
-    if (!code) (void)snprintf(what, sizeof what, "%s", rest[0]);
-    free(rest);
-    if (code) return code;
-    if (strcmp(what, "control") == 0) {
-        const ee_verdict *verdict = NULL;
-        ee_client *client = cli_client(c, &code);
-        if (!client) return code;
-        return ee_client_attestation(client, &verdict, &err) ? cli_error(c, &err) : tell_verdict(c, verdict, export_path);
-    }
-    if (strpbrk(what, "./") || access(what, F_OK) == 0) return verify_file(c, what, policy);
-    ee_app *app = connect_app(c, what, &code);
+/* "app-name" is an app; what has a dot or a slash, or is there, is a file. */
+static bool names_file(const char *what) { return strpbrk(what, "./") || access(what, F_OK) == 0; }
+
+static int verify_app(cli *c, const char *name, const char *export_path) {
+    int code = cli_check_name(c, "verify", "an app", name);
+    ee_app *app = code ? NULL : connect_app(c, name, &code);
     if (app) code = tell_verdict(c, ee_app_attestation(app), export_path);
     ee_app_free(app);
     return code;
 }
 
-int cmd_config(cli *c, int argc, char **argv) {
+static int verify_control(cli *c, const char *export_path) {
+    const ee_verdict *verdict = NULL;
+    ee_error err = {0};
     int code = 0;
-    (void)argv;
-    if (argc > 2) return cli_usage(c, "config", "write: ee config show");
     ee_client *client = cli_client(c, &code);
-    if (client) cli_print_json_text(ee_client_config_json(client));
+    if (!client) return code;
+    return ee_client_attestation(client, &verdict, &err) ? cli_error(c, &err) : tell_verdict(c, verdict, export_path);
+}
+
+int cmd_verify(cli *c, int argc, char **argv) {
+    const char *policy = NULL, *export_path = NULL;
+    char **rest = calloc((size_t)argc + 2, sizeof *rest);
+    bool offline = false;
+    int count, code;
+    const cli_option known[] = {{"--policy", NULL, true, &policy, NULL, NULL, 0, NULL},
+                                {"--export", NULL, true, &export_path, NULL, NULL, 0, NULL},
+                                {"--offline", NULL, false, NULL, &offline, NULL, 0, NULL}};
+    if (!rest) return 1;
+    code = cli_parse(c, "verify", argc, argv, known, sizeof known / sizeof *known, rest, &count);
+    if (!code && count != 1) code = cli_usage(c, "verify", "write: ee verify APP, ee verify control or ee verify FILE");
+    bool control = !code && strcmp(rest[0], "control") == 0, file = !code && !control && names_file(rest[0]);
+    if (!code && file && export_path) code = cli_usage(c, "verify", "--export goes with an app or control; %s is a file already", rest[0]);
+    if (!code && !file && (policy || offline))
+        code = cli_usage(c, "verify", "%s goes with a file; \"%s\" is none", policy ? "--policy" : "--offline", rest[0]);
+    if (!code)
+        code = file ? verify_file(c, rest[0], policy) : control ? verify_control(c, export_path) : verify_app(c, rest[0], export_path);
+    free(rest);
+    return code;
+}
+
+int cmd_config(cli *c, int argc, char **argv) {
+    const char *verb;
+    int code = 0;
+    if (cli_arguments(c, "config", argc, argv, 0, 1, &verb, "ee config show")) return 2;
+    if (verb && strcmp(verb, "show") != 0) return cli_usage(c, "config", "there is no `ee config %s`", verb);
+    ee_client *client = cli_client(c, &code);
+    json_t *config = client ? json_loads(ee_client_config_json(client), 0, NULL) : NULL;
+    if (config) cli_print_object(c, config);
+    json_decref(config);
     return code;
 }

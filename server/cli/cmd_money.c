@@ -92,7 +92,7 @@ int cmd_credits(cli *c, int argc, char **argv) {
     if (!code) {
         json_t *body = json_pack("{s:s, s:s, s:s}", "account", rest[1], "amount", rest[2], "reference", reference);
         json_t *answer = cli_call(c, "POST", "/v1/credits/purchase", body, reference, &code);
-        if (answer) cli_print_json(answer);
+        if (answer) cli_print_object(c, answer);
         json_decref(answer);
         json_decref(body);
     }

@@ -215,6 +215,7 @@ int cmd_run(cli *c, int argc, char **argv) {
         {"--node", NULL, true, &node, NULL, NULL, 0, NULL},         {"--key", NULL, true, &key, NULL, NULL, 0, NULL},
         {"--env-file", NULL, true, &env_file, NULL, NULL, 0, NULL}, {"--env", "-e", true, NULL, NULL, env_args, ENV_MAX, &env_arg_count},
         {"--stdin", "-i", false, NULL, &use_stdin, NULL, 0, NULL},  {"--quote", NULL, false, NULL, &quote, NULL, 0, NULL},
+        {"--raw", NULL, false, NULL, &c->raw, NULL, 0, NULL},
     };
     if (!env || !rest) return 1;
     code = cli_parse(c, "run", argc, argv, known, sizeof known / sizeof *known, rest, &rest_count);
@@ -252,35 +253,38 @@ int cmd_run(cli *c, int argc, char **argv) {
 
 /* ---- jobs ------------------------------------------------------------------------------------------------------------ */
 
-int cmd_jobs(cli *c, int argc, char **argv) {
-    char path[128];
-    int code = 0;
-    const char *verb = argc > 1 ? argv[1] : "ls";
-    if (strcmp(verb, "ls") != 0 && argc < 3) return cli_usage(c, "jobs", "%s needs a job's id", verb);
-    if (strcmp(verb, "ls") != 0 && strcmp(verb, "show") != 0 && strcmp(verb, "cancel") != 0)
-        return cli_usage(c, "jobs", "there is no `ee jobs %s`", verb);
-    (void)snprintf(path, sizeof path, strcmp(verb, "ls") == 0 ? "/v1/jobs%s" : "/v1/jobs/%s", argc > 2 ? argv[2] : "");
-    json_t *answer = cli_call(c, strcmp(verb, "cancel") == 0 ? "DELETE" : "GET", path, NULL, NULL, &code), *item;
+static void print_jobs(const json_t *answer) {
+    /* What a narrow terminal must keep stands first; an id is long. */
+    cli_table table = {.columns = 6,
+                       .heads = {"STATE", "NODE", "CHARGED", "JOB", "REASON", "CREATED"},
+                       .right = {false, false, true, false, false, false}};
+    json_t *item;
     size_t i;
-    if (!answer) return code;
-    if (c->json || strcmp(verb, "ls") != 0) {
-        cli_print_json(answer);
-    } else {
-        cli_table table = {.columns = 6,
-                           .heads = {"JOB", "STATE", "REASON", "NODE", "CHARGED", "CREATED"},
-                           .right = {false, false, false, false, true, false}};
-        json_array_foreach(json_object_get(answer, "items"), i, item) {
-            char charged[32];
-            const char *cells[] = {cli_text(item, "id"),
-                                   cli_text(item, "state"),
-                                   cli_text(item, "reason"),
-                                   cli_text(item, "node"),
-                                   cli_money(item, "charged", charged),
-                                   cli_text(item, "created_at")};
-            cli_table_add(&table, cells);
-        }
-        cli_table_print(&table);
+    json_array_foreach(json_object_get(answer, "items"), i, item) {
+        char charged[32];
+        const char *cells[] = {cli_text(item, "state"), cli_text(item, "node"),   cli_money(item, "charged", charged),
+                               cli_text(item, "id"),    cli_text(item, "reason"), cli_text(item, "created_at")};
+        cli_table_add(&table, cells);
     }
+    cli_table_print(&table);
+}
+
+int cmd_jobs(cli *c, int argc, char **argv) {
+    char path[128] = "/v1/jobs", usage[64];
+    int code = 0;
+    const char *verb = argc > 1 ? argv[1] : "ls", *id = NULL;
+    bool lists = strcmp(verb, "ls") == 0, cancels = strcmp(verb, "cancel") == 0;
+    if (!lists && !cancels && strcmp(verb, "show") != 0) return cli_usage(c, "jobs", "there is no `ee jobs %s`", verb);
+    (void)snprintf(usage, sizeof usage, "ee jobs %s%s", verb, lists ? "" : " ID");
+    if (cli_arguments(c, "jobs", argc - 1, argv + 1, lists ? 0 : 1, lists ? 0 : 1, &id, usage)) return 2;
+    if (id && cli_check_name(c, "jobs", "a job", id)) return 2;
+    if (id) (void)snprintf(path, sizeof path, "/v1/jobs/%s", id);
+    json_t *answer = cli_call(c, cancels ? "DELETE" : "GET", path, NULL, NULL, &code);
+    if (!answer) return code;
+    if (lists && !c->json)
+        print_jobs(answer);
+    else
+        cli_print_object(c, answer);
     json_decref(answer);
     return 0;
 }

@@ -24,23 +24,36 @@ const cli_command cli_commands[] = {
      "  -i                         pass standard input\n"
      "  --vcpus N --memory 512M --timeout 10m --max-cost $0.50 --node N --key K\n"
      "  --quote                    show prices only; nothing is locked\n"
+     "  --raw                      a terminal gets the job's bytes as they are; else control sequences but colours are shown as \\xNN\n"
+     "  --color=never              without the job's colours\n"
      "  The exit code is the job's own; 125 when the network failed.\n",
      cmd_run},
-    {"transfer", "TO AMOUNT", "pay another account", "  --memo TEXT   --key K (repeat safely)   --yes (do not ask)\n", cmd_transfer},
+    {"transfer", "TO AMOUNT", "pay another account",
+     "  --memo TEXT   --key K (repeat safely)   --yes (do not ask)\n"
+     "  On a terminal a transfer of more than $50 asks first. Without one, or with --json, it goes through: a script said what it wants.\n",
+     cmd_transfer},
     {"balance", "", "what you have and what is locked", "", cmd_balance},
     {"credits", "buy ACCOUNT AMOUNT", "mint credits against a payment (the owner's; EE_ADMIN_TOKEN)",
      "  ee credits buy ACCOUNT AMOUNT --reference REF\n", cmd_credits},
-    {"jobs", "[ls|show ID|cancel ID]", "your jobs", "", cmd_jobs},
+    {"jobs", "[ls|show ID|cancel ID]", "your jobs", "  ee jobs [ls]\n  ee jobs show ID\n  ee jobs cancel ID\n", cmd_jobs},
     {"apps", "[ls|show|deploy|stop]", "apps of the network",
      "  ee apps [ls]\n  ee apps show APP\n  ee apps deploy NAME IMAGE --port P [--vcpus N] [--memory M] [--node N] [-- CMD...]\n  ee apps "
      "stop APP\n",
      cmd_apps},
-    {"curl", "APP/PATH", "one HTTP request to a private app", "  -X METHOD  -H 'Name: value'  -d BODY|@FILE  -i  -o FILE\n", cmd_curl},
+    {"curl", "APP/PATH", "one HTTP request to a private app",
+     "  -X METHOD  -H 'Name: value'  -d BODY|@FILE|@-  -i  -o FILE  -f  --raw\n"
+     "  The exit code is 0 whatever the app answers, as with curl. With -f (--fail) an answer of 400 or more gives 22, and no body.\n",
+     cmd_curl},
     {"forward", "APP [PORT]", "a local port that leads to a private app", "", cmd_forward},
-    {"nodes", "[ls|show NODE]", "nodes, prices, trust", "  --eligible\n", cmd_nodes},
+    {"nodes", "[ls|show NODE]", "nodes, prices, trust",
+     "  --eligible                 only those that can take work\n  --explain                  state, price / trust = effective, and why a "
+     "node gets no work\n",
+     cmd_nodes},
     {"verify", "APP|FILE|control", "check attestation, step by step",
      "  ee verify APP [--export F]     attest the app's agent now\n  ee verify control              attest the control plane now\n"
-     "  ee verify FILE [--policy F]    check a saved evidence file, with no network\n",
+     "  ee verify FILE [--policy F]    check a saved evidence file; no network is used, with --offline or without\n"
+     "  The policy for a file is --policy (a policy.toml, or the word production: Intel's root alone), else EE_POLICY, else that of the\n"
+     "  configured network, else production.\n",
      cmd_verify},
     {"config", "show", "where every setting comes from", "", cmd_config},
     {NULL, NULL, NULL, NULL, NULL},

@@ -60,6 +60,123 @@ class Cli(DevnetCase):
                 self.assertIn("standard output could not be written", result.stderr)
         self.assertEqual(self.shell("ee --version >&-").returncode, 1)
 
+    # ---- 2: verbs take what they know
+
+    def test_words_that_mean_nothing_are_refused(self):
+        for line in ("devnet down --bogus", "devnet down now", "devnet status extra", "devnet env x", "devnet logs a b", "devnet logs --bogus", "devnet bogus", "nodes ls extra", "nodes show", "nodes show node-a extra", "nodes --bogus", "apps ls x", "apps show", "apps show a b", "apps stop --bogus", "apps bogus x", "jobs ls x", "jobs show", "jobs cancel a b", "jobs bogus", "config bogus", "config show x", "balance x", "balance --bogus", "forward app-name 80x", "forward app-name --bogus", "verify", "verify app-name --offline", "help run x", "bogus"):
+            with self.subTest(line=line):
+                self.assertError(self.net.ee(*line.split()), "invalid", 2)
+        self.assertTrue(self.net.json("devnet", "status")["healthy"])
+
+    # ---- 3: evidence files
+
+    def test_evidence_is_judged_by_the_policy_of_the_configured_network(self):
+        evidence = str(self.net.home / "e.json")
+        self.assertEqual(self.net.ee("verify", "app-name", "--export", evidence).returncode, 0)
+        policy = self.net.dir / "policy.toml"
+        nowhere = {"XDG_RUNTIME_DIR": "/nonexistent"}
+        for args, env, code in (
+            ([], {}, 0),
+            (["--offline"], {}, 0),
+            (["--policy", str(policy)], nowhere, 0),
+            ([], {**nowhere, "EE_POLICY": str(policy)}, 0),
+            ([], nowhere, 6),  # no network is configured: production, which trusts Intel's root alone
+            (["--policy", "production"], {}, 6),
+            (["--policy", "/nonexistent.toml"], {}, 4),
+        ):
+            with self.subTest(args=args, env=env):
+                result = self.net.ee("verify", evidence, *args, env=env)
+                self.assertEqual(result.returncode, code, result.stdout + result.stderr)
+
+    def test_what_is_no_evidence_is_said_in_one_line(self):
+        empty, torn = self.net.home / "empty.json", self.net.home / "torn.json"
+        empty.write_text("{}")
+        torn.write_text('{"kind": "easyenclave evi')
+        for path in (empty, torn, "/etc/passwd", "/dev/null", "/"):
+            with self.subTest(path=path):
+                result = self.net.ee("verify", str(path))
+                self.assertError(result, "invalid", 2)
+                self.assertIn("is not an evidence file", result.stderr)
+        self.assertError(self.net.ee("verify", "./missing.json"), "invalid", 2)
+
+    # ---- 4: names are whole
+
+    def test_a_long_name_names_nothing(self):
+        long = "app-name" + "x" * 60
+        self.assertEqual(len(long[:63]), 63)
+        for args in (["curl", f"{long}/"], ["apps", "show", long], ["apps", "stop", long], ["nodes", "show", long], ["forward", long], ["verify", long], ["jobs", "show", long], ["apps", "deploy", long, "myapp:latest", "--port", "80"]):
+            with self.subTest(args=args):
+                result = self.net.ee(*args)
+                self.assertError(result, "invalid", 2)
+                self.assertIn("68 bytes", result.stderr)
+        for name in ("", "a?b", "a%2fb", "a b", "a\nb"):
+            with self.subTest(name=name):
+                self.assertError(self.net.ee("apps", "show", name), "invalid", 2)
+        self.assertError(self.net.ee("apps", "show", "../nodes"), "invalid", 2)
+
+    def test_a_body_over_the_limit_is_refused_whole(self):
+        body = self.net.home / "body"
+        with body.open("wb") as file:
+            file.truncate((64 << 20) + 1)
+        result = self.net.ee("curl", "app-name/", "-d", f"@{body}")
+        self.assertError(result, "invalid", 2)
+        self.assertIn("more than 67108864 bytes", result.stderr)
+        self.assertError(self.net.ee("curl", "app-name/", "-d", f"@{self.net.home}"), "invalid", 2)
+
+    # ---- 5: hints name what there is
+
+    def test_hints_name_commands_that_exist(self):
+        commands = {c["name"]: c for c in self.net.json("help")["commands"]}
+        sources = sorted((ROOT / "server/cli").glob("*.c")) + [ROOT / "server/controlplane/routing.c", ROOT / "server/controlplane/ledger.c"]
+        found = 0
+        for source in sources:
+            text = re.sub(r'"\s*\n\s*"', "", source.read_text())
+            for hint in re.findall(r"`ee ([a-z][^`]*)`", text):
+                words = hint.split("%")[0].split()
+                with self.subTest(source=source.name, hint=hint):
+                    found += 1
+                    self.assertIn(words[0], {*commands, "help"})
+                    for word in words[1:]:
+                        if words[0] != "help" and re.fullmatch(r"--?[a-z-]+|[a-z]+", word):
+                            about = commands[words[0]]
+                            self.assertIn(word, about["help"] + about["arguments"])
+        self.assertGreater(found, 10)
+
+    def test_nodes_explain(self):
+        result = self.net.ee("nodes", "--explain")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        for node in self.net.json("nodes", "--explain")["items"]:
+            line = next(l for l in result.stdout.splitlines() if l.startswith(node["node"]))
+            self.assertIn(node["state"], line)
+            self.assertIn(" / ", line)
+            self.assertIn("eligible", line)
+
+    # ---- 7: words for people, JSON for programs
+
+    def test_objects_are_fields_for_people(self):
+        for args, words in ((["apps", "show", "app-name"], ["state", "running"]), (["nodes", "show", "node-a"], ["price_per_vcpu_hour", "$0.04"]), (["config", "show"], ["url", "devnet file"])):
+            with self.subTest(args=args):
+                result = self.net.ee(*args)
+                self.assertEqual(result.returncode, 0, result.stderr)
+                self.assertNotIn("{", result.stdout)
+                for word in words:
+                    self.assertIn(word, result.stdout)
+                self.assertIsInstance(self.net.json(*args), dict)
+
+    def test_everything_has_json(self):
+        self.assertIn("version", self.net.json("--version"))
+        self.assertEqual(self.net.json("help", "run")["name"], "run")
+        self.assertEqual({c["name"] for c in self.net.json("--help")["commands"]}, {c["name"] for c in self.net.json("help")["commands"]})
+        self.assertEqual(self.net.json("run", "--help")["name"], "run")
+        logs = self.net.json("devnet", "logs")["items"]
+        self.assertEqual(len(logs), 6)
+        self.assertEqual([l["name"] for l in self.net.json("devnet", "logs", "control")["items"]], ["control"])
+        for args in (["bogus"], ["balance", "--profile"], ["devnet", "logs", "nobody"], ["nodes", "show", "no-node"], []):
+            with self.subTest(args=args):
+                result = self.net.ee("--json", *args)
+                self.assertNotEqual(result.returncode, 0)
+                self.assertIn("code", json.loads(result.stderr)["error"])
+
     # ---- 8: amounts
 
     def test_a_negative_amount_is_an_amount(self):
@@ -72,6 +189,55 @@ class Cli(DevnetCase):
         for args in (["balance", "--profile"], ["balance", "--url"], ["--color"], ["balance", "--profile="], ["balance", "--color=blue"]):
             with self.subTest(args=args):
                 self.assertError(self.net.ee(*args), "invalid", 2)
+
+    def test_raw_and_colour_on_a_terminal(self):
+        command = ["myapp:latest", "--", "printf", r"\033[31mred\033[0m\033[2J"]
+        self.assertEqual(self.terminal("run", *command), b"\x1b[31mred\x1b[0m\\x1b[2J")
+        self.assertEqual(self.terminal("run", "--raw", *command), b"\x1b[31mred\x1b[0m\x1b[2J")
+        self.assertEqual(self.terminal("run", "--color=never", *command), b"red\\x1b[2J")
+        self.assertEqual(self.net.ee("run", *command, text=False).stdout, b"\x1b[31mred\x1b[0m\x1b[2J")
+
+    def test_a_narrow_terminal_keeps_what_matters(self):
+        self.assertEqual(self.net.ee("run", "myapp:latest").returncode, 0)
+        lines = self.terminal("jobs", columns=40).decode().splitlines()
+        self.assertEqual(lines[0].split(), ["STATE", "NODE", "CHARGED"])
+        self.assertTrue(all(len(line) <= 40 for line in lines), lines)
+        job = self.net.json("jobs")["items"][0]
+        self.assertIn(job["id"], self.terminal("jobs", columns=80).decode())
+
+    # ---- 10: as curl
+
+    def test_curl_ends_as_curl_does(self):
+        result = self.net.ee("curl", "app-name/no/such/page")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("404", result.stdout)
+        for flag in ("-f", "--fail"):
+            result = self.net.ee("curl", flag, "app-name/no/such/page")
+            self.assertEqual((result.returncode, result.stdout), (22, ""))
+            self.assertIn("404", result.stderr)
+        self.assertEqual(self.net.ee("curl", "-f", "app-name/api/private").returncode, 0)
+        self.assertEqual(self.net.ee("curl", "app-name/api/private", "-o", "/dev/full").returncode, 2)
+
+
+class Broken(DevnetCase):
+    """Last of all: its devnet loses programs."""
+
+    def test_what_ended_is_said_with_the_next_step(self):
+        self.assertEqual(self.net.ee("devnet", "status").returncode, 0)
+        self.net.kill("node-c", signal.SIGKILL)
+        result = wait_for("its end is known", lambda: (lambda r: r if r.returncode == 1 else None)(self.net.ee("devnet", "status")))
+        self.assertRegex(result.stdout, r"node-c +ended")
+        self.assertRegex(result.stdout, r"control +up")
+        self.net.kill("control", signal.SIGKILL)
+        result = wait_for("its end is known", lambda: (lambda r: r if "control, node-c ended" in r.stdout else None)(self.net.ee("devnet", "status")))
+        self.assertIn("`ee devnet down`, then `ee devnet up`", result.stdout)
+        again = self.net.ee("devnet", "up")
+        self.assertError(again, "conflict", 10)
+        self.assertIn("control, node-c", again.stderr)
+        for args in (["balance"], ["nodes"], ["curl", "app-name/"]):
+            result = self.net.ee(*args)
+            self.assertError(result, "connect", 9)
+            self.assertIn("`ee devnet down`, then `ee devnet up`", result.stderr)
 
 
 if __name__ == "__main__":
