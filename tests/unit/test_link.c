@@ -15,7 +15,9 @@
 #include "support/fake_quoter.h"
 #include "support/test_control.h"
 
+#include <dlfcn.h>
 #include <errno.h>
+#include <netdb.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -142,8 +144,8 @@ static void serve(fixture *f, test_control_options o) {
     f->server = test_control_start(&o);
 }
 
-static void dial(fixture *f, uint8_t role, bool reconnect) {
-    eei_link_options o = {.url = test_control_url(f->server),
+static void dial_url(fixture *f, const char *url, uint8_t role, bool reconnect) {
+    eei_link_options o = {.url = url,
                           .role = role,
                           .release = "0.1.0",
                           .judge = f->world.judge,
@@ -162,6 +164,8 @@ static void dial(fixture *f, uint8_t role, bool reconnect) {
     if (eei_link_new(&f->loop, &o, &f->link, &err)) fail_msg("%s", err.message);
     eei_link_start(f->link);
 }
+
+static void dial(fixture *f, uint8_t role, bool reconnect) { dial_url(f, test_control_url(f->server), role, reconnect); }
 
 static void dial_open(fixture *f, uint8_t role, bool reconnect) {
     dial(f, role, reconnect);
@@ -231,7 +235,36 @@ static void test_nobody_there_is_a_connect_error(void **state) {
     test_control_stop(eei_take(&f->server));
     RUN_UNTIL(f, f->closed);
     assert_int_equal(f->why.status, EE_E_CONNECT);
+    assert_non_null(strstr(f->why.message, strerror(ECONNREFUSED)));
     assert_int_equal(f->opened, 0);
+}
+
+/* Names in test.invalid have two addresses: nobody listens on the first. Everything else is looked up as ever. libuv
+ * finds this one in place of libc's. */
+static bool two_addresses;
+__attribute__((visibility("default"))) int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
+                                                       struct addrinfo **out) {
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) = NULL;
+    *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    if (!two_addresses || strcmp(name, "test.invalid") != 0) return real(name, service, hints, out);
+    struct addrinfo *first = NULL;
+    int rc = real("127.0.0.2", service, hints, &first);
+    if (!rc) rc = real("127.0.0.1", service, hints, &first->ai_next);
+    *out = first;
+    return rc;
+}
+
+static void test_refused_address_falls_back_to_the_next(void **state) {
+    fixture *f = *state;
+    char url[64];
+
+    two_addresses = true;
+    serve(f, (test_control_options){0});
+    (void)snprintf(url, sizeof url, "https://test.invalid%s", strrchr(test_control_url(f->server), ':'));
+    dial_url(f, url, EEI_ROLE_CLIENT, false);
+    RUN_UNTIL(f, f->opened || f->closed);
+    two_addresses = false;
+    if (!f->opened) fail_msg("%s", f->why.message);
 }
 
 /* ---- refusals --------------------------------------------------------------------------------------------------------- */
@@ -966,6 +999,7 @@ int main(void) {
         TEST(test_agent_opens_with_a_quote),
         TEST(test_wrong_addresses_are_configuration_errors),
         TEST(test_nobody_there_is_a_connect_error),
+        TEST(test_refused_address_falls_back_to_the_next),
         TEST(test_control_plane_under_another_root_is_refused),
         TEST(test_control_plane_of_another_network_is_refused),
         TEST(test_agent_posing_as_control_plane_is_refused),

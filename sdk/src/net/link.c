@@ -615,11 +615,13 @@ static ee_status tls_start(conn *c, ee_error *err) {
 
 static ee_status connect_next(conn *c, ee_error *err);
 
-static ee_status on_connected(conn *c, ee_error *err) {
+/* uv tells a refusal as an error of the poll (EBADF): the socket knows the real one. */
+static ee_status on_connected(conn *c, int status, ee_error *err) {
     int number = 0;
     socklen_t len = sizeof number;
 
     if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &number, &len) != 0) number = errno;
+    if (!number && status < 0) number = -status;
     if (!number) return tls_start(c, err);
     close_socket(c);
     eei_fail_errno(err, EE_E_CONNECT, number, "control plane %s:%s", c->link->host, c->link->port);
@@ -709,10 +711,10 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
     ee_error err = {0};
     ee_status st = EE_OK;
 
-    if (status < 0)
+    if (c->phase == CONNECTING)
+        st = on_connected(c, status, &err);
+    else if (status < 0)
         st = eei_fail_errno(&err, EE_E_CONNECT, -status, "connection to the control plane");
-    else if (c->phase == CONNECTING)
-        st = on_connected(c, &err);
     else if (events & UV_READABLE)
         st = receive(c, &err);
     if (st) {
