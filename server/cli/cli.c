@@ -133,7 +133,7 @@ static void print_field(const json_t *value) {
     char money[32];
     const json_t *origin = json_object_get(value, "origin");
     if (json_is_string(value)) {
-        print_clean(json_string_value(value));
+        print_clean(json_string_length(value) ? json_string_value(value) : "-");
     } else if (json_is_integer(json_object_get(value, "micros"))) {
         (void)fputs(ee_money_format(json_integer_value(json_object_get(value, "micros")), money), stdout);
     } else if (origin) { /* a setting and where it comes from */

@@ -66,7 +66,11 @@ static int up(cli *c, int argc, char **argv) {
                                 {"--attest-interval", NULL, true, &attest, NULL, NULL, 0, NULL}};
     ee_error err = {0};
     uint64_t started = eei_mono_ms();
-    if (!net || !rest) return 1;
+    if (!net || !rest) {
+        free(net);
+        free(rest);
+        return 1;
+    }
     code = cli_parse(c, "devnet", argc, argv, known, 3, rest, &count);
     if (!code && count) code = cli_usage(c, "devnet", "up takes no \"%s\"", rest[0]);
     free(rest);

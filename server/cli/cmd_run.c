@@ -217,7 +217,11 @@ int cmd_run(cli *c, int argc, char **argv) {
         {"--stdin", "-i", false, NULL, &use_stdin, NULL, 0, NULL},  {"--quote", NULL, false, NULL, &quote, NULL, 0, NULL},
         {"--raw", NULL, false, NULL, &c->raw, NULL, 0, NULL},
     };
-    if (!env || !rest) return 1;
+    if (!env || !rest) {
+        free(env);
+        free(rest);
+        return 1;
+    }
     code = cli_parse(c, "run", argc, argv, known, sizeof known / sizeof *known, rest, &rest_count);
     ee_job_options options;
     ee_job_options_init(&options);

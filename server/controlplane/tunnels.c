@@ -295,12 +295,21 @@ static void run_step(uv_work_t *request) {
         work->status = eei_prover_quote(work->prover, &work->prove, &work->evidence, &work->error);
 }
 
+/* An acceptable machine is not yet this node's machine: genesis names it (threat Q9). */
+static ee_status machine_of_node(const cp_context *cp, const registry_node *node, const ee_verdict *verdict, ee_error *err) {
+    if (ee_verdict_simulated(verdict) && !cp->sandbox) return eei_fail(err, EE_E_ATTESTATION, "this network admits no simulated machines");
+    if (node->profile.machine_pinned && !eei_same(node->profile.machine_id, eei_verdict_machine_id(verdict), 16))
+        return eei_fail(err, EE_E_ATTESTATION, "node %s runs on another machine than its provider named", node->profile.name);
+    return EE_OK;
+}
+
 static void attested_again(cp_tunnel *tunnel, const ee_verdict *verdict, const ee_error *why) {
     cp_context *cp = tunnel->cp;
     registry_node *node = registry_find_session(cp->registry, tunnel);
-    bool good = verdict && ee_verdict_verified(verdict);
+    ee_error err = *why;
     if (!node) return;
-    if (!good) eei_log(EEI_LOG_WARN, "attest.failed", "node=%s message=%s", tunnel->name, why->message);
+    bool good = verdict && ee_verdict_verified(verdict) && !machine_of_node(cp, node, verdict, &err);
+    if (!good) eei_log(EEI_LOG_WARN, "attest.failed", "node=%s message=%s", tunnel->name, err.message);
     eei_ignored(registry_apply(cp->registry, node, good ? REGISTRY_ATTESTED : REGISTRY_ATTEST_MISS, eei_wall_ms(), NULL));
 }
 
@@ -449,11 +458,7 @@ static ee_status admit_agent(cp_tunnel *tunnel, ee_error *err) {
     registry_node *node;
     void *replaced = NULL;
     ee_status st = registry_get(cp->registry, eei_span_text(tunnel->name), &node, err);
-    if (!st && ee_verdict_simulated(verdict) && !cp->sandbox)
-        st = eei_fail(err, EE_E_ATTESTATION, "this network admits no simulated machines");
-    /* An acceptable machine is not yet this node's machine. */
-    if (!st && node->profile.machine_pinned && !eei_same(node->profile.machine_id, eei_verdict_machine_id(verdict), 16))
-        st = eei_fail(err, EE_E_ATTESTATION, "node %s runs on another machine than its provider named", node->profile.name);
+    if (!st) st = machine_of_node(cp, node, verdict, err);
     if (!st)
         st = registry_attach(cp->registry, node, tunnel, tunnel->instance_id, tunnel->instance_pub, ee_verdict_simulated(verdict) != 0,
                              eei_wall_ms(), &replaced, err);
