@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { DOWN_MS = 15000, ATTEST_MS = 30000 };
+enum { DOWN_MS = 15000, ATTEST_MS = 30000, DEFAULT_PORT = 7443 };
 
 static int tell_up(cli *c, const devnet *net, uint64_t took_ms, const char *url, const char *registry) {
     if (c->json) {
@@ -56,6 +56,15 @@ static int read_outcome(cli *c, const devnet *net, int fd, uint64_t started_ms) 
 
 static int up_already(cli *c, const devnet *net);
 
+static int take_port(const cli *c, const char *option, const char *text, uint16_t *port) {
+    char *end;
+    unsigned long number = strtoul(text, &end, 10);
+    if (*end || text[0] < '0' || text[0] > '9' || number > 65535)
+        return cli_usage(c, "devnet", "%s %s is not a port from 0 to 65535 (0 is any that is free)", option, text);
+    *port = (uint16_t)number;
+    return 0;
+}
+
 static int up(cli *c, int argc, char **argv) {
     devnet *net = calloc(1, sizeof *net);
     const char *port = NULL, *registry_port = NULL, *attest = NULL;
@@ -78,14 +87,16 @@ static int up(cli *c, int argc, char **argv) {
     net->attest_ms = ATTEST_MS;
     if (!code && attest && (!cli_parse_duration(attest, &net->attest_ms) || net->attest_ms < 1000))
         code = cli_usage(c, "devnet", "--attest-interval %s is not a time of at least 1s", attest);
+    net->port = DEFAULT_PORT;
+    if (!code && port) code = take_port(c, "--port", port, &net->port);
+    if (!code && registry_port) code = take_port(c, "--registry-port", registry_port, &net->registry_port);
     if (!code && devnet_running(net)) code = up_already(c, net);
     if (!code && pipe2(fds, O_CLOEXEC) != 0) code = 1;
     if (code) {
         free(net);
         return code;
     }
-    net->port = devnet_free_port(port ? (uint16_t)strtoul(port, NULL, 10) : 7443);
-    net->registry_port = registry_port ? (uint16_t)strtoul(registry_port, NULL, 10) : 0;
+    net->port = devnet_free_port(net->port);
     pid_t pid = fork();
     if (pid == 0) {
         char log[DEVNET_PATH_MAX + 32];
@@ -106,17 +117,28 @@ static int up(cli *c, int argc, char **argv) {
     return code;
 }
 
+/* What the supervisor would have removed. Its sandboxes' path depends on its pid, so it wrote it down. */
+static void remove_leftovers(const devnet *net) {
+    json_t *children = devnet_read_children(net);
+    const char *sandboxes = cli_text(children, "sandboxes");
+    if (strncmp(sandboxes, DEVNET_SANDBOXES, sizeof DEVNET_SANDBOXES - 1) == 0 && !strstr(sandboxes, ".."))
+        eei_ignored(devnet_remove_dir(sandboxes, NULL));
+    eei_ignored(devnet_remove_dir(net->dir, NULL));
+    json_decref(children);
+}
+
 static int down(cli *c) {
     devnet net;
     ee_error err = {0};
     if (devnet_find_paths(&net, &err)) return cli_error(c, &err);
     pid_t pid = devnet_running(&net);
     if (!pid) {
-        (void)unlink(net.file);
+        bool stale = unlink(net.file) == 0; /* its supervisor was killed, and its programs ended with it */
+        if (stale) remove_leftovers(&net);
         if (c->json)
             (void)printf("{\"running\": false}\n");
         else
-            (void)printf("no devnet is up\n");
+            (void)printf(stale ? "no devnet is up; took away what was left of one that ended without a word\n" : "no devnet is up\n");
         return 0;
     }
     (void)kill(pid, SIGTERM);

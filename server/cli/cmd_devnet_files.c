@@ -49,7 +49,7 @@ ee_status devnet_find_paths(devnet *net, ee_error *err) {
     /* A sandbox's root is another user outside, who must be able to walk to its files; below the caller's 0700 directories it could not.
      * Without root it is the caller, and everything stays in one place. */
     if (geteuid() == 0)
-        (void)snprintf(net->sandboxes, sizeof net->sandboxes, "/run/easyenclave-devnet-%d", (int)getpid());
+        (void)snprintf(net->sandboxes, sizeof net->sandboxes, DEVNET_SANDBOXES "%d", (int)getpid());
     else
         (void)snprintf(net->sandboxes, sizeof net->sandboxes, "%.480s/sandboxes", net->dir);
     ssize_t n = st ? 0 : readlink("/proc/self/exe", net->bin, sizeof net->bin - 1);
@@ -198,7 +198,7 @@ ee_status devnet_write_profile(const devnet *net, pid_t pid, ee_error *err) {
 
 ee_status devnet_write_children(const devnet *net, ee_error *err) {
     eei_buf text = EEI_BUF_INIT(1 << 14);
-    json_t *items = json_array(), *file = json_pack("{s:O}", "items", items);
+    json_t *items = json_array(), *file = json_pack("{s:O, s:s}", "items", items, "sandboxes", net->sandboxes);
     for (size_t i = 0; i < net->child_count; i++) {
         const devnet_child *child = &net->children[i];
         json_array_append_new(

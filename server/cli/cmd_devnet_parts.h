@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#define DEVNET_SANDBOXES "/run/easyenclave-devnet-" /* then the pid of `ee devnet up`; root only */
 enum { DEVNET_PATH_MAX = 512, DEVNET_CHILDREN_MAX = 16, DEVNET_NODES = 3 };
 
 typedef struct devnet_child {
@@ -41,7 +42,7 @@ ee_status devnet_write_files(devnet *net, ee_error *err) EE_MUST_USE;
 ee_status devnet_write_profile(const devnet *net, pid_t pid, ee_error *err) EE_MUST_USE;
 /* dir/children.json: which programs run and which ended by themselves. Written by the supervisor on each change, read by `status`. */
 ee_status devnet_write_children(const devnet *net, ee_error *err) EE_MUST_USE;
-/* {"items": [{"name", "pid", "running"}]}; NULL when there is no such file. */
+/* {"items": [{"name", "pid", "running"}], "sandboxes": path}; NULL when there is no such file. */
 json_t *devnet_read_children(const devnet *net);
 /* The supervisor's pid from devnet.json; 0 when there is none or it does not run any more. */
 pid_t devnet_running(const devnet *net);

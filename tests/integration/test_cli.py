@@ -3,6 +3,7 @@
 # deadline: 300
 import json
 import os
+import pathlib
 import pty
 import re
 import signal
@@ -12,7 +13,7 @@ import termios
 import fcntl
 import unittest
 
-from devnet import BIN, ROOT, DevnetCase, wait_for
+from devnet import BIN, ROOT, Devnet, DevnetCase, wait_for
 
 
 class Cli(DevnetCase):
@@ -63,7 +64,7 @@ class Cli(DevnetCase):
     # ---- 2: verbs take what they know
 
     def test_words_that_mean_nothing_are_refused(self):
-        for line in ("devnet down --bogus", "devnet down now", "devnet status extra", "devnet env x", "devnet logs a b", "devnet logs --bogus", "devnet bogus", "nodes ls extra", "nodes show", "nodes show node-a extra", "nodes --bogus", "apps ls x", "apps show", "apps show a b", "apps stop --bogus", "apps bogus x", "jobs ls x", "jobs show", "jobs cancel a b", "jobs bogus", "config bogus", "config show x", "balance x", "balance --bogus", "forward app-name 80x", "forward app-name --bogus", "verify", "verify app-name --offline", "help run x", "bogus"):
+        for line in ("devnet down --bogus", "devnet down now", "devnet status extra", "devnet env x", "devnet logs a b", "devnet logs --bogus", "devnet up --port x", "devnet up --registry-port 65536", "devnet up --port=", "devnet bogus", "nodes ls extra", "nodes show", "nodes show node-a extra", "nodes --bogus", "apps ls x", "apps show", "apps show a b", "apps stop --bogus", "apps bogus x", "jobs ls x", "jobs show", "jobs cancel a b", "jobs bogus", "config bogus", "config show x", "balance x", "balance --bogus", "forward app-name 80x", "forward app-name --bogus", "verify", "verify app-name --offline", "help run x", "bogus"):
             with self.subTest(line=line):
                 self.assertError(self.net.ee(*line.split()), "invalid", 2)
         self.assertTrue(self.net.json("devnet", "status")["healthy"])
@@ -220,7 +221,20 @@ class Cli(DevnetCase):
 
 
 class Broken(DevnetCase):
-    """Last of all: its devnet loses programs."""
+    """Devnets that lose programs. On a port of their own: who comes next to the usual one must not answer in their place."""
+
+    @classmethod
+    def setUpClass(cls):
+        pass
+
+    @classmethod
+    def tearDownClass(cls):
+        pass
+
+    def setUp(self):
+        self.net = Devnet()
+        self.addCleanup(self.net.down)
+        self.net.up("--port", "0")
 
     def test_what_ended_is_said_with_the_next_step(self):
         self.assertEqual(self.net.ee("devnet", "status").returncode, 0)
@@ -238,6 +252,22 @@ class Broken(DevnetCase):
             result = self.net.ee(*args)
             self.assertError(result, "connect", 9)
             self.assertIn("`ee devnet down`, then `ee devnet up`", result.stderr)
+
+    def test_a_killed_supervisor_leaves_a_next_step(self):
+        sandboxes = pathlib.Path(json.loads((self.net.dir / "children.json").read_text())["sandboxes"])
+        self.assertTrue(sandboxes.is_dir())
+        os.kill(self.net.profile()["pid"], signal.SIGKILL)
+        result = wait_for("its end is seen", lambda: (lambda r: r if r.returncode == 1 and "without a word" in r.stdout else None)(self.net.ee("devnet", "status")))
+        self.assertIn("`ee devnet down`, then `ee devnet up`", result.stdout)
+        self.assertTrue(json.loads(self.net.ee("--json", "devnet", "status").stdout)["stale"])
+        result = self.net.ee("balance")
+        self.assertError(result, "connect", 9)
+        self.assertIn("`ee devnet down`", result.stderr)
+        self.assertEqual(self.net.ee("devnet", "down").returncode, 0)
+        self.assertFalse(self.net.file.exists() or self.net.dir.exists() or sandboxes.exists())
+        self.assertIn("start one", self.net.ee("devnet", "status").stdout)
+        self.net.up("--port", "0")
+        self.assertTrue(self.net.json("devnet", "status")["healthy"])
 
 
 if __name__ == "__main__":
