@@ -212,7 +212,7 @@ static ee_status join(ee_job *job, const ee_job_options *options, ee_error *err)
     ee_status st = check_joinable(job, options->cancel, &story);
     if (!st) {
         st = deliver(job, options, &story);
-        if (st == EE_E_CLOSED || st == EE_E_CONFLICT || st == EE_E_NOT_FOUND || st == EE_E_CONNECT || st == EE_E_END)
+        if (st == EE_E_CLOSED || st == EE_E_CONFLICT || st == EE_E_NOT_FOUND)
             st = started_before(job, "its node takes no caller for it now", &story);
     }
     if (st && err) *err = story;
