@@ -51,7 +51,8 @@ bool agent_attest_control(agent *self, const eei_frame *frame) {
     eei_challenge challenge;
     eei_arena arena = EEI_ARENA_INIT(1024);
     ee_error err = {0};
-    bool ours = eei_decode(&eei_challenge_schema, frame->payload, &arena, &challenge, NULL) == EE_OK && challenge.kind == EEI_CHALLENGE_ATTEST;
+    bool ours =
+        eei_decode(&eei_challenge_schema, frame->payload, &arena, &challenge, NULL) == EE_OK && challenge.kind == EEI_CHALLENGE_ATTEST;
     if (ours && answer(self, &challenge, &err)) eei_log(EEI_LOG_WARN, "attest.not_answered", "message=%s", err.message);
     eei_arena_clear(&arena);
     return ours;

@@ -129,7 +129,6 @@ static pid_t start(const char *cwd, const sigset_t *signals, uint64_t data_max) 
         report(failure.kind, failure.value);
         return -1;
     }
-    report(EE_SHIM_STARTED, 0);
     return child;
 }
 
@@ -185,6 +184,7 @@ int main(void) {
     explicit_bzero(text, job.bytes);
     munmap(text, job.bytes + 1);
     if (child < 0) return 127;
+    report(EE_SHIM_STARTED, 0);               /* who hears it knows: the environment is the command's alone */
     for (int fd = 0; fd < 3; fd++) close(fd); /* so that the job's streams end when the job closes them */
     return supervise(child, &signals);
 }

@@ -58,7 +58,7 @@ class Devnet:
 
     def up(self, *options):
         started = time.monotonic()
-        result = self.ee("devnet", "up", *options, timeout=120)
+        result = self.ee("devnet", "up", "--port", "0", *options, timeout=120)  # a port of its own: others may run beside it
         if result.returncode != 0:
             raise AssertionError(f"devnet up: {result.stderr}\n{self.logs()}")
         self.up_seconds = time.monotonic() - started

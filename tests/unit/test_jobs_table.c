@@ -7,8 +7,8 @@
 #include <cmocka.h>
 #include "ledger_fixture.h"
 // clang-format on
-#include "controlplane/apps_table.h"
 #include "base/price.h"
+#include "controlplane/apps_table.h"
 
 #define LOCK INT64_C(13334) /* 2 vcpus x 10 min x $0.04, rounded up */
 

@@ -155,7 +155,7 @@ static void test_config(void **state) {
     (void)state;
     const char *json =
         "{" PLATFORM ",\"config\":{\"Entrypoint\":[\"/bin/run\",\"-x\"],\"Cmd\":[\"a "
-                     "b\"],\"Env\":[\"A=1\",\"B=x=y\"],\"WorkingDir\":\"/srv\",\"User\":\"app\","
+        "b\"],\"Env\":[\"A=1\",\"B=x=y\"],\"WorkingDir\":\"/srv\",\"User\":\"app\","
         "\"ExposedPorts\":{\"9000/udp\":{},\"8443/tcp\":{},\"8080/tcp\":{}},\"Volumes\":{\"/data\":{},\"/tmp/x\":{},\"/proc/y\":{}}}}";
     assert_int_equal(agent_oci_parse_config(eei_span_text(json), &c, &err), EE_OK);
     assert_string_equal(c.entrypoint[1], "-x");

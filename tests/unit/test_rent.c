@@ -1,5 +1,5 @@
-/* test_rent.c - what an app's owner pays, period by period, with the clock in hand: locked before, used after, stopped when it cannot be paid.
- * Spec: network.md#spending-and-locks (threats M5, M7) */
+/* test_rent.c - what an app's owner pays, period by period, with the clock in hand: locked before, used after, stopped when it cannot be
+ * paid. Spec: network.md#spending-and-locks (threats M5, M7) */
 /* clang-format off */
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,8 +12,8 @@
 #include "ledger_fixture.h"
 
 enum { PERIOD = 3600000, MINUTE = 60000 };
-#define PRICE  (INT64_C(6) * FIX_USD)                /* $6 per vcpu-hour: $0.1 a minute for one vcpu */
-#define START  (FIX_NOW - FIX_NOW % PERIOD + PERIOD) /* a period's first millisecond */
+#define PRICE    (INT64_C(6) * FIX_USD)                /* $6 per vcpu-hour: $0.1 a minute for one vcpu */
+#define START    (FIX_NOW - FIX_NOW % PERIOD + PERIOD) /* a period's first millisecond */
 #define EVIDENCE fix_text("order")
 
 typedef struct step {
@@ -37,8 +37,18 @@ static int set_up(void **state) {
 static ee_status deploy_work(store *db, void *arg, ee_error *err) {
     step *s = arg;
     app_deployed deployed;
-    app_deploy_request r = {.id = "app_1", .name = fix_text("web"), .account = fix.alice.id, .node = fix.node.id, .spec = fix_text("spec"), .price = PRICE,
-                            .ceiling = s->ceiling, .vcpus_milli = 1000, .memory_bytes = 1 << 20, .port = 80, .key = fix_text("key-1"), .now_ms = s->now_ms};
+    app_deploy_request r = {.id = "app_1",
+                            .name = fix_text("web"),
+                            .account = fix.alice.id,
+                            .node = fix.node.id,
+                            .spec = fix_text("spec"),
+                            .price = PRICE,
+                            .ceiling = s->ceiling,
+                            .vcpus_milli = 1000,
+                            .memory_bytes = 1 << 20,
+                            .port = 80,
+                            .key = fix_text("key-1"),
+                            .now_ms = s->now_ms};
     eei_sha256(r.spec, r.spec_hash);
     ee_status st = apps_deploy(db, &r, &deployed, err);
     if (!st) st = apps_get_id(db, "app_1", &s->row, err);

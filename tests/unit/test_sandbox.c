@@ -177,7 +177,9 @@ static void test_bad_jobs(void **state) {
         if (i == 7) head.bytes = EE_SHIM_BYTES_MAX + 1;
         if (i == 8) head.bytes = 0;
         send_bytes(&s, &head, sizeof head);
+        signal(SIGPIPE, SIG_IGN); /* it may have refused the head already */
         (void)!write(s.job, text, head.bytes < sizeof text ? head.bytes : sizeof text);
+        signal(SIGPIPE, SIG_DFL);
         expect(&s, 0, 0); /* says nothing, ends */
         assert_int_equal(finish(&s), 125);
     }

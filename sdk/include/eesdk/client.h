@@ -35,7 +35,7 @@ EE_API void ee_client_options_init(ee_client_options *options);
 /**
  * Make a client. Reads configuration; connects on first use, and verifies the control plane's attestation then.
  * @param options NULL for all defaults   @param out [out, owned] release with ee_client_free()
- * @return EE_E_CONFIG when no network is configured (hint: run `ee devnet up`, or `ee login`), or a file is not safe to use.
+ * @return EE_E_CONFIG when no network is configured (the hint says how), or a file is not safe to use.
  */
 EE_API EE_MUST_USE ee_status ee_client_new(const ee_client_options *options, ee_client **out, ee_error *err);
 EE_API void ee_client_free(ee_client *client);

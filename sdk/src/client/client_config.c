@@ -11,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define HINT_NO_NETWORK "run `ee devnet up` to start one on this machine, or `ee login` to use one that exists"
+#define HINT_NO_NETWORK                                                                                                                    \
+    "run `ee devnet up` to start one on this machine, or set EE_URL, EE_NETWORK_ID and EE_API_KEY to use one that exists"
 enum { DEFAULT_TIMEOUT_MS = 30000, DEFAULT_RETRIES = 3, CONFIG_FILE_MAX = 1 << 16, PATH_TEXT_MAX = 512 };
 
 /* ---- one value ------------------------------------------------------------------------------------------------------- */
@@ -126,7 +127,7 @@ static ee_status from_profile(const char *wanted, client_config *config, char *p
     if (st && st != EE_E_NOT_FOUND && err) *err = why;
     if (st == EE_E_NOT_FOUND)
         return asked && *asked ? eei_hint(err, eei_fail(err, EE_E_CONFIG, "profile \"%s\" is wanted, but there is no %s", asked, path),
-                                          "`ee profile new %s` makes one", asked)
+                                          "write it: [profile.%s] with url and network_id", asked)
                                : EE_OK;
     if (st) return st;
     active = json_object_get(eei_toml_root(file), "active");
@@ -138,7 +139,8 @@ static ee_status from_profile(const char *wanted, client_config *config, char *p
         goto done;
     profile = find_profile(file, name);
     if (!json_is_object(profile)) {
-        st = eei_hint(err, eei_fail(err, EE_E_CONFIG, "there is no profile \"%s\" in %s", name, path), "`ee profile ls` lists them");
+        st = eei_hint(err, eei_fail(err, EE_E_CONFIG, "there is no profile \"%s\" in %s", name, path),
+                      "`ee config show` says what is used without it");
         goto done;
     }
     *found = true;
@@ -251,7 +253,7 @@ static ee_status check(const client_config *config, ee_error *err) {
         return eei_fail(err, EE_E_CONFIG, "url \"%s\" (%s) must start with https://", config->url.text, config->url.origin);
     if (!config->api_key.origin[0])
         return eei_hint(err, eei_fail(err, EE_E_CONFIG, "there is no API key for %s", config->url.text),
-                        "set EE_API_KEY or EE_API_KEY_FILE, or run `ee login`");
+                        "set EE_API_KEY_FILE, or put api_key into the profile of credentials.toml (0600)");
     if (!config->network_id.origin[0])
         return eei_hint(err, eei_fail(err, EE_E_CONFIG, "it is not said which network %s must prove to be", config->url.text),
                         "set EE_NETWORK_ID, or network_id in the profile");
