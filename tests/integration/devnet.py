@@ -46,6 +46,8 @@ def wait_for(what, condition, seconds=20.0):
 
 
 class Devnet:
+    made = 0
+
     def __init__(self):
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="ee-devnet-"))
         (self.home / "run").mkdir(mode=0o700)
@@ -55,10 +57,13 @@ class Devnet:
         self.env["UBSAN_OPTIONS"] = f"print_stacktrace=1:log_path={self.home}/sanitizer"
         self.file = self.home / "run/easyenclave/devnet.json"
         self.dir = self.home / "run/easyenclave/devnet"
+        # Of its own, and below the ephemeral range: nobody takes it while a killed control plane is away.
+        Devnet.made += 1
+        self.port = 10000 + (os.getpid() * 16 + Devnet.made) % 20000
 
     def up(self, *options):
         started = time.monotonic()
-        result = self.ee("devnet", "up", "--port", "0", *options, timeout=120)  # a port of its own: others may run beside it
+        result = self.ee("devnet", "up", "--port", str(self.port), *options, timeout=120)
         if result.returncode != 0:
             raise AssertionError(f"devnet up: {result.stderr}\n{self.logs()}")
         self.up_seconds = time.monotonic() - started

@@ -234,7 +234,7 @@ class Broken(DevnetCase):
     def setUp(self):
         self.net = Devnet()
         self.addCleanup(self.net.down)
-        self.net.up("--port", "0")
+        self.net.up()
 
     def test_what_ended_is_said_with_the_next_step(self):
         self.assertEqual(self.net.ee("devnet", "status").returncode, 0)
@@ -266,7 +266,7 @@ class Broken(DevnetCase):
         self.assertEqual(self.net.ee("devnet", "down").returncode, 0)
         self.assertFalse(self.net.file.exists() or self.net.dir.exists() or sandboxes.exists())
         self.assertIn("start one", self.net.ee("devnet", "status").stdout)
-        self.net.up("--port", "0")
+        self.net.up()
         self.assertTrue(self.net.json("devnet", "status")["healthy"])
 
 
