@@ -227,7 +227,7 @@ static ee_status outcome(eei_http *http, const char *what, ee_error *err) {
         if (err) *err = http->open_error;
         return http->open_status;
     }
-    if (http->over) return eei_fail(err, EE_E_LIMIT, "%s: the answer is over its limit", what);
+    if (http->over) return eei_fail(err, EE_E_LIMIT, "%s: the answer is over %zu bytes", what, http->body.max);
     return eei_curl_fail(&http->curl, what, err);
 }
 
