@@ -5,14 +5,13 @@
 #include "common/collateral_fetch.h"
 #include "common/config.h"
 #include "common/quote_source.h"
+#include "common/renewal.h"
 #include "common/service.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum { RENEW_EVERY_MS = 3600 * 1000 };
 
 typedef struct settings {
     char control[512], network_id[80], node[64], policy[512], machine[512], runtime_dir[512], image_dir[512], runtime[256], shim[512],
@@ -43,9 +42,7 @@ typedef struct program {
     collateral_fetch *collateral;
     quote_source *quotes;
     service service;
-    uv_timer_t renew_timer;
-    uv_work_t renewal;
-    bool renewing;
+    renewal certificate;
     bool told_ready;
     int closing; /* parts that are still going away */
 } program;
@@ -137,34 +134,6 @@ static ee_status open_link(program *p, ee_error *err) {
     return st;
 }
 
-/* ---- certificate ----------------------------------------------------------------------------------------------------- */
-
-/* A new one quotes, which may take seconds: on a worker. The loop waits for it before the prover goes. */
-static void renew(uv_work_t *work) {
-    program *p = work->data;
-    ee_error err = {0};
-    if (eei_prover_renew(p->agent.prover, &err)) eei_log(EEI_LOG_ERROR, "certificate.not_renewed", "message=%s", err.message);
-}
-
-static void renewed(uv_work_t *work, int rc) {
-    (void)rc; /* never cancelled */
-    ((program *)work->data)->renewing = false;
-}
-
-/* Does something past half the certificate's life only. */
-static void on_renew(uv_timer_t *timer) {
-    program *p = timer->data;
-    if (p->renewing) return;
-    p->renewal.data = p;
-    p->renewing = uv_queue_work(timer->loop, &p->renewal, renew, renewed) == 0;
-}
-
-static void keep_certificate(program *p, uv_loop_t *loop) {
-    (void)uv_timer_init(loop, &p->renew_timer);
-    p->renew_timer.data = p;
-    (void)uv_timer_start(&p->renew_timer, on_renew, RENEW_EVERY_MS, RENEW_EVERY_MS);
-}
-
 /* ---- stop ------------------------------------------------------------------------------------------------------------ */
 
 static void part_closed(void *user) {
@@ -177,7 +146,7 @@ static void stop(void *user) {
     if (p->agent.stopping) return;
     p->agent.stopping = true;
     eei_log(EEI_LOG_INFO, "stopping", "orderly");
-    uv_close((uv_handle_t *)&p->renew_timer, NULL);
+    renewal_stop(&p->certificate);
     agent_jobs_close(&p->agent);
     agent_apps_close(&p->agent);
     p->closing = 2;
@@ -216,7 +185,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "ee-agent: %s: %s%s%s\n", err.word, err.message, err.hint[0] ? "\n  " : "", err.hint);
         return ee_status_exit_code(st);
     }
-    keep_certificate(&p, &loop);
+    renewal_start(&p.certificate, &loop, p.agent.prover);
     uv_run(&loop, UV_RUN_DEFAULT);
     clear(&p);
     (void)uv_loop_close(&loop);

@@ -6,6 +6,7 @@
 #include "common/config.h"
 #include "common/genesis.h"
 #include "common/quote_source.h"
+#include "common/renewal.h"
 #include "common/service.h"
 #include "controlplane/api.h"
 #include "controlplane/auth.h"
@@ -18,7 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SWEEP_EVERY_MS = 500, RENEW_EVERY_MS = 3600000 };
+enum { SWEEP_EVERY_MS = 500 };
 
 typedef struct settings {
     char bind[64], db_path[512], genesis[512], policy[512], collateral[512], machine[512], admin_token[256], log_level[16], dns_name[256];
@@ -48,7 +49,8 @@ typedef struct program {
     quote_source *quotes;
     eei_quoter quoter;
     service service;
-    uint64_t next_round_ms, next_renew_ms;
+    renewal certificate;
+    uint64_t next_round_ms;
 } program;
 
 uint64_t cp_period_start(const cp_context *cp, uint64_t wall_ms) { return wall_ms - wall_ms % cp->period_ms; }
@@ -84,11 +86,6 @@ static void on_sweep(uv_timer_t *timer) {
     if (mono >= p->next_round_ms) {
         p->next_round_ms = mono + p->cp.health_interval_ms;
         checks_round(&p->cp, now);
-    }
-    if (mono >= p->next_renew_ms) { /* does something past half the certificate's life only */
-        ee_error err = {0};
-        p->next_renew_ms = mono + RENEW_EVERY_MS;
-        if (eei_prover_renew(p->cp.prover, &err)) eei_log(EEI_LOG_ERROR, "certificate.not_renewed", "message=%s", err.message);
     }
     if (writer_failed(p->cp.writer)) {
         eei_log(EEI_LOG_ERROR, "ledger.stopped", "a commit's outcome is not known: start again, ids decide");
@@ -163,6 +160,7 @@ static ee_status open_doors(program *p, ee_error *err) {
     (void)uv_timer_init(cp->loop, &cp->sweep);
     cp->sweep.data = p;
     (void)uv_timer_start(&cp->sweep, on_sweep, SWEEP_EVERY_MS, SWEEP_EVERY_MS);
+    renewal_start(&p->certificate, cp->loop, cp->prover);
     return EE_OK;
 }
 
@@ -190,6 +188,7 @@ static void stop(void *user) {
     p->cp.stopping = true;
     eei_log(EEI_LOG_INFO, "stopping", "orderly");
     uv_close((uv_handle_t *)&p->cp.sweep, NULL);
+    renewal_stop(&p->certificate);
     cp_tunnels_close_all(p->cp.tunnels);
     eei_listener_free(eei_take(&p->cp.listener));
     writer_close(eei_take(&p->cp.writer));

@@ -5,13 +5,12 @@
 #include "common/collateral_fetch.h"
 #include "common/config.h"
 #include "common/quote_source.h"
+#include "common/renewal.h"
 #include "common/service.h"
 #include "uptime/prober.h"
 
 #include <stdio.h>
 #include <string.h>
-
-enum { RENEW_EVERY_MS = 3600 * 1000 };
 
 typedef struct settings {
     char control[512], network_id[80], name[64], policy[512], machine[512], log_level[16];
@@ -42,9 +41,7 @@ typedef struct program {
     eei_link *link;
     prober *prober;
     service service;
-    uv_timer_t renew_timer;
-    uv_work_t renewal;
-    bool renewing;
+    renewal certificate;
     bool told_ready, stopping;
 } program;
 
@@ -141,34 +138,6 @@ static ee_status open_work(program *p, ee_error *err) {
     return st;
 }
 
-/* ---- certificate ----------------------------------------------------------------------------------------------------- */
-
-/* A new one quotes, which may take seconds: on a worker. The loop waits for it before the prover goes. */
-static void renew(uv_work_t *work) {
-    program *p = work->data;
-    ee_error err = {0};
-    if (eei_prover_renew(p->prover, &err)) eei_log(EEI_LOG_ERROR, "certificate.not_renewed", "message=%s", err.message);
-}
-
-static void renewed(uv_work_t *work, int rc) {
-    (void)rc; /* never cancelled */
-    ((program *)work->data)->renewing = false;
-}
-
-/* Does something past half the certificate's life only. */
-static void on_renew(uv_timer_t *timer) {
-    program *p = timer->data;
-    if (p->renewing) return;
-    p->renewal.data = p;
-    p->renewing = uv_queue_work(timer->loop, &p->renewal, renew, renewed) == 0;
-}
-
-static void keep_certificate(program *p, uv_loop_t *loop) {
-    (void)uv_timer_init(loop, &p->renew_timer);
-    p->renew_timer.data = p;
-    (void)uv_timer_start(&p->renew_timer, on_renew, RENEW_EVERY_MS, RENEW_EVERY_MS);
-}
-
 /* ---- stop ------------------------------------------------------------------------------------------------------------ */
 
 static void link_gone(void *user) { service_unwatch(&((program *)user)->service); }
@@ -182,7 +151,7 @@ static void stop(void *user) {
     program *p = user;
     if (p->stopping) return;
     p->stopping = true;
-    uv_close((uv_handle_t *)&p->renew_timer, NULL);
+    renewal_stop(&p->certificate);
     prober_free(eei_take(&p->prober), prober_gone, p);
 }
 
@@ -213,7 +182,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "ee-uptime: %s: %s%s%s\n", err.word, err.message, err.hint[0] ? "\n  " : "", err.hint);
         return ee_status_exit_code(st);
     }
-    keep_certificate(&p, &loop);
+    renewal_start(&p.certificate, &loop, p.prover);
     uv_run(&loop, UV_RUN_DEFAULT);
     clear(&p);
     (void)uv_loop_close(&loop);
