@@ -75,10 +75,8 @@ class Secrets(DevnetCase):
             control.write_text(marker)
             self.assertEqual(files_with(self.net.home, needle), [str(control)], "files with the secret")
             control.unlink()
-            shown = subprocess.Popen(["sh", "-c", f"sleep 30; : {marker}"])
-            wait_for("argv is found", lambda: argv_with(needle))
-            shown.kill()
-            shown.wait()
+            with subprocess.Popen(["sh", "-c", "read line", marker], stdin=subprocess.PIPE) as shown:  # ends with its input
+                wait_for("argv is found", lambda: argv_with(needle))
             # The search itself.
             self.assertEqual(argv_with(needle), [], "argv with the secret")
             for name in ("control", "node-a", "node-b", "uptime-1"):

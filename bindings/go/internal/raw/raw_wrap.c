@@ -8,6 +8,8 @@
 
 /* source: eesdk.i */
 
+
+
 #define SWIG_VERSION 0x040100
 #define SWIGGO
 #define SWIGMODULE eesdk_raw
@@ -18,112 +20,112 @@
 
 /* template workaround for compilers that cannot correctly implement the C++ standard */
 #ifndef SWIGTEMPLATEDISAMBIGUATOR
-#if defined(__SUNPRO_CC) && (__SUNPRO_CC <= 0x560)
-#define SWIGTEMPLATEDISAMBIGUATOR template
-#elif defined(__HP_aCC)
+# if defined(__SUNPRO_CC) && (__SUNPRO_CC <= 0x560)
+#  define SWIGTEMPLATEDISAMBIGUATOR template
+# elif defined(__HP_aCC)
 /* Needed even with `aCC -AA' when `aCC -V' reports HP ANSI C++ B3910B A.03.55 */
 /* If we find a maximum version that requires this, the test would be __HP_aCC <= 35500 for A.03.55 */
-#define SWIGTEMPLATEDISAMBIGUATOR template
-#else
-#define SWIGTEMPLATEDISAMBIGUATOR
-#endif
+#  define SWIGTEMPLATEDISAMBIGUATOR template
+# else
+#  define SWIGTEMPLATEDISAMBIGUATOR
+# endif
 #endif
 
 /* inline attribute */
 #ifndef SWIGINLINE
-#if defined(__cplusplus) || (defined(__GNUC__) && !defined(__STRICT_ANSI__))
-#define SWIGINLINE inline
-#else
-#define SWIGINLINE
-#endif
+# if defined(__cplusplus) || (defined(__GNUC__) && !defined(__STRICT_ANSI__))
+#   define SWIGINLINE inline
+# else
+#   define SWIGINLINE
+# endif
 #endif
 
 /* attribute recognised by some compilers to avoid 'unused' warnings */
 #ifndef SWIGUNUSED
-#if defined(__GNUC__)
-#if !(defined(__cplusplus)) || (__GNUC__ > 3 || (__GNUC__ == 3 && __GNUC_MINOR__ >= 4))
-#define SWIGUNUSED __attribute__((__unused__))
-#else
-#define SWIGUNUSED
-#endif
-#elif defined(__ICC)
-#define SWIGUNUSED __attribute__((__unused__))
-#else
-#define SWIGUNUSED
-#endif
+# if defined(__GNUC__)
+#   if !(defined(__cplusplus)) || (__GNUC__ > 3 || (__GNUC__ == 3 && __GNUC_MINOR__ >= 4))
+#     define SWIGUNUSED __attribute__ ((__unused__))
+#   else
+#     define SWIGUNUSED
+#   endif
+# elif defined(__ICC)
+#   define SWIGUNUSED __attribute__ ((__unused__))
+# else
+#   define SWIGUNUSED
+# endif
 #endif
 
 #ifndef SWIG_MSC_UNSUPPRESS_4505
-#if defined(_MSC_VER)
-#pragma warning(disable : 4505) /* unreferenced local function has been removed */
-#endif
+# if defined(_MSC_VER)
+#   pragma warning(disable : 4505) /* unreferenced local function has been removed */
+# endif
 #endif
 
 #ifndef SWIGUNUSEDPARM
-#ifdef __cplusplus
-#define SWIGUNUSEDPARM(p)
-#else
-#define SWIGUNUSEDPARM(p) p SWIGUNUSED
-#endif
+# ifdef __cplusplus
+#   define SWIGUNUSEDPARM(p)
+# else
+#   define SWIGUNUSEDPARM(p) p SWIGUNUSED
+# endif
 #endif
 
 /* internal SWIG method */
 #ifndef SWIGINTERN
-#define SWIGINTERN static SWIGUNUSED
+# define SWIGINTERN static SWIGUNUSED
 #endif
 
 /* internal inline SWIG method */
 #ifndef SWIGINTERNINLINE
-#define SWIGINTERNINLINE SWIGINTERN SWIGINLINE
+# define SWIGINTERNINLINE SWIGINTERN SWIGINLINE
 #endif
 
 /* exporting methods */
 #if defined(__GNUC__)
-#if (__GNUC__ >= 4) || (__GNUC__ == 3 && __GNUC_MINOR__ >= 4)
-#ifndef GCC_HASCLASSVISIBILITY
-#define GCC_HASCLASSVISIBILITY
-#endif
-#endif
+#  if (__GNUC__ >= 4) || (__GNUC__ == 3 && __GNUC_MINOR__ >= 4)
+#    ifndef GCC_HASCLASSVISIBILITY
+#      define GCC_HASCLASSVISIBILITY
+#    endif
+#  endif
 #endif
 
 #ifndef SWIGEXPORT
-#if defined(_WIN32) || defined(__WIN32__) || defined(__CYGWIN__)
-#if defined(STATIC_LINKED)
-#define SWIGEXPORT
-#else
-#define SWIGEXPORT __declspec(dllexport)
-#endif
-#else
-#if defined(__GNUC__) && defined(GCC_HASCLASSVISIBILITY)
-#define SWIGEXPORT __attribute__((visibility("default")))
-#else
-#define SWIGEXPORT
-#endif
-#endif
+# if defined(_WIN32) || defined(__WIN32__) || defined(__CYGWIN__)
+#   if defined(STATIC_LINKED)
+#     define SWIGEXPORT
+#   else
+#     define SWIGEXPORT __declspec(dllexport)
+#   endif
+# else
+#   if defined(__GNUC__) && defined(GCC_HASCLASSVISIBILITY)
+#     define SWIGEXPORT __attribute__ ((visibility("default")))
+#   else
+#     define SWIGEXPORT
+#   endif
+# endif
 #endif
 
 /* calling conventions for Windows */
 #ifndef SWIGSTDCALL
-#if defined(_WIN32) || defined(__WIN32__) || defined(__CYGWIN__)
-#define SWIGSTDCALL __stdcall
-#else
-#define SWIGSTDCALL
-#endif
+# if defined(_WIN32) || defined(__WIN32__) || defined(__CYGWIN__)
+#   define SWIGSTDCALL __stdcall
+# else
+#   define SWIGSTDCALL
+# endif
 #endif
 
 /* Deal with Microsoft's attempt at deprecating C standard runtime functions */
 #if !defined(SWIG_NO_CRT_SECURE_NO_DEPRECATE) && defined(_MSC_VER) && !defined(_CRT_SECURE_NO_DEPRECATE)
-#define _CRT_SECURE_NO_DEPRECATE
+# define _CRT_SECURE_NO_DEPRECATE
 #endif
 
 /* Deal with Microsoft's attempt at deprecating methods in the standard C++ library */
 #if !defined(SWIG_NO_SCL_SECURE_NO_DEPRECATE) && defined(_MSC_VER) && !defined(_SCL_SECURE_NO_DEPRECATE)
-#define _SCL_SECURE_NO_DEPRECATE
+# define _SCL_SECURE_NO_DEPRECATE
 #endif
 
 /* Deal with Apple's deprecated 'AssertMacros.h' from Carbon-framework */
 #if defined(__APPLE__) && !defined(__ASSERT_MACROS_DEFINE_VERSIONS_WITHOUT_UNDERSCORES)
-#define __ASSERT_MACROS_DEFINE_VERSIONS_WITHOUT_UNDERSCORES 0
+# define __ASSERT_MACROS_DEFINE_VERSIONS_WITHOUT_UNDERSCORES 0
 #endif
 
 /* Intel's compiler complains if a variable which was never initialised is
@@ -132,8 +134,9 @@
  * See: https://github.com/swig/swig/issues/192 for more discussion.
  */
 #ifdef __INTEL_COMPILER
-#pragma warning disable 592
+# pragma warning disable 592
 #endif
+
 
 #include <stddef.h>
 #include <stdio.h>
@@ -141,39 +144,44 @@
 #include <string.h>
 #include <sys/types.h>
 
+
+
 typedef ptrdiff_t intgo;
 typedef size_t uintgo;
 
-#if !defined(__clang__) && (defined(__i386__) || defined(__x86_64__))
-#define SWIGSTRUCTPACKED __attribute__((__packed__, __gcc_struct__))
-#else
-#define SWIGSTRUCTPACKED __attribute__((__packed__))
-#endif
 
-typedef struct {
-    char *p;
-    intgo n;
-} _gostring_;
-typedef struct {
-    void *array;
-    intgo len;
-    intgo cap;
-} _goslice_;
+# if !defined(__clang__) && (defined(__i386__) || defined(__x86_64__))
+#   define SWIGSTRUCTPACKED __attribute__((__packed__, __gcc_struct__))
+# else
+#   define SWIGSTRUCTPACKED __attribute__((__packed__))
+# endif
+
+
+
+typedef struct { char *p; intgo n; } _gostring_;
+typedef struct { void* array; intgo len; intgo cap; } _goslice_;
+
+
 
 static _gostring_ Swig_AllocateString(const char *p, size_t l) {
-    _gostring_ ret;
-    ret.p = (char *)malloc(l);
-    memcpy(ret.p, p, l);
-    ret.n = l;
-    return ret;
+  _gostring_ ret;
+  ret.p = (char*)malloc(l);
+  memcpy(ret.p, p, l);
+  ret.n = l;
+  return ret;
 }
 
-static void Swig_free(void *p) { free(p); }
 
-static void *Swig_malloc(int c) { return malloc(c); }
+static void Swig_free(void* p) {
+  free(p);
+}
+
+static void* Swig_malloc(int c) {
+  return malloc(c);
+}
+
 
 #include <eesdk/eesdk.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -267,13 +275,16 @@ static ee_status ees_slurp(const char *path, ees_bytes *out) {
     return st;
 }
 
-#include <stdint.h> // Use the C99 official header
+
+#include <stdint.h>		// Use the C99 official header
+
 
 /* Gives back the memory of an ees_bytes, once it is copied. */
 static void ees_free(const void *bytes, size_t bytes_len) {
     (void)bytes_len;
     free((void *)(uintptr_t)bytes);
 }
+
 
 static ee_money ees_money_parse(const char *text, ee_error *err) {
     ee_money out = 0;
@@ -346,6 +357,7 @@ static ees_job_spec *ees_job_spec_new(const char *image, const void *command, si
     ees_job_spec_free(spec);
     return NULL;
 }
+
 
 /* client */
 static ee_client *ees_client_new(const char *profile, const char *url, const char *api_key, const char *budget, const ee_policy *policy,
@@ -576,1671 +588,1805 @@ extern "C" {
 #endif
 
 void _wrap_Swig_free_raw_6a9c58748caf5083(void *_swig_go_0) {
-    void *arg1 = (void *)0;
-
-    arg1 = *(void **)&_swig_go_0;
-
-    Swig_free(arg1);
+  void *arg1 = (void *) 0 ;
+  
+  arg1 = *(void **)&_swig_go_0; 
+  
+  Swig_free(arg1);
+  
 }
+
 
 void *_wrap_Swig_malloc_raw_6a9c58748caf5083(intgo _swig_go_0) {
-    int arg1;
-    void *result = 0;
-    void *_swig_go_result;
-
-    arg1 = (int)_swig_go_0;
-
-    result = (void *)Swig_malloc(arg1);
-    *(void **)&_swig_go_result = (void *)result;
-    return _swig_go_result;
+  int arg1 ;
+  void *result = 0 ;
+  void *_swig_go_result;
+  
+  arg1 = (int)_swig_go_0; 
+  
+  result = (void *)Swig_malloc(arg1);
+  *(void **)&_swig_go_result = (void *)result; 
+  return _swig_go_result;
 }
+
 
 void _wrap_ees_free_raw_6a9c58748caf5083(_goslice_ _swig_go_0) {
-    void *arg1 = (void *)0;
-    size_t arg2;
-
-    {
-        arg1 = _swig_go_0.array;
-        arg2 = (size_t)_swig_go_0.len;
-    }
-
-    ees_free((void const *)arg1, arg2);
+  void *arg1 = (void *) 0 ;
+  size_t arg2 ;
+  
+  {
+    arg1 = _swig_go_0.array;
+    arg2 = (size_t)_swig_go_0.len;
+  }
+  
+  ees_free((void const *)arg1,arg2);
+  
 }
+
 
 int _wrap_ee_error_status_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    struct ee_error *arg1 = (struct ee_error *)0;
-    ee_status result;
-    int _swig_go_result;
-
-    arg1 = *(struct ee_error **)&_swig_go_0;
-
-    result = ((arg1)->status);
-    _swig_go_result = (int)result;
-    return _swig_go_result;
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  ee_status result;
+  int _swig_go_result;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  result =  ((arg1)->status);
+  _swig_go_result = (int)result;
+  return _swig_go_result;
 }
+
 
 intgo _wrap_ee_error_http_status_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    struct ee_error *arg1 = (struct ee_error *)0;
-    int32_t result;
-    intgo _swig_go_result;
-
-    arg1 = *(struct ee_error **)&_swig_go_0;
-
-    result = (int32_t)((arg1)->http_status);
-    _swig_go_result = result;
-    return _swig_go_result;
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  int32_t result;
+  intgo _swig_go_result;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  result = (int32_t) ((arg1)->http_status);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 intgo _wrap_ee_error_retry_after_ms_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    struct ee_error *arg1 = (struct ee_error *)0;
-    uint32_t result;
-    intgo _swig_go_result;
-
-    arg1 = *(struct ee_error **)&_swig_go_0;
-
-    result = (uint32_t)((arg1)->retry_after_ms);
-    _swig_go_result = result;
-    return _swig_go_result;
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  uint32_t result;
+  intgo _swig_go_result;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  result = (uint32_t) ((arg1)->retry_after_ms);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 intgo _wrap_ee_error_retryable_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    struct ee_error *arg1 = (struct ee_error *)0;
-    int32_t result;
-    intgo _swig_go_result;
-
-    arg1 = *(struct ee_error **)&_swig_go_0;
-
-    result = (int32_t)((arg1)->retryable);
-    _swig_go_result = result;
-    return _swig_go_result;
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  int32_t result;
+  intgo _swig_go_result;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  result = (int32_t) ((arg1)->retryable);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 long long _wrap_ee_error_offset_bytes_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    struct ee_error *arg1 = (struct ee_error *)0;
-    uint64_t result;
-    long long _swig_go_result;
-
-    arg1 = *(struct ee_error **)&_swig_go_0;
-
-    result = (uint64_t)((arg1)->offset_bytes);
-    _swig_go_result = result;
-    return _swig_go_result;
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  uint64_t result;
+  long long _swig_go_result;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  result = (uint64_t) ((arg1)->offset_bytes);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 long long _wrap_ee_error_needed_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    struct ee_error *arg1 = (struct ee_error *)0;
-    ee_money result;
-    long long _swig_go_result;
-
-    arg1 = *(struct ee_error **)&_swig_go_0;
-
-    result = ((arg1)->needed);
-    _swig_go_result = (long long)result;
-    return _swig_go_result;
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  ee_money result;
+  long long _swig_go_result;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  result =  ((arg1)->needed);
+  _swig_go_result = (long long)result;
+  return _swig_go_result;
 }
+
 
 long long _wrap_ee_error_available_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    struct ee_error *arg1 = (struct ee_error *)0;
-    ee_money result;
-    long long _swig_go_result;
-
-    arg1 = *(struct ee_error **)&_swig_go_0;
-
-    result = ((arg1)->available);
-    _swig_go_result = (long long)result;
-    return _swig_go_result;
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  ee_money result;
+  long long _swig_go_result;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  result =  ((arg1)->available);
+  _swig_go_result = (long long)result;
+  return _swig_go_result;
 }
+
 
 long long _wrap_ee_error_locked_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    struct ee_error *arg1 = (struct ee_error *)0;
-    ee_money result;
-    long long _swig_go_result;
-
-    arg1 = *(struct ee_error **)&_swig_go_0;
-
-    result = ((arg1)->locked);
-    _swig_go_result = (long long)result;
-    return _swig_go_result;
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  ee_money result;
+  long long _swig_go_result;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  result =  ((arg1)->locked);
+  _swig_go_result = (long long)result;
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_error_message_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    struct ee_error *arg1 = (struct ee_error *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(struct ee_error **)&_swig_go_0;
-
-    result = (char *)(char *)((arg1)->message);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  result = (char *)(char *) ((arg1)->message);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_error_hint_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    struct ee_error *arg1 = (struct ee_error *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(struct ee_error **)&_swig_go_0;
-
-    result = (char *)(char *)((arg1)->hint);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  result = (char *)(char *) ((arg1)->hint);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_error_request_id_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    struct ee_error *arg1 = (struct ee_error *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(struct ee_error **)&_swig_go_0;
-
-    result = (char *)(char *)((arg1)->request_id);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  result = (char *)(char *) ((arg1)->request_id);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_error_idempotency_key_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    struct ee_error *arg1 = (struct ee_error *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(struct ee_error **)&_swig_go_0;
-
-    result = (char *)(char *)((arg1)->idempotency_key);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  result = (char *)(char *) ((arg1)->idempotency_key);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_error_details_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    struct ee_error *arg1 = (struct ee_error *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(struct ee_error **)&_swig_go_0;
-
-    result = (char *)(char *)((arg1)->details);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  result = (char *)(char *) ((arg1)->details);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 struct ee_error *_wrap_new_ee_error_raw_6a9c58748caf5083() {
-    struct ee_error *result = 0;
-    struct ee_error *_swig_go_result;
-
-    result = (struct ee_error *)calloc(1, sizeof(struct ee_error));
-    *(struct ee_error **)&_swig_go_result = (struct ee_error *)result;
-    return _swig_go_result;
+  struct ee_error *result = 0 ;
+  struct ee_error *_swig_go_result;
+  
+  
+  result = (struct ee_error *)calloc(1, sizeof(struct ee_error));
+  *(struct ee_error **)&_swig_go_result = (struct ee_error *)result; 
+  return _swig_go_result;
 }
+
 
 void _wrap_delete_ee_error_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    struct ee_error *arg1 = (struct ee_error *)0;
-
-    arg1 = *(struct ee_error **)&_swig_go_0;
-
-    free((char *)arg1);
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  free((char *) arg1);
+  
 }
+
 
 _gostring_ _wrap_ee_transfer_id_get_raw_6a9c58748caf5083(struct ee_transfer *_swig_go_0) {
-    struct ee_transfer *arg1 = (struct ee_transfer *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(struct ee_transfer **)&_swig_go_0;
-
-    result = (char *)(char *)((arg1)->id);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(struct ee_transfer **)&_swig_go_0; 
+  
+  result = (char *)(char *) ((arg1)->id);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_transfer_idempotency_key_get_raw_6a9c58748caf5083(struct ee_transfer *_swig_go_0) {
-    struct ee_transfer *arg1 = (struct ee_transfer *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(struct ee_transfer **)&_swig_go_0;
-
-    result = (char *)(char *)((arg1)->idempotency_key);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(struct ee_transfer **)&_swig_go_0; 
+  
+  result = (char *)(char *) ((arg1)->idempotency_key);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 long long _wrap_ee_transfer_amount_get_raw_6a9c58748caf5083(struct ee_transfer *_swig_go_0) {
-    struct ee_transfer *arg1 = (struct ee_transfer *)0;
-    ee_money result;
-    long long _swig_go_result;
-
-    arg1 = *(struct ee_transfer **)&_swig_go_0;
-
-    result = ((arg1)->amount);
-    _swig_go_result = (long long)result;
-    return _swig_go_result;
+  struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
+  ee_money result;
+  long long _swig_go_result;
+  
+  arg1 = *(struct ee_transfer **)&_swig_go_0; 
+  
+  result =  ((arg1)->amount);
+  _swig_go_result = (long long)result;
+  return _swig_go_result;
 }
+
 
 long long _wrap_ee_transfer_balance_after_get_raw_6a9c58748caf5083(struct ee_transfer *_swig_go_0) {
-    struct ee_transfer *arg1 = (struct ee_transfer *)0;
-    ee_money result;
-    long long _swig_go_result;
-
-    arg1 = *(struct ee_transfer **)&_swig_go_0;
-
-    result = ((arg1)->balance_after);
-    _swig_go_result = (long long)result;
-    return _swig_go_result;
+  struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
+  ee_money result;
+  long long _swig_go_result;
+  
+  arg1 = *(struct ee_transfer **)&_swig_go_0; 
+  
+  result =  ((arg1)->balance_after);
+  _swig_go_result = (long long)result;
+  return _swig_go_result;
 }
+
 
 intgo _wrap_ee_transfer_replayed_get_raw_6a9c58748caf5083(struct ee_transfer *_swig_go_0) {
-    struct ee_transfer *arg1 = (struct ee_transfer *)0;
-    int32_t result;
-    intgo _swig_go_result;
-
-    arg1 = *(struct ee_transfer **)&_swig_go_0;
-
-    result = (int32_t)((arg1)->replayed);
-    _swig_go_result = result;
-    return _swig_go_result;
+  struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
+  int32_t result;
+  intgo _swig_go_result;
+  
+  arg1 = *(struct ee_transfer **)&_swig_go_0; 
+  
+  result = (int32_t) ((arg1)->replayed);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 struct ee_transfer *_wrap_new_ee_transfer_raw_6a9c58748caf5083() {
-    struct ee_transfer *result = 0;
-    struct ee_transfer *_swig_go_result;
-
-    result = (struct ee_transfer *)calloc(1, sizeof(struct ee_transfer));
-    *(struct ee_transfer **)&_swig_go_result = (struct ee_transfer *)result;
-    return _swig_go_result;
+  struct ee_transfer *result = 0 ;
+  struct ee_transfer *_swig_go_result;
+  
+  
+  result = (struct ee_transfer *)calloc(1, sizeof(struct ee_transfer));
+  *(struct ee_transfer **)&_swig_go_result = (struct ee_transfer *)result; 
+  return _swig_go_result;
 }
+
 
 void _wrap_delete_ee_transfer_raw_6a9c58748caf5083(struct ee_transfer *_swig_go_0) {
-    struct ee_transfer *arg1 = (struct ee_transfer *)0;
-
-    arg1 = *(struct ee_transfer **)&_swig_go_0;
-
-    free((char *)arg1);
+  struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
+  
+  arg1 = *(struct ee_transfer **)&_swig_go_0; 
+  
+  free((char *) arg1);
+  
 }
+
 
 long long _wrap_ee_balance_available_get_raw_6a9c58748caf5083(struct ee_balance *_swig_go_0) {
-    struct ee_balance *arg1 = (struct ee_balance *)0;
-    ee_money result;
-    long long _swig_go_result;
-
-    arg1 = *(struct ee_balance **)&_swig_go_0;
-
-    result = ((arg1)->available);
-    _swig_go_result = (long long)result;
-    return _swig_go_result;
+  struct ee_balance *arg1 = (struct ee_balance *) 0 ;
+  ee_money result;
+  long long _swig_go_result;
+  
+  arg1 = *(struct ee_balance **)&_swig_go_0; 
+  
+  result =  ((arg1)->available);
+  _swig_go_result = (long long)result;
+  return _swig_go_result;
 }
+
 
 long long _wrap_ee_balance_locked_get_raw_6a9c58748caf5083(struct ee_balance *_swig_go_0) {
-    struct ee_balance *arg1 = (struct ee_balance *)0;
-    ee_money result;
-    long long _swig_go_result;
-
-    arg1 = *(struct ee_balance **)&_swig_go_0;
-
-    result = ((arg1)->locked);
-    _swig_go_result = (long long)result;
-    return _swig_go_result;
+  struct ee_balance *arg1 = (struct ee_balance *) 0 ;
+  ee_money result;
+  long long _swig_go_result;
+  
+  arg1 = *(struct ee_balance **)&_swig_go_0; 
+  
+  result =  ((arg1)->locked);
+  _swig_go_result = (long long)result;
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_balance_account_get_raw_6a9c58748caf5083(struct ee_balance *_swig_go_0) {
-    struct ee_balance *arg1 = (struct ee_balance *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(struct ee_balance **)&_swig_go_0;
-
-    result = (char *)(char *)((arg1)->account);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  struct ee_balance *arg1 = (struct ee_balance *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(struct ee_balance **)&_swig_go_0; 
+  
+  result = (char *)(char *) ((arg1)->account);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 struct ee_balance *_wrap_new_ee_balance_raw_6a9c58748caf5083() {
-    struct ee_balance *result = 0;
-    struct ee_balance *_swig_go_result;
-
-    result = (struct ee_balance *)calloc(1, sizeof(struct ee_balance));
-    *(struct ee_balance **)&_swig_go_result = (struct ee_balance *)result;
-    return _swig_go_result;
+  struct ee_balance *result = 0 ;
+  struct ee_balance *_swig_go_result;
+  
+  
+  result = (struct ee_balance *)calloc(1, sizeof(struct ee_balance));
+  *(struct ee_balance **)&_swig_go_result = (struct ee_balance *)result; 
+  return _swig_go_result;
 }
+
 
 void _wrap_delete_ee_balance_raw_6a9c58748caf5083(struct ee_balance *_swig_go_0) {
-    struct ee_balance *arg1 = (struct ee_balance *)0;
-
-    arg1 = *(struct ee_balance **)&_swig_go_0;
-
-    free((char *)arg1);
+  struct ee_balance *arg1 = (struct ee_balance *) 0 ;
+  
+  arg1 = *(struct ee_balance **)&_swig_go_0; 
+  
+  free((char *) arg1);
+  
 }
+
 
 int _wrap_ee_job_event_kind_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
-    struct ee_job_event *arg1 = (struct ee_job_event *)0;
-    ee_job_event_kind result;
-    int _swig_go_result;
-
-    arg1 = *(struct ee_job_event **)&_swig_go_0;
-
-    result = ((arg1)->kind);
-    _swig_go_result = (int)result;
-    return _swig_go_result;
+  struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
+  ee_job_event_kind result;
+  int _swig_go_result;
+  
+  arg1 = *(struct ee_job_event **)&_swig_go_0; 
+  
+  result =  ((arg1)->kind);
+  _swig_go_result = (int)result;
+  return _swig_go_result;
 }
+
 
 int _wrap_ee_job_event_stream_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
-    struct ee_job_event *arg1 = (struct ee_job_event *)0;
-    ee_stream_id result;
-    int _swig_go_result;
-
-    arg1 = *(struct ee_job_event **)&_swig_go_0;
-
-    result = ((arg1)->stream);
-    _swig_go_result = (int)result;
-    return _swig_go_result;
+  struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
+  ee_stream_id result;
+  int _swig_go_result;
+  
+  arg1 = *(struct ee_job_event **)&_swig_go_0; 
+  
+  result =  ((arg1)->stream);
+  _swig_go_result = (int)result;
+  return _swig_go_result;
 }
+
 
 long long _wrap_ee_job_event_seq_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
-    struct ee_job_event *arg1 = (struct ee_job_event *)0;
-    uint64_t result;
-    long long _swig_go_result;
-
-    arg1 = *(struct ee_job_event **)&_swig_go_0;
-
-    result = (uint64_t)((arg1)->seq);
-    _swig_go_result = result;
-    return _swig_go_result;
+  struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
+  uint64_t result;
+  long long _swig_go_result;
+  
+  arg1 = *(struct ee_job_event **)&_swig_go_0; 
+  
+  result = (uint64_t) ((arg1)->seq);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 long long _wrap_ee_job_event_time_unix_ms_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
-    struct ee_job_event *arg1 = (struct ee_job_event *)0;
-    uint64_t result;
-    long long _swig_go_result;
-
-    arg1 = *(struct ee_job_event **)&_swig_go_0;
-
-    result = (uint64_t)((arg1)->time_unix_ms);
-    _swig_go_result = result;
-    return _swig_go_result;
+  struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
+  uint64_t result;
+  long long _swig_go_result;
+  
+  arg1 = *(struct ee_job_event **)&_swig_go_0; 
+  
+  result = (uint64_t) ((arg1)->time_unix_ms);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 _goslice_ _wrap_ee_job_event_data_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
-    struct ee_job_event *arg1 = (struct ee_job_event *)0;
-    ee_span result;
-    _goslice_ _swig_go_result;
-
-    arg1 = *(struct ee_job_event **)&_swig_go_0;
-
-    result = ((arg1)->data);
-    {
-        _swig_go_result.array = (void *)(&result)->data;
-        _swig_go_result.len = (intgo)(&result)->len;
-        _swig_go_result.cap = (intgo)(&result)->len;
-    }
-    return _swig_go_result;
+  struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
+  ee_span result;
+  _goslice_ _swig_go_result;
+  
+  arg1 = *(struct ee_job_event **)&_swig_go_0; 
+  
+  result =  ((arg1)->data);
+  {
+    _swig_go_result.array = (void *)(&result)->data;
+    _swig_go_result.len = (intgo)(&result)->len;
+    _swig_go_result.cap = (intgo)(&result)->len;
+  }
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_job_event_phase_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
-    struct ee_job_event *arg1 = (struct ee_job_event *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(struct ee_job_event **)&_swig_go_0;
-
-    result = (char *)((arg1)->phase);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(struct ee_job_event **)&_swig_go_0; 
+  
+  result = (char *) ((arg1)->phase);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 long long _wrap_ee_job_event_done_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
-    struct ee_job_event *arg1 = (struct ee_job_event *)0;
-    uint64_t result;
-    long long _swig_go_result;
-
-    arg1 = *(struct ee_job_event **)&_swig_go_0;
-
-    result = (uint64_t)((arg1)->done);
-    _swig_go_result = result;
-    return _swig_go_result;
+  struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
+  uint64_t result;
+  long long _swig_go_result;
+  
+  arg1 = *(struct ee_job_event **)&_swig_go_0; 
+  
+  result = (uint64_t) ((arg1)->done);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 long long _wrap_ee_job_event_total_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
-    struct ee_job_event *arg1 = (struct ee_job_event *)0;
-    uint64_t result;
-    long long _swig_go_result;
-
-    arg1 = *(struct ee_job_event **)&_swig_go_0;
-
-    result = (uint64_t)((arg1)->total);
-    _swig_go_result = result;
-    return _swig_go_result;
+  struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
+  uint64_t result;
+  long long _swig_go_result;
+  
+  arg1 = *(struct ee_job_event **)&_swig_go_0; 
+  
+  result = (uint64_t) ((arg1)->total);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_job_event_message_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
-    struct ee_job_event *arg1 = (struct ee_job_event *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(struct ee_job_event **)&_swig_go_0;
-
-    result = (char *)((arg1)->message);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(struct ee_job_event **)&_swig_go_0; 
+  
+  result = (char *) ((arg1)->message);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 struct ee_job_event *_wrap_new_ee_job_event_raw_6a9c58748caf5083() {
-    struct ee_job_event *result = 0;
-    struct ee_job_event *_swig_go_result;
-
-    result = (struct ee_job_event *)calloc(1, sizeof(struct ee_job_event));
-    *(struct ee_job_event **)&_swig_go_result = (struct ee_job_event *)result;
-    return _swig_go_result;
+  struct ee_job_event *result = 0 ;
+  struct ee_job_event *_swig_go_result;
+  
+  
+  result = (struct ee_job_event *)calloc(1, sizeof(struct ee_job_event));
+  *(struct ee_job_event **)&_swig_go_result = (struct ee_job_event *)result; 
+  return _swig_go_result;
 }
+
 
 void _wrap_delete_ee_job_event_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
-    struct ee_job_event *arg1 = (struct ee_job_event *)0;
-
-    arg1 = *(struct ee_job_event **)&_swig_go_0;
-
-    free((char *)arg1);
+  struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
+  
+  arg1 = *(struct ee_job_event **)&_swig_go_0; 
+  
+  free((char *) arg1);
+  
 }
+
 
 _gostring_ _wrap_ee_version_raw_6a9c58748caf5083() {
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    result = (char *)ee_version();
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  
+  result = (char *)ee_version();
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_status_word_raw_6a9c58748caf5083(int _swig_go_0) {
-    ee_status arg1;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = (ee_status)_swig_go_0;
-
-    result = (char *)ee_status_word(arg1);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  ee_status arg1 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = (ee_status)_swig_go_0;
+  
+  result = (char *)ee_status_word(arg1);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 void _wrap_ee_cancel_fire_raw_6a9c58748caf5083(ee_cancel *_swig_go_0) {
-    ee_cancel *arg1 = (ee_cancel *)0;
-
-    arg1 = *(ee_cancel **)&_swig_go_0;
-
-    ee_cancel_fire(arg1);
+  ee_cancel *arg1 = (ee_cancel *) 0 ;
+  
+  arg1 = *(ee_cancel **)&_swig_go_0; 
+  
+  ee_cancel_fire(arg1);
+  
 }
+
 
 void _wrap_ee_cancel_free_raw_6a9c58748caf5083(ee_cancel *_swig_go_0) {
-    ee_cancel *arg1 = (ee_cancel *)0;
-
-    arg1 = *(ee_cancel **)&_swig_go_0;
-
-    ee_cancel_free(arg1);
+  ee_cancel *arg1 = (ee_cancel *) 0 ;
+  
+  arg1 = *(ee_cancel **)&_swig_go_0; 
+  
+  ee_cancel_free(arg1);
+  
 }
+
 
 _gostring_ _wrap_ee_client_config_json_raw_6a9c58748caf5083(ee_client *_swig_go_0) {
-    ee_client *arg1 = (ee_client *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(ee_client **)&_swig_go_0;
-
-    result = (char *)ee_client_config_json((ee_client const *)arg1);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  ee_client *arg1 = (ee_client *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_client **)&_swig_go_0; 
+  
+  result = (char *)ee_client_config_json((ee_client const *)arg1);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_policy_hash_raw_6a9c58748caf5083(ee_policy *_swig_go_0) {
-    ee_policy *arg1 = (ee_policy *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(ee_policy **)&_swig_go_0;
-
-    result = (char *)ee_policy_hash((ee_policy const *)arg1);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  ee_policy *arg1 = (ee_policy *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_policy **)&_swig_go_0; 
+  
+  result = (char *)ee_policy_hash((ee_policy const *)arg1);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 intgo _wrap_ee_policy_simulated_raw_6a9c58748caf5083(ee_policy *_swig_go_0) {
-    ee_policy *arg1 = (ee_policy *)0;
-    int result;
-    intgo _swig_go_result;
-
-    arg1 = *(ee_policy **)&_swig_go_0;
-
-    result = (int)ee_policy_simulated((ee_policy const *)arg1);
-    _swig_go_result = result;
-    return _swig_go_result;
+  ee_policy *arg1 = (ee_policy *) 0 ;
+  int result;
+  intgo _swig_go_result;
+  
+  arg1 = *(ee_policy **)&_swig_go_0; 
+  
+  result = (int)ee_policy_simulated((ee_policy const *)arg1);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 void _wrap_ee_policy_free_raw_6a9c58748caf5083(ee_policy *_swig_go_0) {
-    ee_policy *arg1 = (ee_policy *)0;
-
-    arg1 = *(ee_policy **)&_swig_go_0;
-
-    ee_policy_free(arg1);
+  ee_policy *arg1 = (ee_policy *) 0 ;
+  
+  arg1 = *(ee_policy **)&_swig_go_0; 
+  
+  ee_policy_free(arg1);
+  
 }
+
 
 void _wrap_ee_collateral_free_raw_6a9c58748caf5083(ee_collateral *_swig_go_0) {
-    ee_collateral *arg1 = (ee_collateral *)0;
-
-    arg1 = *(ee_collateral **)&_swig_go_0;
-
-    ee_collateral_free(arg1);
+  ee_collateral *arg1 = (ee_collateral *) 0 ;
+  
+  arg1 = *(ee_collateral **)&_swig_go_0; 
+  
+  ee_collateral_free(arg1);
+  
 }
+
 
 intgo _wrap_ee_verdict_verified_raw_6a9c58748caf5083(ee_verdict *_swig_go_0) {
-    ee_verdict *arg1 = (ee_verdict *)0;
-    int result;
-    intgo _swig_go_result;
-
-    arg1 = *(ee_verdict **)&_swig_go_0;
-
-    result = (int)ee_verdict_verified((ee_verdict const *)arg1);
-    _swig_go_result = result;
-    return _swig_go_result;
+  ee_verdict *arg1 = (ee_verdict *) 0 ;
+  int result;
+  intgo _swig_go_result;
+  
+  arg1 = *(ee_verdict **)&_swig_go_0; 
+  
+  result = (int)ee_verdict_verified((ee_verdict const *)arg1);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_verdict_text_raw_6a9c58748caf5083(ee_verdict *_swig_go_0) {
-    ee_verdict *arg1 = (ee_verdict *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(ee_verdict **)&_swig_go_0;
-
-    result = (char *)ee_verdict_text((ee_verdict const *)arg1);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  ee_verdict *arg1 = (ee_verdict *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_verdict **)&_swig_go_0; 
+  
+  result = (char *)ee_verdict_text((ee_verdict const *)arg1);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_verdict_json_raw_6a9c58748caf5083(ee_verdict *_swig_go_0) {
-    ee_verdict *arg1 = (ee_verdict *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(ee_verdict **)&_swig_go_0;
-
-    result = (char *)ee_verdict_json((ee_verdict const *)arg1);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  ee_verdict *arg1 = (ee_verdict *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_verdict **)&_swig_go_0; 
+  
+  result = (char *)ee_verdict_json((ee_verdict const *)arg1);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 void _wrap_ee_verdict_free_raw_6a9c58748caf5083(ee_verdict *_swig_go_0) {
-    ee_verdict *arg1 = (ee_verdict *)0;
-
-    arg1 = *(ee_verdict **)&_swig_go_0;
-
-    ee_verdict_free(arg1);
+  ee_verdict *arg1 = (ee_verdict *) 0 ;
+  
+  arg1 = *(ee_verdict **)&_swig_go_0; 
+  
+  ee_verdict_free(arg1);
+  
 }
+
 
 _gostring_ _wrap_ee_job_id_raw_6a9c58748caf5083(ee_job *_swig_go_0) {
-    ee_job *arg1 = (ee_job *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(ee_job **)&_swig_go_0;
-
-    result = (char *)ee_job_id((ee_job const *)arg1);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  ee_job *arg1 = (ee_job *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_job **)&_swig_go_0; 
+  
+  result = (char *)ee_job_id((ee_job const *)arg1);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_result_job_id_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
-    ee_result *arg1 = (ee_result *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(ee_result **)&_swig_go_0;
-
-    result = (char *)ee_result_job_id((ee_result const *)arg1);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  ee_result *arg1 = (ee_result *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_result **)&_swig_go_0; 
+  
+  result = (char *)ee_result_job_id((ee_result const *)arg1);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 intgo _wrap_ee_result_exit_code_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
-    ee_result *arg1 = (ee_result *)0;
-    int32_t result;
-    intgo _swig_go_result;
-
-    arg1 = *(ee_result **)&_swig_go_0;
-
-    result = (int32_t)ee_result_exit_code((ee_result const *)arg1);
-    _swig_go_result = result;
-    return _swig_go_result;
+  ee_result *arg1 = (ee_result *) 0 ;
+  int32_t result;
+  intgo _swig_go_result;
+  
+  arg1 = *(ee_result **)&_swig_go_0; 
+  
+  result = (int32_t)ee_result_exit_code((ee_result const *)arg1);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_result_reason_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
-    ee_result *arg1 = (ee_result *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(ee_result **)&_swig_go_0;
-
-    result = (char *)ee_result_reason((ee_result const *)arg1);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  ee_result *arg1 = (ee_result *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_result **)&_swig_go_0; 
+  
+  result = (char *)ee_result_reason((ee_result const *)arg1);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 _goslice_ _wrap_ee_result_output_raw_6a9c58748caf5083(ee_result *_swig_go_0, int _swig_go_1) {
-    ee_result *arg1 = (ee_result *)0;
-    ee_stream_id arg2;
-    ee_span result;
-    _goslice_ _swig_go_result;
-
-    arg1 = *(ee_result **)&_swig_go_0;
-    arg2 = (ee_stream_id)_swig_go_1;
-
-    result = ee_result_output((ee_result const *)arg1, arg2);
-    {
-        _swig_go_result.array = (void *)(&result)->data;
-        _swig_go_result.len = (intgo)(&result)->len;
-        _swig_go_result.cap = (intgo)(&result)->len;
-    }
-    return _swig_go_result;
+  ee_result *arg1 = (ee_result *) 0 ;
+  ee_stream_id arg2 ;
+  ee_span result;
+  _goslice_ _swig_go_result;
+  
+  arg1 = *(ee_result **)&_swig_go_0; 
+  arg2 = (ee_stream_id)_swig_go_1;
+  
+  result = ee_result_output((ee_result const *)arg1,arg2);
+  {
+    _swig_go_result.array = (void *)(&result)->data;
+    _swig_go_result.len = (intgo)(&result)->len;
+    _swig_go_result.cap = (intgo)(&result)->len;
+  }
+  return _swig_go_result;
 }
+
 
 intgo _wrap_ee_result_truncated_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
-    ee_result *arg1 = (ee_result *)0;
-    int32_t result;
-    intgo _swig_go_result;
-
-    arg1 = *(ee_result **)&_swig_go_0;
-
-    result = (int32_t)ee_result_truncated((ee_result const *)arg1);
-    _swig_go_result = result;
-    return _swig_go_result;
+  ee_result *arg1 = (ee_result *) 0 ;
+  int32_t result;
+  intgo _swig_go_result;
+  
+  arg1 = *(ee_result **)&_swig_go_0; 
+  
+  result = (int32_t)ee_result_truncated((ee_result const *)arg1);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_result_image_digest_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
-    ee_result *arg1 = (ee_result *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(ee_result **)&_swig_go_0;
-
-    result = (char *)ee_result_image_digest((ee_result const *)arg1);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  ee_result *arg1 = (ee_result *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_result **)&_swig_go_0; 
+  
+  result = (char *)ee_result_image_digest((ee_result const *)arg1);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_result_node_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
-    ee_result *arg1 = (ee_result *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(ee_result **)&_swig_go_0;
-
-    result = (char *)ee_result_node((ee_result const *)arg1);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  ee_result *arg1 = (ee_result *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_result **)&_swig_go_0; 
+  
+  result = (char *)ee_result_node((ee_result const *)arg1);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 long long _wrap_ee_result_cost_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
-    ee_result *arg1 = (ee_result *)0;
-    ee_money result;
-    long long _swig_go_result;
-
-    arg1 = *(ee_result **)&_swig_go_0;
-
-    result = ee_result_cost((ee_result const *)arg1);
-    _swig_go_result = (long long)result;
-    return _swig_go_result;
+  ee_result *arg1 = (ee_result *) 0 ;
+  ee_money result;
+  long long _swig_go_result;
+  
+  arg1 = *(ee_result **)&_swig_go_0; 
+  
+  result = ee_result_cost((ee_result const *)arg1);
+  _swig_go_result = (long long)result;
+  return _swig_go_result;
 }
+
 
 long long _wrap_ee_result_locked_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
-    ee_result *arg1 = (ee_result *)0;
-    ee_money result;
-    long long _swig_go_result;
-
-    arg1 = *(ee_result **)&_swig_go_0;
-
-    result = ee_result_locked((ee_result const *)arg1);
-    _swig_go_result = (long long)result;
-    return _swig_go_result;
+  ee_result *arg1 = (ee_result *) 0 ;
+  ee_money result;
+  long long _swig_go_result;
+  
+  arg1 = *(ee_result **)&_swig_go_0; 
+  
+  result = ee_result_locked((ee_result const *)arg1);
+  _swig_go_result = (long long)result;
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_result_receipt_json_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
-    ee_result *arg1 = (ee_result *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(ee_result **)&_swig_go_0;
-
-    result = (char *)ee_result_receipt_json((ee_result const *)arg1);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  ee_result *arg1 = (ee_result *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_result **)&_swig_go_0; 
+  
+  result = (char *)ee_result_receipt_json((ee_result const *)arg1);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 ee_verdict *_wrap_ee_result_attestation_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
-    ee_result *arg1 = (ee_result *)0;
-    ee_verdict *result = 0;
-    ee_verdict *_swig_go_result;
-
-    arg1 = *(ee_result **)&_swig_go_0;
-
-    result = (ee_verdict *)ee_result_attestation((ee_result const *)arg1);
-    *(ee_verdict **)&_swig_go_result = (ee_verdict *)result;
-    return _swig_go_result;
+  ee_result *arg1 = (ee_result *) 0 ;
+  ee_verdict *result = 0 ;
+  ee_verdict *_swig_go_result;
+  
+  arg1 = *(ee_result **)&_swig_go_0; 
+  
+  result = (ee_verdict *)ee_result_attestation((ee_result const *)arg1);
+  *(ee_verdict **)&_swig_go_result = (ee_verdict *)result; 
+  return _swig_go_result;
 }
+
 
 void _wrap_ee_result_free_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
-    ee_result *arg1 = (ee_result *)0;
-
-    arg1 = *(ee_result **)&_swig_go_0;
-
-    ee_result_free(arg1);
+  ee_result *arg1 = (ee_result *) 0 ;
+  
+  arg1 = *(ee_result **)&_swig_go_0; 
+  
+  ee_result_free(arg1);
+  
 }
+
 
 _gostring_ _wrap_ee_app_base_url_raw_6a9c58748caf5083(ee_app *_swig_go_0) {
-    ee_app *arg1 = (ee_app *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(ee_app **)&_swig_go_0;
-
-    result = (char *)ee_app_base_url((ee_app const *)arg1);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  ee_app *arg1 = (ee_app *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_app **)&_swig_go_0; 
+  
+  result = (char *)ee_app_base_url((ee_app const *)arg1);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 ee_verdict *_wrap_ee_app_attestation_raw_6a9c58748caf5083(ee_app *_swig_go_0) {
-    ee_app *arg1 = (ee_app *)0;
-    ee_verdict *result = 0;
-    ee_verdict *_swig_go_result;
-
-    arg1 = *(ee_app **)&_swig_go_0;
-
-    result = (ee_verdict *)ee_app_attestation((ee_app const *)arg1);
-    *(ee_verdict **)&_swig_go_result = (ee_verdict *)result;
-    return _swig_go_result;
+  ee_app *arg1 = (ee_app *) 0 ;
+  ee_verdict *result = 0 ;
+  ee_verdict *_swig_go_result;
+  
+  arg1 = *(ee_app **)&_swig_go_0; 
+  
+  result = (ee_verdict *)ee_app_attestation((ee_app const *)arg1);
+  *(ee_verdict **)&_swig_go_result = (ee_verdict *)result; 
+  return _swig_go_result;
 }
+
 
 intgo _wrap_ee_response_status_raw_6a9c58748caf5083(ee_response *_swig_go_0) {
-    ee_response *arg1 = (ee_response *)0;
-    int32_t result;
-    intgo _swig_go_result;
-
-    arg1 = *(ee_response **)&_swig_go_0;
-
-    result = (int32_t)ee_response_status((ee_response const *)arg1);
-    _swig_go_result = result;
-    return _swig_go_result;
+  ee_response *arg1 = (ee_response *) 0 ;
+  int32_t result;
+  intgo _swig_go_result;
+  
+  arg1 = *(ee_response **)&_swig_go_0; 
+  
+  result = (int32_t)ee_response_status((ee_response const *)arg1);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 long long _wrap_ee_response_header_count_raw_6a9c58748caf5083(ee_response *_swig_go_0) {
-    ee_response *arg1 = (ee_response *)0;
-    size_t result;
-    long long _swig_go_result;
-
-    arg1 = *(ee_response **)&_swig_go_0;
-
-    result = ee_response_header_count((ee_response const *)arg1);
-    _swig_go_result = result;
-    return _swig_go_result;
+  ee_response *arg1 = (ee_response *) 0 ;
+  size_t result;
+  long long _swig_go_result;
+  
+  arg1 = *(ee_response **)&_swig_go_0; 
+  
+  result = ee_response_header_count((ee_response const *)arg1);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_response_header_name_raw_6a9c58748caf5083(ee_response *_swig_go_0, long long _swig_go_1) {
-    ee_response *arg1 = (ee_response *)0;
-    size_t arg2;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(ee_response **)&_swig_go_0;
-    arg2 = (size_t)_swig_go_1;
-
-    result = (char *)ee_response_header_name((ee_response const *)arg1, arg2);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  ee_response *arg1 = (ee_response *) 0 ;
+  size_t arg2 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_response **)&_swig_go_0; 
+  arg2 = (size_t)_swig_go_1; 
+  
+  result = (char *)ee_response_header_name((ee_response const *)arg1,arg2);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 _gostring_ _wrap_ee_response_header_value_raw_6a9c58748caf5083(ee_response *_swig_go_0, long long _swig_go_1) {
-    ee_response *arg1 = (ee_response *)0;
-    size_t arg2;
-    char *result = 0;
-    _gostring_ _swig_go_result;
-
-    arg1 = *(ee_response **)&_swig_go_0;
-    arg2 = (size_t)_swig_go_1;
-
-    result = (char *)ee_response_header_value((ee_response const *)arg1, arg2);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    return _swig_go_result;
+  ee_response *arg1 = (ee_response *) 0 ;
+  size_t arg2 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_response **)&_swig_go_0; 
+  arg2 = (size_t)_swig_go_1; 
+  
+  result = (char *)ee_response_header_value((ee_response const *)arg1,arg2);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  return _swig_go_result;
 }
+
 
 _goslice_ _wrap_ee_response_body_raw_6a9c58748caf5083(ee_response *_swig_go_0) {
-    ee_response *arg1 = (ee_response *)0;
-    ee_span result;
-    _goslice_ _swig_go_result;
-
-    arg1 = *(ee_response **)&_swig_go_0;
-
-    result = ee_response_body((ee_response const *)arg1);
-    {
-        _swig_go_result.array = (void *)(&result)->data;
-        _swig_go_result.len = (intgo)(&result)->len;
-        _swig_go_result.cap = (intgo)(&result)->len;
-    }
-    return _swig_go_result;
+  ee_response *arg1 = (ee_response *) 0 ;
+  ee_span result;
+  _goslice_ _swig_go_result;
+  
+  arg1 = *(ee_response **)&_swig_go_0; 
+  
+  result = ee_response_body((ee_response const *)arg1);
+  {
+    _swig_go_result.array = (void *)(&result)->data;
+    _swig_go_result.len = (intgo)(&result)->len;
+    _swig_go_result.cap = (intgo)(&result)->len;
+  }
+  return _swig_go_result;
 }
+
 
 short _wrap_ee_forward_port_raw_6a9c58748caf5083(ee_forward *_swig_go_0) {
-    ee_forward *arg1 = (ee_forward *)0;
-    uint16_t result;
-    short _swig_go_result;
-
-    arg1 = *(ee_forward **)&_swig_go_0;
-
-    result = (uint16_t)ee_forward_port((ee_forward const *)arg1);
-    _swig_go_result = result;
-    return _swig_go_result;
+  ee_forward *arg1 = (ee_forward *) 0 ;
+  uint16_t result;
+  short _swig_go_result;
+  
+  arg1 = *(ee_forward **)&_swig_go_0; 
+  
+  result = (uint16_t)ee_forward_port((ee_forward const *)arg1);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 long long _wrap_ees_money_parse_raw_6a9c58748caf5083(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
-    char *arg1 = (char *)0;
-    ee_error *arg2 = (ee_error *)0;
-    ee_money result;
-    long long _swig_go_result;
-
-    arg1 = (char *)malloc(_swig_go_0.n + 1);
-    memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
-    arg1[_swig_go_0.n] = '\0';
-
-    arg2 = *(ee_error **)&_swig_go_1;
-
-    result = ees_money_parse((char const *)arg1, arg2);
-    _swig_go_result = (long long)result;
-    free(arg1);
-    return _swig_go_result;
+  char *arg1 = (char *) 0 ;
+  ee_error *arg2 = (ee_error *) 0 ;
+  ee_money result;
+  long long _swig_go_result;
+  
+  
+  arg1 = (char *)malloc(_swig_go_0.n + 1);
+  memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
+  arg1[_swig_go_0.n] = '\0';
+  
+  arg2 = *(ee_error **)&_swig_go_1; 
+  
+  result = ees_money_parse((char const *)arg1,arg2);
+  _swig_go_result = (long long)result;
+  free(arg1); 
+  return _swig_go_result;
 }
+
 
 _goslice_ _wrap_ees_key_generate_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    ee_error *arg1 = (ee_error *)0;
-    ees_bytes result;
-    _goslice_ _swig_go_result;
-
-    arg1 = *(ee_error **)&_swig_go_0;
-
-    result = ees_key_generate(arg1);
-    {
-        _swig_go_result.array = (&result)->data;
-        _swig_go_result.len = (intgo)(&result)->len;
-        _swig_go_result.cap = (intgo)(&result)->len;
-    }
-    return _swig_go_result;
+  ee_error *arg1 = (ee_error *) 0 ;
+  ees_bytes result;
+  _goslice_ _swig_go_result;
+  
+  arg1 = *(ee_error **)&_swig_go_0; 
+  
+  result = ees_key_generate(arg1);
+  {
+    _swig_go_result.array = (&result)->data;
+    _swig_go_result.len = (intgo)(&result)->len;
+    _swig_go_result.cap = (intgo)(&result)->len;
+  }
+  return _swig_go_result;
 }
+
 
 _goslice_ _wrap_ees_key_public_raw_6a9c58748caf5083(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
-    char *arg1 = (char *)0;
-    ee_error *arg2 = (ee_error *)0;
-    ees_bytes result;
-    _goslice_ _swig_go_result;
-
-    arg1 = (char *)malloc(_swig_go_0.n + 1);
-    memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
-    arg1[_swig_go_0.n] = '\0';
-
-    arg2 = *(ee_error **)&_swig_go_1;
-
-    result = ees_key_public((char const *)arg1, arg2);
-    {
-        _swig_go_result.array = (&result)->data;
-        _swig_go_result.len = (intgo)(&result)->len;
-        _swig_go_result.cap = (intgo)(&result)->len;
-    }
-    free(arg1);
-    return _swig_go_result;
+  char *arg1 = (char *) 0 ;
+  ee_error *arg2 = (ee_error *) 0 ;
+  ees_bytes result;
+  _goslice_ _swig_go_result;
+  
+  
+  arg1 = (char *)malloc(_swig_go_0.n + 1);
+  memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
+  arg1[_swig_go_0.n] = '\0';
+  
+  arg2 = *(ee_error **)&_swig_go_1; 
+  
+  result = ees_key_public((char const *)arg1,arg2);
+  {
+    _swig_go_result.array = (&result)->data;
+    _swig_go_result.len = (intgo)(&result)->len;
+    _swig_go_result.cap = (intgo)(&result)->len;
+  }
+  free(arg1); 
+  return _swig_go_result;
 }
+
 
 ee_cancel *_wrap_ees_cancel_new_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    ee_error *arg1 = (ee_error *)0;
-    ee_cancel *result = 0;
-    ee_cancel *_swig_go_result;
-
-    arg1 = *(ee_error **)&_swig_go_0;
-
-    result = (ee_cancel *)ees_cancel_new(arg1);
-    *(ee_cancel **)&_swig_go_result = (ee_cancel *)result;
-    return _swig_go_result;
+  ee_error *arg1 = (ee_error *) 0 ;
+  ee_cancel *result = 0 ;
+  ee_cancel *_swig_go_result;
+  
+  arg1 = *(ee_error **)&_swig_go_0; 
+  
+  result = (ee_cancel *)ees_cancel_new(arg1);
+  *(ee_cancel **)&_swig_go_result = (ee_cancel *)result; 
+  return _swig_go_result;
 }
 
-ees_job_spec *_wrap_ees_job_spec_new_raw_6a9c58748caf5083(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2,
-                                                          _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5,
-                                                          long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8,
-                                                          _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
-    char *arg1 = (char *)0;
-    void *arg2 = (void *)0;
-    size_t arg3;
-    void *arg4 = (void *)0;
-    size_t arg5;
-    void *arg6 = (void *)0;
-    size_t arg7;
-    double arg8;
-    uint64_t arg9;
-    uint64_t arg10;
-    uint64_t arg11;
-    char *arg12 = (char *)0;
-    char *arg13 = (char *)0;
-    char *arg14 = (char *)0;
-    ee_error *arg15 = (ee_error *)0;
-    ees_job_spec *result = 0;
-    ees_job_spec *_swig_go_result;
 
-    arg1 = (char *)malloc(_swig_go_0.n + 1);
-    memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
-    arg1[_swig_go_0.n] = '\0';
-
-    {
-        arg2 = _swig_go_1.array;
-        arg3 = (size_t)_swig_go_1.len;
-    }
-    {
-        arg4 = _swig_go_2.array;
-        arg5 = (size_t)_swig_go_2.len;
-    }
-    {
-        arg6 = _swig_go_3.array;
-        arg7 = (size_t)_swig_go_3.len;
-    }
-    arg8 = (double)_swig_go_4;
-    arg9 = (uint64_t)_swig_go_5;
-    arg10 = (uint64_t)_swig_go_6;
-    arg11 = (uint64_t)_swig_go_7;
-
-    arg12 = (char *)malloc(_swig_go_8.n + 1);
-    memcpy(arg12, _swig_go_8.p, _swig_go_8.n);
-    arg12[_swig_go_8.n] = '\0';
-
-    arg13 = (char *)malloc(_swig_go_9.n + 1);
-    memcpy(arg13, _swig_go_9.p, _swig_go_9.n);
-    arg13[_swig_go_9.n] = '\0';
-
-    arg14 = (char *)malloc(_swig_go_10.n + 1);
-    memcpy(arg14, _swig_go_10.p, _swig_go_10.n);
-    arg14[_swig_go_10.n] = '\0';
-
-    arg15 = *(ee_error **)&_swig_go_11;
-
-    result =
-        (ees_job_spec *)ees_job_spec_new((char const *)arg1, (void const *)arg2, arg3, (void const *)arg4, arg5, (void const *)arg6, arg7,
-                                         arg8, arg9, arg10, arg11, (char const *)arg12, (char const *)arg13, (char const *)arg14, arg15);
-    *(ees_job_spec **)&_swig_go_result = (ees_job_spec *)result;
-    free(arg1);
-    free(arg12);
-    free(arg13);
-    free(arg14);
-    return _swig_go_result;
+ees_job_spec *_wrap_ees_job_spec_new_raw_6a9c58748caf5083(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
+  char *arg1 = (char *) 0 ;
+  void *arg2 = (void *) 0 ;
+  size_t arg3 ;
+  void *arg4 = (void *) 0 ;
+  size_t arg5 ;
+  void *arg6 = (void *) 0 ;
+  size_t arg7 ;
+  double arg8 ;
+  uint64_t arg9 ;
+  uint64_t arg10 ;
+  uint64_t arg11 ;
+  char *arg12 = (char *) 0 ;
+  char *arg13 = (char *) 0 ;
+  char *arg14 = (char *) 0 ;
+  ee_error *arg15 = (ee_error *) 0 ;
+  ees_job_spec *result = 0 ;
+  ees_job_spec *_swig_go_result;
+  
+  
+  arg1 = (char *)malloc(_swig_go_0.n + 1);
+  memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
+  arg1[_swig_go_0.n] = '\0';
+  
+  {
+    arg2 = _swig_go_1.array;
+    arg3 = (size_t)_swig_go_1.len;
+  }
+  {
+    arg4 = _swig_go_2.array;
+    arg5 = (size_t)_swig_go_2.len;
+  }
+  {
+    arg6 = _swig_go_3.array;
+    arg7 = (size_t)_swig_go_3.len;
+  }
+  arg8 = (double)_swig_go_4; 
+  arg9 = (uint64_t)_swig_go_5; 
+  arg10 = (uint64_t)_swig_go_6; 
+  arg11 = (uint64_t)_swig_go_7; 
+  
+  arg12 = (char *)malloc(_swig_go_8.n + 1);
+  memcpy(arg12, _swig_go_8.p, _swig_go_8.n);
+  arg12[_swig_go_8.n] = '\0';
+  
+  
+  arg13 = (char *)malloc(_swig_go_9.n + 1);
+  memcpy(arg13, _swig_go_9.p, _swig_go_9.n);
+  arg13[_swig_go_9.n] = '\0';
+  
+  
+  arg14 = (char *)malloc(_swig_go_10.n + 1);
+  memcpy(arg14, _swig_go_10.p, _swig_go_10.n);
+  arg14[_swig_go_10.n] = '\0';
+  
+  arg15 = *(ee_error **)&_swig_go_11; 
+  
+  result = (ees_job_spec *)ees_job_spec_new((char const *)arg1,(void const *)arg2,arg3,(void const *)arg4,arg5,(void const *)arg6,arg7,arg8,arg9,arg10,arg11,(char const *)arg12,(char const *)arg13,(char const *)arg14,arg15);
+  *(ees_job_spec **)&_swig_go_result = (ees_job_spec *)result; 
+  free(arg1); 
+  free(arg12); 
+  free(arg13); 
+  free(arg14); 
+  return _swig_go_result;
 }
+
 
 void _wrap_ees_job_spec_free_raw_6a9c58748caf5083(ees_job_spec *_swig_go_0) {
-    ees_job_spec *arg1 = (ees_job_spec *)0;
-
-    arg1 = *(ees_job_spec **)&_swig_go_0;
-
-    ees_job_spec_free(arg1);
+  ees_job_spec *arg1 = (ees_job_spec *) 0 ;
+  
+  arg1 = *(ees_job_spec **)&_swig_go_0; 
+  
+  ees_job_spec_free(arg1);
+  
 }
+
 
 void _wrap_ee_client_free_raw_6a9c58748caf5083(ee_client *_swig_go_0) {
-    ee_client *arg1 = (ee_client *)0;
-
-    arg1 = *(ee_client **)&_swig_go_0;
-
-    ee_client_free(arg1);
+  ee_client *arg1 = (ee_client *) 0 ;
+  
+  arg1 = *(ee_client **)&_swig_go_0; 
+  
+  ee_client_free(arg1);
+  
 }
+
 
 void _wrap_ee_job_free_raw_6a9c58748caf5083(ee_job *_swig_go_0) {
-    ee_job *arg1 = (ee_job *)0;
-
-    arg1 = *(ee_job **)&_swig_go_0;
-
-    ee_job_free(arg1);
+  ee_job *arg1 = (ee_job *) 0 ;
+  
+  arg1 = *(ee_job **)&_swig_go_0; 
+  
+  ee_job_free(arg1);
+  
 }
+
 
 void _wrap_ee_app_free_raw_6a9c58748caf5083(ee_app *_swig_go_0) {
-    ee_app *arg1 = (ee_app *)0;
-
-    arg1 = *(ee_app **)&_swig_go_0;
-
-    ee_app_free(arg1);
+  ee_app *arg1 = (ee_app *) 0 ;
+  
+  arg1 = *(ee_app **)&_swig_go_0; 
+  
+  ee_app_free(arg1);
+  
 }
+
 
 void _wrap_ee_response_free_raw_6a9c58748caf5083(ee_response *_swig_go_0) {
-    ee_response *arg1 = (ee_response *)0;
-
-    arg1 = *(ee_response **)&_swig_go_0;
-
-    ee_response_free(arg1);
+  ee_response *arg1 = (ee_response *) 0 ;
+  
+  arg1 = *(ee_response **)&_swig_go_0; 
+  
+  ee_response_free(arg1);
+  
 }
+
 
 void _wrap_ee_forward_free_raw_6a9c58748caf5083(ee_forward *_swig_go_0) {
-    ee_forward *arg1 = (ee_forward *)0;
-
-    arg1 = *(ee_forward **)&_swig_go_0;
-
-    ee_forward_free(arg1);
+  ee_forward *arg1 = (ee_forward *) 0 ;
+  
+  arg1 = *(ee_forward **)&_swig_go_0; 
+  
+  ee_forward_free(arg1);
+  
 }
 
-ee_client *_wrap_ees_client_new_raw_6a9c58748caf5083(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2,
-                                                     _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6,
-                                                     struct ee_error *_swig_go_7) {
-    char *arg1 = (char *)0;
-    char *arg2 = (char *)0;
-    char *arg3 = (char *)0;
-    char *arg4 = (char *)0;
-    ee_policy *arg5 = (ee_policy *)0;
-    uint32_t arg6;
-    uint32_t arg7;
-    ee_error *arg8 = (ee_error *)0;
-    ee_client *result = 0;
-    ee_client *_swig_go_result;
 
-    arg1 = (char *)malloc(_swig_go_0.n + 1);
-    memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
-    arg1[_swig_go_0.n] = '\0';
-
-    arg2 = (char *)malloc(_swig_go_1.n + 1);
-    memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-    arg2[_swig_go_1.n] = '\0';
-
-    arg3 = (char *)malloc(_swig_go_2.n + 1);
-    memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
-    arg3[_swig_go_2.n] = '\0';
-
-    arg4 = (char *)malloc(_swig_go_3.n + 1);
-    memcpy(arg4, _swig_go_3.p, _swig_go_3.n);
-    arg4[_swig_go_3.n] = '\0';
-
-    arg5 = *(ee_policy **)&_swig_go_4;
-    arg6 = (uint32_t)_swig_go_5;
-    arg7 = (uint32_t)_swig_go_6;
-    arg8 = *(ee_error **)&_swig_go_7;
-
-    result = (ee_client *)ees_client_new((char const *)arg1, (char const *)arg2, (char const *)arg3, (char const *)arg4,
-                                         (ee_policy const *)arg5, arg6, arg7, arg8);
-    *(ee_client **)&_swig_go_result = (ee_client *)result;
-    free(arg1);
-    free(arg2);
-    free(arg3);
-    free(arg4);
-    return _swig_go_result;
+ee_client *_wrap_ees_client_new_raw_6a9c58748caf5083(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
+  char *arg1 = (char *) 0 ;
+  char *arg2 = (char *) 0 ;
+  char *arg3 = (char *) 0 ;
+  char *arg4 = (char *) 0 ;
+  ee_policy *arg5 = (ee_policy *) 0 ;
+  uint32_t arg6 ;
+  uint32_t arg7 ;
+  ee_error *arg8 = (ee_error *) 0 ;
+  ee_client *result = 0 ;
+  ee_client *_swig_go_result;
+  
+  
+  arg1 = (char *)malloc(_swig_go_0.n + 1);
+  memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
+  arg1[_swig_go_0.n] = '\0';
+  
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  arg3 = (char *)malloc(_swig_go_2.n + 1);
+  memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
+  arg3[_swig_go_2.n] = '\0';
+  
+  
+  arg4 = (char *)malloc(_swig_go_3.n + 1);
+  memcpy(arg4, _swig_go_3.p, _swig_go_3.n);
+  arg4[_swig_go_3.n] = '\0';
+  
+  arg5 = *(ee_policy **)&_swig_go_4; 
+  arg6 = (uint32_t)_swig_go_5; 
+  arg7 = (uint32_t)_swig_go_6; 
+  arg8 = *(ee_error **)&_swig_go_7; 
+  
+  result = (ee_client *)ees_client_new((char const *)arg1,(char const *)arg2,(char const *)arg3,(char const *)arg4,(ee_policy const *)arg5,arg6,arg7,arg8);
+  *(ee_client **)&_swig_go_result = (ee_client *)result; 
+  free(arg1); 
+  free(arg2); 
+  free(arg3); 
+  free(arg4); 
+  return _swig_go_result;
 }
 
-void _wrap_ees_transfer_credits_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2,
-                                                     _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5,
-                                                     struct ee_error *_swig_go_6) {
-    ee_client *arg1 = (ee_client *)0;
-    char *arg2 = (char *)0;
-    char *arg3 = (char *)0;
-    char *arg4 = (char *)0;
-    char *arg5 = (char *)0;
-    ee_transfer *arg6 = (ee_transfer *)0;
-    ee_error *arg7 = (ee_error *)0;
 
-    arg1 = *(ee_client **)&_swig_go_0;
-
-    arg2 = (char *)malloc(_swig_go_1.n + 1);
-    memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-    arg2[_swig_go_1.n] = '\0';
-
-    arg3 = (char *)malloc(_swig_go_2.n + 1);
-    memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
-    arg3[_swig_go_2.n] = '\0';
-
-    arg4 = (char *)malloc(_swig_go_3.n + 1);
-    memcpy(arg4, _swig_go_3.p, _swig_go_3.n);
-    arg4[_swig_go_3.n] = '\0';
-
-    arg5 = (char *)malloc(_swig_go_4.n + 1);
-    memcpy(arg5, _swig_go_4.p, _swig_go_4.n);
-    arg5[_swig_go_4.n] = '\0';
-
-    arg6 = *(ee_transfer **)&_swig_go_5;
-    arg7 = *(ee_error **)&_swig_go_6;
-
-    ees_transfer_credits(arg1, (char const *)arg2, (char const *)arg3, (char const *)arg4, (char const *)arg5, arg6, arg7);
-
-    free(arg2);
-    free(arg3);
-    free(arg4);
-    free(arg5);
+void _wrap_ees_transfer_credits_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
+  ee_client *arg1 = (ee_client *) 0 ;
+  char *arg2 = (char *) 0 ;
+  char *arg3 = (char *) 0 ;
+  char *arg4 = (char *) 0 ;
+  char *arg5 = (char *) 0 ;
+  ee_transfer *arg6 = (ee_transfer *) 0 ;
+  ee_error *arg7 = (ee_error *) 0 ;
+  
+  arg1 = *(ee_client **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  arg3 = (char *)malloc(_swig_go_2.n + 1);
+  memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
+  arg3[_swig_go_2.n] = '\0';
+  
+  
+  arg4 = (char *)malloc(_swig_go_3.n + 1);
+  memcpy(arg4, _swig_go_3.p, _swig_go_3.n);
+  arg4[_swig_go_3.n] = '\0';
+  
+  
+  arg5 = (char *)malloc(_swig_go_4.n + 1);
+  memcpy(arg5, _swig_go_4.p, _swig_go_4.n);
+  arg5[_swig_go_4.n] = '\0';
+  
+  arg6 = *(ee_transfer **)&_swig_go_5; 
+  arg7 = *(ee_error **)&_swig_go_6; 
+  
+  ees_transfer_credits(arg1,(char const *)arg2,(char const *)arg3,(char const *)arg4,(char const *)arg5,arg6,arg7);
+  
+  free(arg2); 
+  free(arg3); 
+  free(arg4); 
+  free(arg5); 
 }
+
 
 void _wrap_ees_balance_get_raw_6a9c58748caf5083(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
-    ee_client *arg1 = (ee_client *)0;
-    ee_balance *arg2 = (ee_balance *)0;
-    ee_error *arg3 = (ee_error *)0;
-
-    arg1 = *(ee_client **)&_swig_go_0;
-    arg2 = *(ee_balance **)&_swig_go_1;
-    arg3 = *(ee_error **)&_swig_go_2;
-
-    ees_balance_get(arg1, arg2, arg3);
+  ee_client *arg1 = (ee_client *) 0 ;
+  ee_balance *arg2 = (ee_balance *) 0 ;
+  ee_error *arg3 = (ee_error *) 0 ;
+  
+  arg1 = *(ee_client **)&_swig_go_0; 
+  arg2 = *(ee_balance **)&_swig_go_1; 
+  arg3 = *(ee_error **)&_swig_go_2; 
+  
+  ees_balance_get(arg1,arg2,arg3);
+  
 }
 
-_gostring_ _wrap_ees_client_call_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2,
-                                                      _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
-    ee_client *arg1 = (ee_client *)0;
-    char *arg2 = (char *)0;
-    char *arg3 = (char *)0;
-    char *arg4 = (char *)0;
-    char *arg5 = (char *)0;
-    ee_error *arg6 = (ee_error *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
 
-    arg1 = *(ee_client **)&_swig_go_0;
-
-    arg2 = (char *)malloc(_swig_go_1.n + 1);
-    memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-    arg2[_swig_go_1.n] = '\0';
-
-    arg3 = (char *)malloc(_swig_go_2.n + 1);
-    memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
-    arg3[_swig_go_2.n] = '\0';
-
-    arg4 = (char *)malloc(_swig_go_3.n + 1);
-    memcpy(arg4, _swig_go_3.p, _swig_go_3.n);
-    arg4[_swig_go_3.n] = '\0';
-
-    arg5 = (char *)malloc(_swig_go_4.n + 1);
-    memcpy(arg5, _swig_go_4.p, _swig_go_4.n);
-    arg5[_swig_go_4.n] = '\0';
-
-    arg6 = *(ee_error **)&_swig_go_5;
-
-    result = (char *)ees_client_call(arg1, (char const *)arg2, (char const *)arg3, (char const *)arg4, (char const *)arg5, arg6);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    free(arg2);
-    free(arg3);
-    free(arg4);
-    free(arg5);
-    ee_string_free(result);
-    return _swig_go_result;
+_gostring_ _wrap_ees_client_call_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
+  ee_client *arg1 = (ee_client *) 0 ;
+  char *arg2 = (char *) 0 ;
+  char *arg3 = (char *) 0 ;
+  char *arg4 = (char *) 0 ;
+  char *arg5 = (char *) 0 ;
+  ee_error *arg6 = (ee_error *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_client **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  arg3 = (char *)malloc(_swig_go_2.n + 1);
+  memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
+  arg3[_swig_go_2.n] = '\0';
+  
+  
+  arg4 = (char *)malloc(_swig_go_3.n + 1);
+  memcpy(arg4, _swig_go_3.p, _swig_go_3.n);
+  arg4[_swig_go_3.n] = '\0';
+  
+  
+  arg5 = (char *)malloc(_swig_go_4.n + 1);
+  memcpy(arg5, _swig_go_4.p, _swig_go_4.n);
+  arg5[_swig_go_4.n] = '\0';
+  
+  arg6 = *(ee_error **)&_swig_go_5; 
+  
+  result = (char *)ees_client_call(arg1,(char const *)arg2,(char const *)arg3,(char const *)arg4,(char const *)arg5,arg6);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  free(arg2); 
+  free(arg3); 
+  free(arg4); 
+  free(arg5); 
+  ee_string_free(result);
+  return _swig_go_result;
 }
+
 
 ee_verdict *_wrap_ees_client_attestation_raw_6a9c58748caf5083(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
-    ee_client *arg1 = (ee_client *)0;
-    ee_error *arg2 = (ee_error *)0;
-    ee_verdict *result = 0;
-    ee_verdict *_swig_go_result;
-
-    arg1 = *(ee_client **)&_swig_go_0;
-    arg2 = *(ee_error **)&_swig_go_1;
-
-    result = (ee_verdict *)ees_client_attestation(arg1, arg2);
-    *(ee_verdict **)&_swig_go_result = (ee_verdict *)result;
-    return _swig_go_result;
+  ee_client *arg1 = (ee_client *) 0 ;
+  ee_error *arg2 = (ee_error *) 0 ;
+  ee_verdict *result = 0 ;
+  ee_verdict *_swig_go_result;
+  
+  arg1 = *(ee_client **)&_swig_go_0; 
+  arg2 = *(ee_error **)&_swig_go_1; 
+  
+  result = (ee_verdict *)ees_client_attestation(arg1,arg2);
+  *(ee_verdict **)&_swig_go_result = (ee_verdict *)result; 
+  return _swig_go_result;
 }
+
 
 ee_policy *_wrap_ees_policy_production_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
-    ee_error *arg1 = (ee_error *)0;
-    ee_policy *result = 0;
-    ee_policy *_swig_go_result;
-
-    arg1 = *(ee_error **)&_swig_go_0;
-
-    result = (ee_policy *)ees_policy_production(arg1);
-    *(ee_policy **)&_swig_go_result = (ee_policy *)result;
-    return _swig_go_result;
+  ee_error *arg1 = (ee_error *) 0 ;
+  ee_policy *result = 0 ;
+  ee_policy *_swig_go_result;
+  
+  arg1 = *(ee_error **)&_swig_go_0; 
+  
+  result = (ee_policy *)ees_policy_production(arg1);
+  *(ee_policy **)&_swig_go_result = (ee_policy *)result; 
+  return _swig_go_result;
 }
+
 
 ee_policy *_wrap_ees_policy_load_raw_6a9c58748caf5083(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
-    char *arg1 = (char *)0;
-    ee_error *arg2 = (ee_error *)0;
-    ee_policy *result = 0;
-    ee_policy *_swig_go_result;
-
-    arg1 = (char *)malloc(_swig_go_0.n + 1);
-    memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
-    arg1[_swig_go_0.n] = '\0';
-
-    arg2 = *(ee_error **)&_swig_go_1;
-
-    result = (ee_policy *)ees_policy_load((char const *)arg1, arg2);
-    *(ee_policy **)&_swig_go_result = (ee_policy *)result;
-    free(arg1);
-    return _swig_go_result;
+  char *arg1 = (char *) 0 ;
+  ee_error *arg2 = (ee_error *) 0 ;
+  ee_policy *result = 0 ;
+  ee_policy *_swig_go_result;
+  
+  
+  arg1 = (char *)malloc(_swig_go_0.n + 1);
+  memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
+  arg1[_swig_go_0.n] = '\0';
+  
+  arg2 = *(ee_error **)&_swig_go_1; 
+  
+  result = (ee_policy *)ees_policy_load((char const *)arg1,arg2);
+  *(ee_policy **)&_swig_go_result = (ee_policy *)result; 
+  free(arg1); 
+  return _swig_go_result;
 }
+
 
 ee_policy *_wrap_ees_policy_parse_raw_6a9c58748caf5083(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
-    char *arg1 = (char *)0;
-    char *arg2 = (char *)0;
-    ee_error *arg3 = (ee_error *)0;
-    ee_policy *result = 0;
-    ee_policy *_swig_go_result;
-
-    arg1 = (char *)malloc(_swig_go_0.n + 1);
-    memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
-    arg1[_swig_go_0.n] = '\0';
-
-    arg2 = (char *)malloc(_swig_go_1.n + 1);
-    memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-    arg2[_swig_go_1.n] = '\0';
-
-    arg3 = *(ee_error **)&_swig_go_2;
-
-    result = (ee_policy *)ees_policy_parse((char const *)arg1, (char const *)arg2, arg3);
-    *(ee_policy **)&_swig_go_result = (ee_policy *)result;
-    free(arg1);
-    free(arg2);
-    return _swig_go_result;
+  char *arg1 = (char *) 0 ;
+  char *arg2 = (char *) 0 ;
+  ee_error *arg3 = (ee_error *) 0 ;
+  ee_policy *result = 0 ;
+  ee_policy *_swig_go_result;
+  
+  
+  arg1 = (char *)malloc(_swig_go_0.n + 1);
+  memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
+  arg1[_swig_go_0.n] = '\0';
+  
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = *(ee_error **)&_swig_go_2; 
+  
+  result = (ee_policy *)ees_policy_parse((char const *)arg1,(char const *)arg2,arg3);
+  *(ee_policy **)&_swig_go_result = (ee_policy *)result; 
+  free(arg1); 
+  free(arg2); 
+  return _swig_go_result;
 }
 
-ee_policy *_wrap_ees_policy_pin_raw_6a9c58748caf5083(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2,
-                                                     struct ee_error *_swig_go_3) {
-    ee_policy *arg1 = (ee_policy *)0;
-    char *arg2 = (char *)0;
-    char *arg3 = (char *)0;
-    ee_error *arg4 = (ee_error *)0;
-    ee_policy *result = 0;
-    ee_policy *_swig_go_result;
 
-    arg1 = *(ee_policy **)&_swig_go_0;
-
-    arg2 = (char *)malloc(_swig_go_1.n + 1);
-    memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-    arg2[_swig_go_1.n] = '\0';
-
-    arg3 = (char *)malloc(_swig_go_2.n + 1);
-    memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
-    arg3[_swig_go_2.n] = '\0';
-
-    arg4 = *(ee_error **)&_swig_go_3;
-
-    result = (ee_policy *)ees_policy_pin((ee_policy const *)arg1, (char const *)arg2, (char const *)arg3, arg4);
-    *(ee_policy **)&_swig_go_result = (ee_policy *)result;
-    free(arg2);
-    free(arg3);
-    return _swig_go_result;
+ee_policy *_wrap_ees_policy_pin_raw_6a9c58748caf5083(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
+  ee_policy *arg1 = (ee_policy *) 0 ;
+  char *arg2 = (char *) 0 ;
+  char *arg3 = (char *) 0 ;
+  ee_error *arg4 = (ee_error *) 0 ;
+  ee_policy *result = 0 ;
+  ee_policy *_swig_go_result;
+  
+  arg1 = *(ee_policy **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  arg3 = (char *)malloc(_swig_go_2.n + 1);
+  memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
+  arg3[_swig_go_2.n] = '\0';
+  
+  arg4 = *(ee_error **)&_swig_go_3; 
+  
+  result = (ee_policy *)ees_policy_pin((ee_policy const *)arg1,(char const *)arg2,(char const *)arg3,arg4);
+  *(ee_policy **)&_swig_go_result = (ee_policy *)result; 
+  free(arg2); 
+  free(arg3); 
+  return _swig_go_result;
 }
+
 
 ee_collateral *_wrap_ees_collateral_parse_raw_6a9c58748caf5083(_goslice_ _swig_go_0, struct ee_error *_swig_go_1) {
-    void *arg1 = (void *)0;
-    size_t arg2;
-    ee_error *arg3 = (ee_error *)0;
-    ee_collateral *result = 0;
-    ee_collateral *_swig_go_result;
-
-    {
-        arg1 = _swig_go_0.array;
-        arg2 = (size_t)_swig_go_0.len;
-    }
-    arg3 = *(ee_error **)&_swig_go_1;
-
-    result = (ee_collateral *)ees_collateral_parse((void const *)arg1, arg2, arg3);
-    *(ee_collateral **)&_swig_go_result = (ee_collateral *)result;
-    return _swig_go_result;
+  void *arg1 = (void *) 0 ;
+  size_t arg2 ;
+  ee_error *arg3 = (ee_error *) 0 ;
+  ee_collateral *result = 0 ;
+  ee_collateral *_swig_go_result;
+  
+  {
+    arg1 = _swig_go_0.array;
+    arg2 = (size_t)_swig_go_0.len;
+  }
+  arg3 = *(ee_error **)&_swig_go_1; 
+  
+  result = (ee_collateral *)ees_collateral_parse((void const *)arg1,arg2,arg3);
+  *(ee_collateral **)&_swig_go_result = (ee_collateral *)result; 
+  return _swig_go_result;
 }
 
-ee_verdict *_wrap_ees_verify_quote_raw_6a9c58748caf5083(_goslice_ _swig_go_0, ee_collateral *_swig_go_1, ee_policy *_swig_go_2,
-                                                        long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
-    void *arg1 = (void *)0;
-    size_t arg2;
-    ee_collateral *arg3 = (ee_collateral *)0;
-    ee_policy *arg4 = (ee_policy *)0;
-    uint64_t arg5;
-    void *arg6 = (void *)0;
-    size_t arg7;
-    ee_error *arg8 = (ee_error *)0;
-    ee_verdict *result = 0;
-    ee_verdict *_swig_go_result;
 
-    {
-        arg1 = _swig_go_0.array;
-        arg2 = (size_t)_swig_go_0.len;
-    }
-    arg3 = *(ee_collateral **)&_swig_go_1;
-    arg4 = *(ee_policy **)&_swig_go_2;
-    arg5 = (uint64_t)_swig_go_3;
-    {
-        arg6 = _swig_go_4.array;
-        arg7 = (size_t)_swig_go_4.len;
-    }
-    arg8 = *(ee_error **)&_swig_go_5;
-
-    result = (ee_verdict *)ees_verify_quote((void const *)arg1, arg2, (ee_collateral const *)arg3, (ee_policy const *)arg4, arg5,
-                                            (void const *)arg6, arg7, arg8);
-    *(ee_verdict **)&_swig_go_result = (ee_verdict *)result;
-    return _swig_go_result;
+ee_verdict *_wrap_ees_verify_quote_raw_6a9c58748caf5083(_goslice_ _swig_go_0, ee_collateral *_swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
+  void *arg1 = (void *) 0 ;
+  size_t arg2 ;
+  ee_collateral *arg3 = (ee_collateral *) 0 ;
+  ee_policy *arg4 = (ee_policy *) 0 ;
+  uint64_t arg5 ;
+  void *arg6 = (void *) 0 ;
+  size_t arg7 ;
+  ee_error *arg8 = (ee_error *) 0 ;
+  ee_verdict *result = 0 ;
+  ee_verdict *_swig_go_result;
+  
+  {
+    arg1 = _swig_go_0.array;
+    arg2 = (size_t)_swig_go_0.len;
+  }
+  arg3 = *(ee_collateral **)&_swig_go_1; 
+  arg4 = *(ee_policy **)&_swig_go_2; 
+  arg5 = (uint64_t)_swig_go_3; 
+  {
+    arg6 = _swig_go_4.array;
+    arg7 = (size_t)_swig_go_4.len;
+  }
+  arg8 = *(ee_error **)&_swig_go_5; 
+  
+  result = (ee_verdict *)ees_verify_quote((void const *)arg1,arg2,(ee_collateral const *)arg3,(ee_policy const *)arg4,arg5,(void const *)arg6,arg7,arg8);
+  *(ee_verdict **)&_swig_go_result = (ee_verdict *)result; 
+  return _swig_go_result;
 }
 
-ee_verdict *_wrap_ees_verify_file_raw_6a9c58748caf5083(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2,
-                                                       struct ee_error *_swig_go_3) {
-    char *arg1 = (char *)0;
-    ee_policy *arg2 = (ee_policy *)0;
-    uint64_t arg3;
-    ee_error *arg4 = (ee_error *)0;
-    ee_verdict *result = 0;
-    ee_verdict *_swig_go_result;
 
-    arg1 = (char *)malloc(_swig_go_0.n + 1);
-    memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
-    arg1[_swig_go_0.n] = '\0';
-
-    arg2 = *(ee_policy **)&_swig_go_1;
-    arg3 = (uint64_t)_swig_go_2;
-    arg4 = *(ee_error **)&_swig_go_3;
-
-    result = (ee_verdict *)ees_verify_file((char const *)arg1, (ee_policy const *)arg2, arg3, arg4);
-    *(ee_verdict **)&_swig_go_result = (ee_verdict *)result;
-    free(arg1);
-    return _swig_go_result;
+ee_verdict *_wrap_ees_verify_file_raw_6a9c58748caf5083(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
+  char *arg1 = (char *) 0 ;
+  ee_policy *arg2 = (ee_policy *) 0 ;
+  uint64_t arg3 ;
+  ee_error *arg4 = (ee_error *) 0 ;
+  ee_verdict *result = 0 ;
+  ee_verdict *_swig_go_result;
+  
+  
+  arg1 = (char *)malloc(_swig_go_0.n + 1);
+  memcpy(arg1, _swig_go_0.p, _swig_go_0.n);
+  arg1[_swig_go_0.n] = '\0';
+  
+  arg2 = *(ee_policy **)&_swig_go_1; 
+  arg3 = (uint64_t)_swig_go_2; 
+  arg4 = *(ee_error **)&_swig_go_3; 
+  
+  result = (ee_verdict *)ees_verify_file((char const *)arg1,(ee_policy const *)arg2,arg3,arg4);
+  *(ee_verdict **)&_swig_go_result = (ee_verdict *)result; 
+  free(arg1); 
+  return _swig_go_result;
 }
+
 
 _goslice_ _wrap_ees_verdict_evidence_raw_6a9c58748caf5083(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
-    ee_verdict *arg1 = (ee_verdict *)0;
-    ee_error *arg2 = (ee_error *)0;
-    ees_bytes result;
-    _goslice_ _swig_go_result;
-
-    arg1 = *(ee_verdict **)&_swig_go_0;
-    arg2 = *(ee_error **)&_swig_go_1;
-
-    result = ees_verdict_evidence((ee_verdict const *)arg1, arg2);
-    {
-        _swig_go_result.array = (&result)->data;
-        _swig_go_result.len = (intgo)(&result)->len;
-        _swig_go_result.cap = (intgo)(&result)->len;
-    }
-    return _swig_go_result;
+  ee_verdict *arg1 = (ee_verdict *) 0 ;
+  ee_error *arg2 = (ee_error *) 0 ;
+  ees_bytes result;
+  _goslice_ _swig_go_result;
+  
+  arg1 = *(ee_verdict **)&_swig_go_0; 
+  arg2 = *(ee_error **)&_swig_go_1; 
+  
+  result = ees_verdict_evidence((ee_verdict const *)arg1,arg2);
+  {
+    _swig_go_result.array = (&result)->data;
+    _swig_go_result.len = (intgo)(&result)->len;
+    _swig_go_result.cap = (intgo)(&result)->len;
+  }
+  return _swig_go_result;
 }
 
-_gostring_ _wrap_ees_job_quote_raw_6a9c58748caf5083(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2,
-                                                    ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
-    ee_client *arg1 = (ee_client *)0;
-    ees_job_spec *arg2 = (ees_job_spec *)0;
-    ee_policy *arg3 = (ee_policy *)0;
-    ee_cancel *arg4 = (ee_cancel *)0;
-    ee_error *arg5 = (ee_error *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
 
-    arg1 = *(ee_client **)&_swig_go_0;
-    arg2 = *(ees_job_spec **)&_swig_go_1;
-    arg3 = *(ee_policy **)&_swig_go_2;
-    arg4 = *(ee_cancel **)&_swig_go_3;
-    arg5 = *(ee_error **)&_swig_go_4;
-
-    result = (char *)ees_job_quote(arg1, (ees_job_spec const *)arg2, (ee_policy const *)arg3, arg4, arg5);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    ee_string_free(result);
-    return _swig_go_result;
+_gostring_ _wrap_ees_job_quote_raw_6a9c58748caf5083(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+  ee_client *arg1 = (ee_client *) 0 ;
+  ees_job_spec *arg2 = (ees_job_spec *) 0 ;
+  ee_policy *arg3 = (ee_policy *) 0 ;
+  ee_cancel *arg4 = (ee_cancel *) 0 ;
+  ee_error *arg5 = (ee_error *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_client **)&_swig_go_0; 
+  arg2 = *(ees_job_spec **)&_swig_go_1; 
+  arg3 = *(ee_policy **)&_swig_go_2; 
+  arg4 = *(ee_cancel **)&_swig_go_3; 
+  arg5 = *(ee_error **)&_swig_go_4; 
+  
+  result = (char *)ees_job_quote(arg1,(ees_job_spec const *)arg2,(ee_policy const *)arg3,arg4,arg5);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  ee_string_free(result);
+  return _swig_go_result;
 }
 
-ee_job *_wrap_ees_job_start_raw_6a9c58748caf5083(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2,
-                                                 ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
-    ee_client *arg1 = (ee_client *)0;
-    ees_job_spec *arg2 = (ees_job_spec *)0;
-    ee_policy *arg3 = (ee_policy *)0;
-    ee_cancel *arg4 = (ee_cancel *)0;
-    ee_error *arg5 = (ee_error *)0;
-    ee_job *result = 0;
-    ee_job *_swig_go_result;
 
-    arg1 = *(ee_client **)&_swig_go_0;
-    arg2 = *(ees_job_spec **)&_swig_go_1;
-    arg3 = *(ee_policy **)&_swig_go_2;
-    arg4 = *(ee_cancel **)&_swig_go_3;
-    arg5 = *(ee_error **)&_swig_go_4;
-
-    result = (ee_job *)ees_job_start(arg1, (ees_job_spec const *)arg2, (ee_policy const *)arg3, arg4, arg5);
-    *(ee_job **)&_swig_go_result = (ee_job *)result;
-    return _swig_go_result;
+ee_job *_wrap_ees_job_start_raw_6a9c58748caf5083(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+  ee_client *arg1 = (ee_client *) 0 ;
+  ees_job_spec *arg2 = (ees_job_spec *) 0 ;
+  ee_policy *arg3 = (ee_policy *) 0 ;
+  ee_cancel *arg4 = (ee_cancel *) 0 ;
+  ee_error *arg5 = (ee_error *) 0 ;
+  ee_job *result = 0 ;
+  ee_job *_swig_go_result;
+  
+  arg1 = *(ee_client **)&_swig_go_0; 
+  arg2 = *(ees_job_spec **)&_swig_go_1; 
+  arg3 = *(ee_policy **)&_swig_go_2; 
+  arg4 = *(ee_cancel **)&_swig_go_3; 
+  arg5 = *(ee_error **)&_swig_go_4; 
+  
+  result = (ee_job *)ees_job_start(arg1,(ees_job_spec const *)arg2,(ee_policy const *)arg3,arg4,arg5);
+  *(ee_job **)&_swig_go_result = (ee_job *)result; 
+  return _swig_go_result;
 }
 
-void _wrap_ees_job_next_raw_6a9c58748caf5083(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2,
-                                             struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
-    ee_job *arg1 = (ee_job *)0;
-    int64_t arg2;
-    ee_cancel *arg3 = (ee_cancel *)0;
-    ee_job_event *arg4 = (ee_job_event *)0;
-    ee_error *arg5 = (ee_error *)0;
 
-    arg1 = *(ee_job **)&_swig_go_0;
-    arg2 = (int64_t)_swig_go_1;
-    arg3 = *(ee_cancel **)&_swig_go_2;
-    arg4 = *(ee_job_event **)&_swig_go_3;
-    arg5 = *(ee_error **)&_swig_go_4;
-
-    ees_job_next(arg1, arg2, arg3, arg4, arg5);
+void _wrap_ees_job_next_raw_6a9c58748caf5083(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
+  ee_job *arg1 = (ee_job *) 0 ;
+  int64_t arg2 ;
+  ee_cancel *arg3 = (ee_cancel *) 0 ;
+  ee_job_event *arg4 = (ee_job_event *) 0 ;
+  ee_error *arg5 = (ee_error *) 0 ;
+  
+  arg1 = *(ee_job **)&_swig_go_0; 
+  arg2 = (int64_t)_swig_go_1; 
+  arg3 = *(ee_cancel **)&_swig_go_2; 
+  arg4 = *(ee_job_event **)&_swig_go_3; 
+  arg5 = *(ee_error **)&_swig_go_4; 
+  
+  ees_job_next(arg1,arg2,arg3,arg4,arg5);
+  
 }
+
 
 ee_result *_wrap_ees_job_result_raw_6a9c58748caf5083(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
-    ee_job *arg1 = (ee_job *)0;
-    ee_error *arg2 = (ee_error *)0;
-    ee_result *result = 0;
-    ee_result *_swig_go_result;
-
-    arg1 = *(ee_job **)&_swig_go_0;
-    arg2 = *(ee_error **)&_swig_go_1;
-
-    result = (ee_result *)ees_job_result(arg1, arg2);
-    *(ee_result **)&_swig_go_result = (ee_result *)result;
-    return _swig_go_result;
+  ee_job *arg1 = (ee_job *) 0 ;
+  ee_error *arg2 = (ee_error *) 0 ;
+  ee_result *result = 0 ;
+  ee_result *_swig_go_result;
+  
+  arg1 = *(ee_job **)&_swig_go_0; 
+  arg2 = *(ee_error **)&_swig_go_1; 
+  
+  result = (ee_result *)ees_job_result(arg1,arg2);
+  *(ee_result **)&_swig_go_result = (ee_result *)result; 
+  return _swig_go_result;
 }
+
 
 void _wrap_ees_job_cancel_raw_6a9c58748caf5083(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
-    ee_job *arg1 = (ee_job *)0;
-    uint32_t arg2;
-    ee_error *arg3 = (ee_error *)0;
-
-    arg1 = *(ee_job **)&_swig_go_0;
-    arg2 = (uint32_t)_swig_go_1;
-    arg3 = *(ee_error **)&_swig_go_2;
-
-    ees_job_cancel(arg1, arg2, arg3);
+  ee_job *arg1 = (ee_job *) 0 ;
+  uint32_t arg2 ;
+  ee_error *arg3 = (ee_error *) 0 ;
+  
+  arg1 = *(ee_job **)&_swig_go_0; 
+  arg2 = (uint32_t)_swig_go_1; 
+  arg3 = *(ee_error **)&_swig_go_2; 
+  
+  ees_job_cancel(arg1,arg2,arg3);
+  
 }
 
-ee_app *_wrap_ees_connect_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3,
-                                               intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
-    ee_client *arg1 = (ee_client *)0;
-    char *arg2 = (char *)0;
-    ee_policy *arg3 = (ee_policy *)0;
-    uint32_t arg4;
-    int32_t arg5;
-    ee_cancel *arg6 = (ee_cancel *)0;
-    ee_error *arg7 = (ee_error *)0;
-    ee_app *result = 0;
-    ee_app *_swig_go_result;
 
-    arg1 = *(ee_client **)&_swig_go_0;
-
-    arg2 = (char *)malloc(_swig_go_1.n + 1);
-    memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-    arg2[_swig_go_1.n] = '\0';
-
-    arg3 = *(ee_policy **)&_swig_go_2;
-    arg4 = (uint32_t)_swig_go_3;
-    arg5 = (int32_t)_swig_go_4;
-    arg6 = *(ee_cancel **)&_swig_go_5;
-    arg7 = *(ee_error **)&_swig_go_6;
-
-    result = (ee_app *)ees_connect(arg1, (char const *)arg2, (ee_policy const *)arg3, arg4, arg5, arg6, arg7);
-    *(ee_app **)&_swig_go_result = (ee_app *)result;
-    free(arg2);
-    return _swig_go_result;
+ee_app *_wrap_ees_connect_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+  ee_client *arg1 = (ee_client *) 0 ;
+  char *arg2 = (char *) 0 ;
+  ee_policy *arg3 = (ee_policy *) 0 ;
+  uint32_t arg4 ;
+  int32_t arg5 ;
+  ee_cancel *arg6 = (ee_cancel *) 0 ;
+  ee_error *arg7 = (ee_error *) 0 ;
+  ee_app *result = 0 ;
+  ee_app *_swig_go_result;
+  
+  arg1 = *(ee_client **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = *(ee_policy **)&_swig_go_2; 
+  arg4 = (uint32_t)_swig_go_3; 
+  arg5 = (int32_t)_swig_go_4; 
+  arg6 = *(ee_cancel **)&_swig_go_5; 
+  arg7 = *(ee_error **)&_swig_go_6; 
+  
+  result = (ee_app *)ees_connect(arg1,(char const *)arg2,(ee_policy const *)arg3,arg4,arg5,arg6,arg7);
+  *(ee_app **)&_swig_go_result = (ee_app *)result; 
+  free(arg2); 
+  return _swig_go_result;
 }
 
-ee_response *_wrap_ees_app_request_raw_6a9c58748caf5083(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2,
-                                                        _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6,
-                                                        ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
-    ee_app *arg1 = (ee_app *)0;
-    char *arg2 = (char *)0;
-    char *arg3 = (char *)0;
-    void *arg4 = (void *)0;
-    size_t arg5;
-    void *arg6 = (void *)0;
-    size_t arg7;
-    uint32_t arg8;
-    int32_t arg9;
-    ee_cancel *arg10 = (ee_cancel *)0;
-    ee_error *arg11 = (ee_error *)0;
-    ee_response *result = 0;
-    ee_response *_swig_go_result;
 
-    arg1 = *(ee_app **)&_swig_go_0;
-
-    arg2 = (char *)malloc(_swig_go_1.n + 1);
-    memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-    arg2[_swig_go_1.n] = '\0';
-
-    arg3 = (char *)malloc(_swig_go_2.n + 1);
-    memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
-    arg3[_swig_go_2.n] = '\0';
-
-    {
-        arg4 = _swig_go_3.array;
-        arg5 = (size_t)_swig_go_3.len;
-    }
-    {
-        arg6 = _swig_go_4.array;
-        arg7 = (size_t)_swig_go_4.len;
-    }
-    arg8 = (uint32_t)_swig_go_5;
-    arg9 = (int32_t)_swig_go_6;
-    arg10 = *(ee_cancel **)&_swig_go_7;
-    arg11 = *(ee_error **)&_swig_go_8;
-
-    result = (ee_response *)ees_app_request(arg1, (char const *)arg2, (char const *)arg3, (void const *)arg4, arg5, (void const *)arg6,
-                                            arg7, arg8, arg9, arg10, arg11);
-    *(ee_response **)&_swig_go_result = (ee_response *)result;
-    free(arg2);
-    free(arg3);
-    return _swig_go_result;
+ee_response *_wrap_ees_app_request_raw_6a9c58748caf5083(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+  ee_app *arg1 = (ee_app *) 0 ;
+  char *arg2 = (char *) 0 ;
+  char *arg3 = (char *) 0 ;
+  void *arg4 = (void *) 0 ;
+  size_t arg5 ;
+  void *arg6 = (void *) 0 ;
+  size_t arg7 ;
+  uint32_t arg8 ;
+  int32_t arg9 ;
+  ee_cancel *arg10 = (ee_cancel *) 0 ;
+  ee_error *arg11 = (ee_error *) 0 ;
+  ee_response *result = 0 ;
+  ee_response *_swig_go_result;
+  
+  arg1 = *(ee_app **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  arg3 = (char *)malloc(_swig_go_2.n + 1);
+  memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
+  arg3[_swig_go_2.n] = '\0';
+  
+  {
+    arg4 = _swig_go_3.array;
+    arg5 = (size_t)_swig_go_3.len;
+  }
+  {
+    arg6 = _swig_go_4.array;
+    arg7 = (size_t)_swig_go_4.len;
+  }
+  arg8 = (uint32_t)_swig_go_5; 
+  arg9 = (int32_t)_swig_go_6; 
+  arg10 = *(ee_cancel **)&_swig_go_7; 
+  arg11 = *(ee_error **)&_swig_go_8; 
+  
+  result = (ee_response *)ees_app_request(arg1,(char const *)arg2,(char const *)arg3,(void const *)arg4,arg5,(void const *)arg6,arg7,arg8,arg9,arg10,arg11);
+  *(ee_response **)&_swig_go_result = (ee_response *)result; 
+  free(arg2); 
+  free(arg3); 
+  return _swig_go_result;
 }
+
 
 _goslice_ _wrap_ees_response_read_raw_6a9c58748caf5083(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
-    ee_response *arg1 = (ee_response *)0;
-    int64_t arg2;
-    ee_error *arg3 = (ee_error *)0;
-    ee_span result;
-    _goslice_ _swig_go_result;
-
-    arg1 = *(ee_response **)&_swig_go_0;
-    arg2 = (int64_t)_swig_go_1;
-    arg3 = *(ee_error **)&_swig_go_2;
-
-    result = ees_response_read(arg1, arg2, arg3);
-    {
-        _swig_go_result.array = (void *)(&result)->data;
-        _swig_go_result.len = (intgo)(&result)->len;
-        _swig_go_result.cap = (intgo)(&result)->len;
-    }
-    return _swig_go_result;
+  ee_response *arg1 = (ee_response *) 0 ;
+  int64_t arg2 ;
+  ee_error *arg3 = (ee_error *) 0 ;
+  ee_span result;
+  _goslice_ _swig_go_result;
+  
+  arg1 = *(ee_response **)&_swig_go_0; 
+  arg2 = (int64_t)_swig_go_1; 
+  arg3 = *(ee_error **)&_swig_go_2; 
+  
+  result = ees_response_read(arg1,arg2,arg3);
+  {
+    _swig_go_result.array = (void *)(&result)->data;
+    _swig_go_result.len = (intgo)(&result)->len;
+    _swig_go_result.cap = (intgo)(&result)->len;
+  }
+  return _swig_go_result;
 }
 
-intgo _wrap_ees_app_socket_raw_6a9c58748caf5083(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3,
-                                                struct ee_error *_swig_go_4) {
-    ee_app *arg1 = (ee_app *)0;
-    uint32_t arg2;
-    int32_t arg3;
-    ee_cancel *arg4 = (ee_cancel *)0;
-    ee_error *arg5 = (ee_error *)0;
-    int result;
-    intgo _swig_go_result;
 
-    arg1 = *(ee_app **)&_swig_go_0;
-    arg2 = (uint32_t)_swig_go_1;
-    arg3 = (int32_t)_swig_go_2;
-    arg4 = *(ee_cancel **)&_swig_go_3;
-    arg5 = *(ee_error **)&_swig_go_4;
-
-    result = (int)ees_app_socket(arg1, arg2, arg3, arg4, arg5);
-    _swig_go_result = result;
-    return _swig_go_result;
+intgo _wrap_ees_app_socket_raw_6a9c58748caf5083(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+  ee_app *arg1 = (ee_app *) 0 ;
+  uint32_t arg2 ;
+  int32_t arg3 ;
+  ee_cancel *arg4 = (ee_cancel *) 0 ;
+  ee_error *arg5 = (ee_error *) 0 ;
+  int result;
+  intgo _swig_go_result;
+  
+  arg1 = *(ee_app **)&_swig_go_0; 
+  arg2 = (uint32_t)_swig_go_1; 
+  arg3 = (int32_t)_swig_go_2; 
+  arg4 = *(ee_cancel **)&_swig_go_3; 
+  arg5 = *(ee_error **)&_swig_go_4; 
+  
+  result = (int)ees_app_socket(arg1,arg2,arg3,arg4,arg5);
+  _swig_go_result = result; 
+  return _swig_go_result;
 }
+
 
 ee_forward *_wrap_ees_app_forward_raw_6a9c58748caf5083(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
-    ee_app *arg1 = (ee_app *)0;
-    uint16_t arg2;
-    ee_error *arg3 = (ee_error *)0;
-    ee_forward *result = 0;
-    ee_forward *_swig_go_result;
-
-    arg1 = *(ee_app **)&_swig_go_0;
-    arg2 = (uint16_t)_swig_go_1;
-    arg3 = *(ee_error **)&_swig_go_2;
-
-    result = (ee_forward *)ees_app_forward(arg1, arg2, arg3);
-    *(ee_forward **)&_swig_go_result = (ee_forward *)result;
-    return _swig_go_result;
+  ee_app *arg1 = (ee_app *) 0 ;
+  uint16_t arg2 ;
+  ee_error *arg3 = (ee_error *) 0 ;
+  ee_forward *result = 0 ;
+  ee_forward *_swig_go_result;
+  
+  arg1 = *(ee_app **)&_swig_go_0; 
+  arg2 = (uint16_t)_swig_go_1; 
+  arg3 = *(ee_error **)&_swig_go_2; 
+  
+  result = (ee_forward *)ees_app_forward(arg1,arg2,arg3);
+  *(ee_forward **)&_swig_go_result = (ee_forward *)result; 
+  return _swig_go_result;
 }
 
-_gostring_ _wrap_ees_app_deploy_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2,
-                                                     _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6,
-                                                     _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9,
-                                                     struct ee_error *_swig_go_10) {
-    ee_client *arg1 = (ee_client *)0;
-    char *arg2 = (char *)0;
-    char *arg3 = (char *)0;
-    void *arg4 = (void *)0;
-    size_t arg5;
-    uint16_t arg6;
-    double arg7;
-    uint64_t arg8;
-    char *arg9 = (char *)0;
-    char *arg10 = (char *)0;
-    int64_t arg11;
-    ee_error *arg12 = (ee_error *)0;
-    char *result = 0;
-    _gostring_ _swig_go_result;
 
-    arg1 = *(ee_client **)&_swig_go_0;
-
-    arg2 = (char *)malloc(_swig_go_1.n + 1);
-    memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-    arg2[_swig_go_1.n] = '\0';
-
-    arg3 = (char *)malloc(_swig_go_2.n + 1);
-    memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
-    arg3[_swig_go_2.n] = '\0';
-
-    {
-        arg4 = _swig_go_3.array;
-        arg5 = (size_t)_swig_go_3.len;
-    }
-    arg6 = (uint16_t)_swig_go_4;
-    arg7 = (double)_swig_go_5;
-    arg8 = (uint64_t)_swig_go_6;
-
-    arg9 = (char *)malloc(_swig_go_7.n + 1);
-    memcpy(arg9, _swig_go_7.p, _swig_go_7.n);
-    arg9[_swig_go_7.n] = '\0';
-
-    arg10 = (char *)malloc(_swig_go_8.n + 1);
-    memcpy(arg10, _swig_go_8.p, _swig_go_8.n);
-    arg10[_swig_go_8.n] = '\0';
-
-    arg11 = (int64_t)_swig_go_9;
-    arg12 = *(ee_error **)&_swig_go_10;
-
-    result = (char *)ees_app_deploy(arg1, (char const *)arg2, (char const *)arg3, (void const *)arg4, arg5, arg6, arg7, arg8,
-                                    (char const *)arg9, (char const *)arg10, arg11, arg12);
-    _swig_go_result = Swig_AllocateString((char *)result, result ? strlen((char *)result) : 0);
-    free(arg2);
-    free(arg3);
-    free(arg9);
-    free(arg10);
-    ee_string_free(result);
-    return _swig_go_result;
+_gostring_ _wrap_ees_app_deploy_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
+  ee_client *arg1 = (ee_client *) 0 ;
+  char *arg2 = (char *) 0 ;
+  char *arg3 = (char *) 0 ;
+  void *arg4 = (void *) 0 ;
+  size_t arg5 ;
+  uint16_t arg6 ;
+  double arg7 ;
+  uint64_t arg8 ;
+  char *arg9 = (char *) 0 ;
+  char *arg10 = (char *) 0 ;
+  int64_t arg11 ;
+  ee_error *arg12 = (ee_error *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_client **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  
+  arg3 = (char *)malloc(_swig_go_2.n + 1);
+  memcpy(arg3, _swig_go_2.p, _swig_go_2.n);
+  arg3[_swig_go_2.n] = '\0';
+  
+  {
+    arg4 = _swig_go_3.array;
+    arg5 = (size_t)_swig_go_3.len;
+  }
+  arg6 = (uint16_t)_swig_go_4; 
+  arg7 = (double)_swig_go_5; 
+  arg8 = (uint64_t)_swig_go_6; 
+  
+  arg9 = (char *)malloc(_swig_go_7.n + 1);
+  memcpy(arg9, _swig_go_7.p, _swig_go_7.n);
+  arg9[_swig_go_7.n] = '\0';
+  
+  
+  arg10 = (char *)malloc(_swig_go_8.n + 1);
+  memcpy(arg10, _swig_go_8.p, _swig_go_8.n);
+  arg10[_swig_go_8.n] = '\0';
+  
+  arg11 = (int64_t)_swig_go_9; 
+  arg12 = *(ee_error **)&_swig_go_10; 
+  
+  result = (char *)ees_app_deploy(arg1,(char const *)arg2,(char const *)arg3,(void const *)arg4,arg5,arg6,arg7,arg8,(char const *)arg9,(char const *)arg10,arg11,arg12);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  free(arg2); 
+  free(arg3); 
+  free(arg9); 
+  free(arg10); 
+  ee_string_free(result);
+  return _swig_go_result;
 }
+
 
 void _wrap_ees_app_stop_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
-    ee_client *arg1 = (ee_client *)0;
-    char *arg2 = (char *)0;
-    ee_error *arg3 = (ee_error *)0;
-
-    arg1 = *(ee_client **)&_swig_go_0;
-
-    arg2 = (char *)malloc(_swig_go_1.n + 1);
-    memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
-    arg2[_swig_go_1.n] = '\0';
-
-    arg3 = *(ee_error **)&_swig_go_2;
-
-    ees_app_stop(arg1, (char const *)arg2, arg3);
-
-    free(arg2);
+  ee_client *arg1 = (ee_client *) 0 ;
+  char *arg2 = (char *) 0 ;
+  ee_error *arg3 = (ee_error *) 0 ;
+  
+  arg1 = *(ee_client **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = *(ee_error **)&_swig_go_2; 
+  
+  ees_app_stop(arg1,(char const *)arg2,arg3);
+  
+  free(arg2); 
 }
+
 
 #ifdef __cplusplus
 }
 #endif
+
