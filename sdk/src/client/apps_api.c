@@ -109,6 +109,8 @@ static ee_status dial_once(ee_app *app, client_dial *dial, client_conn **out, ee
     }
     ee_verdict_free(refused);
     eei_buf_clear(&token);
+    dial->node_name = NULL; /* both were of this attempt */
+    dial->token = eei_span(NULL, 0);
     return st;
 }
 

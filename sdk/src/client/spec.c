@@ -32,7 +32,7 @@ static ee_status set_args(client_spec *spec, const char *const *command, ee_erro
     if (command && n == 0) return eei_fail(err, EE_E_INVALID, "the command is empty; leave it out for the image's own");
     spec->args = eei_calloc(n + 1, sizeof *spec->args);
     if (!spec->args) return eei_nomem(err);
-    for (size_t i = 0; i < n; i++) spec->args[i] = eei_span_text(command[i]);
+    for (size_t i = 0; command && i < n; i++) spec->args[i] = eei_span_text(command[i]);
     spec->message.args = (eei_list){spec->args, n};
     return EE_OK;
 }
@@ -50,7 +50,7 @@ static ee_status set_env(client_spec *spec, const char *const *env, ee_error *er
     spec->env = eei_calloc(n + 1, sizeof *spec->env);
     spec->env_names = eei_calloc(n + 1, sizeof *spec->env_names);
     if (!spec->env || !spec->env_names) return eei_nomem(err);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; env && i < n; i++) {
         const char *equals = strchr(env[i], '=');
         if (!equals || equals == env[i]) return eei_fail(err, EE_E_INVALID, "env variable %zu is not NAME=value", i + 1);
         spec->env[i] = (eei_env){eei_span(env[i], (size_t)(equals - env[i])), eei_span_text(equals + 1)};

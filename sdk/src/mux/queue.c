@@ -118,6 +118,7 @@ void mux_queue_read(mux_queue *queue, uint8_t *out, size_t len) {
     while (len > 0) {
         ee_span front = mux_queue_front(queue);
         size_t n = min_size(front.len, len);
+        EE_ASSERT(front.data && n > 0);
         memcpy(out, front.data, n);
         mux_queue_drop(queue, n);
         out += n;

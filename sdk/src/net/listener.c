@@ -26,7 +26,7 @@ void eei_conn_kill(eei_conn *conn) { lws_set_timeout(conn->wsi, PENDING_TIMEOUT_
 
 /* IPv4 as ::ffff:a.b.c.d, so that one address is one key whatever the socket's family. */
 static bool peer_of(int fd, uint8_t address[16], char *text, size_t cap) {
-    struct sockaddr_storage peer;
+    struct sockaddr_storage peer = {0};
     socklen_t len = sizeof peer;
     memset(address, 0, 16);
     if (cap) text[0] = '\0';

@@ -67,10 +67,9 @@ static ee_status read_long_head(eei_reader *r, uint8_t byte, token *t, ee_error 
 }
 
 static ee_status read_head(eei_reader *r, token *t, ee_error *err) {
-    t->at = r->at;
+    *t = (token){.at = r->at};
     const uint8_t byte = eei_read_u8(r);
     if (eei_reader_failed(r)) return eei_reader_error(r, "msgpack", err);
-    t->value = 0;
     if (byte <= 0x7f)
         t->kind = TOKEN_UINT, t->value = byte;
     else if (byte <= 0x8f)
