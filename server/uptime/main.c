@@ -166,7 +166,7 @@ static void clear(program *p) {
 
 int main(int argc, char **argv) {
     static program p;
-    uv_loop_t loop;
+    static uv_loop_t loop; /* p points to it */
     ee_error err = {0};
     ee_status st = service_harden(&err);
     if (!st) st = service_log("warn", &err);

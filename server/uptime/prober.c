@@ -196,7 +196,7 @@ static ee_status read_targets(prober *self, ee_span text, ee_error *err) {
     ee_status st = eei_json_parse(text, LIST_MAX, &answer, err);
     self->target_count = 0;
     json_array_foreach(json_object_get(answer, "items"), i, item) {
-        const char *name, *state, *instance;
+        const char *name = NULL, *state = NULL, *instance = NULL;
         if (st || self->target_count == NODES_MAX) break;
         st = eei_json_string(item, "node", &name, err);
         if (!st) st = eei_json_string(item, "state", &state, err);

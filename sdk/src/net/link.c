@@ -808,11 +808,12 @@ static void on_timer(uv_timer_t *timer) {
 /* "https://name:port", "https://[::1]:8443"; no path, no user. */
 static ee_status parse_url(eei_link *link, const char *url, ee_error *err) {
     static const char scheme[] = "https://";
-    const char *host = url + sizeof scheme - 1, *end, *port = "443";
+    const char *host, *end, *port = "443";
     uint8_t ip[16];
 
     if (!url || strncmp(url, scheme, sizeof scheme - 1) != 0)
         return eei_fail(err, EE_E_CONFIG, "control plane's address must begin with https://");
+    host = url + sizeof scheme - 1;
     bool bracket = *host == '[';
     host += bracket;
     end = bracket ? strchr(host, ']') : host + strcspn(host, ":/?#@");

@@ -112,7 +112,7 @@ static ee_status refuse_repeats(const eei_http_head *head, int *http_status, ee_
 
 bool eei_http_list_has(const char *list, const char *word) {
     size_t want = strlen(word);
-    for (const char *p = list; p && *p;) {
+    for (const char *p = list ? list : ""; *p;) {
         while (*p == ' ' || *p == '\t' || *p == ',') p++;
         const char *start = p;
         while (*p && *p != ',') p++;
