@@ -1069,7 +1069,9 @@ static void test_close_with_work_under_way(void **state) {
     } while (0)
 
 static void unprivileged_agent(const char *root) {
-    agent_runtime_options o = {.root_dir = root, .shim_path = SHIM};
+    char shim[320];
+    snprintf(shim, sizeof shim, "%s/shim", root);
+    agent_runtime_options o = {.root_dir = root, .shim_path = shim};
     agent_image_request *request;
     char repository[128];
     pulled p = {0};
@@ -1107,12 +1109,18 @@ static void unprivileged_agent(const char *root) {
 }
 
 static void test_rootless(void **state) {
-    char root[300];
+    char root[300], shim[320];
+    eei_buf program = EEI_BUF_INIT(64 << 20);
     int status;
     NEEDS_ROOT();
     path_in(root, "rootless");
     assert_int_equal(mkdir(root, 0711), 0);
     assert_int_equal(chown(root, 12345, 12345), 0);
+    /* A checkout in root's own home is closed to everybody else: the program goes where the other user can read it. */
+    snprintf(shim, sizeof shim, "%s/shim", root);
+    assert_int_equal(eei_file_read(SHIM, &program, NULL), EE_OK);
+    assert_int_equal(eei_file_write_atomic(shim, eei_buf_span(&program), 0755, NULL), EE_OK);
+    eei_buf_clear(&program);
     pid_t child = start_other("rootless", root, -1);
     assert_int_equal(waitpid(child, &status, 0), child);
     if (status) print_error("without root: wait status %#x\n", (unsigned)status);

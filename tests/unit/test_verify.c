@@ -113,7 +113,7 @@ static void test_sample_quotes(void **state) {
     snprintf(base, sizeof base, "%s/tdx", env ? env : "");
     snprintf(path, sizeof path, "%s/index.json", base);
     if (!env || eei_file_read(path, &index, NULL)) {
-        print_message("LEFT OUT: all sample quotes (hardware and synthetic, 56 cases): EE_TESTDATA is %s, no tdx/index.json there\n",
+        print_message("SKIP: all sample quotes (hardware and synthetic, 56 cases): EE_TESTDATA is %s, no tdx/index.json there\n",
                       env ? env : "not set");
         skip();
     }

@@ -172,7 +172,7 @@ class Response(_Wraps[sync_apps.Response]):
         pieces = self._sync.iter_bytes(size)
         try:
             while True:
-                piece = await _in_thread(next, pieces, None)
+                piece = await _in_thread(lambda: next(pieces, None))  # StopIteration does not cross a coroutine
                 if piece is None:
                     return
                 yield piece
@@ -228,7 +228,7 @@ class Job(_Wraps[sync_jobs.Job]):
     async def stream(self) -> AsyncIterator[sync_jobs.Chunk]:
         chunks = self._sync.stream()
         while True:
-            chunk = await _in_thread(next, chunks, None)
+            chunk = await _in_thread(lambda: next(chunks, None))
             if chunk is None:
                 return
             yield chunk

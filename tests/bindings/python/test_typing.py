@@ -17,9 +17,10 @@ from easyenclave import eesdk_raw as raw
 
 
 def mypy():
-    """A command that runs mypy, or None: the one of this Python, else one from the package index in a throw-away folder."""
-    if subprocess.run([sys.executable, "-m", "mypy", "--version"], capture_output=True).returncode == 0:
-        return [sys.executable, "-m", "mypy"]
+    """A command that runs mypy, or None: this Python's, the system's, else one from the package index in a throw-away folder."""
+    for python in (sys.executable, "/usr/bin/python3"):
+        if subprocess.run([python, "-m", "mypy", "--version"], capture_output=True).returncode == 0:
+            return [python, "-m", "mypy"]
     folder = support.BUILD / "test-venv"
     python = folder / "bin/python"
     if not python.exists():
