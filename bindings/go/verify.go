@@ -16,16 +16,18 @@ import (
 	"github.com/easyenclave/easyenclave/bindings/go/internal/raw"
 )
 
-// Check is one named check of an attestation. Status: pass, fail, skipped. Explain is a sentence for people.
-type Check struct{ Name, Status, Expected, Actual, Explain string }
+// Check is one named check of an attestation. Status: pass, fail, skipped. Explain is a sentence for people. Reason of a failed one:
+// expired (get newer collateral, or set the clock), malformed or attestation.
+type Check struct{ Name, Status, Expected, Actual, Explain, Reason string }
 
 // Attestation is what was checked about the other side, and how it came out. A value: it holds no connection.
 type Attestation struct {
 	Verified, Simulated bool // Simulated: true on a devnet; never accepted by Production()
 	Checks              []Check
-	Measurements        map[string]string
+	Measurements        map[string]string // mrtd, rtmr0 to rtmr3, mr_seam, mr_config_id, mr_owner, mr_owner_config
+	Quote               map[string]any    // all that the quote and its PCK certificate say: bytes in hex as they lie there, numbers
 	TCBStatus, Node     string
-	Advisories          []string
+	AdvisoryIDs         []string
 	VerifiedAt          time.Time
 	PolicyHash          string
 
@@ -54,22 +56,42 @@ func attestationFrom(verdict raw.Ee_verdict) (*Attestation, error) {
 		Verified, Simulated bool
 		Node                string
 		TCBStatus           string `json:"tcb_status"`
-		Advisories          []string
-		Measurements        map[string]string
+		AdvisoryIDs         []string `json:"advisory_ids"`
 		Checks              []Check
 		VerifiedAt          time.Time `json:"verified_at"`
 		PolicyHash          string    `json:"policy_hash"`
 	}
-	if err := json.Unmarshal([]byte(raw.Ee_verdict_json(verdict)), &told); err != nil {
+	document := []byte(raw.Ee_verdict_json(verdict))
+	if err := json.Unmarshal(document, &told); err != nil {
 		return nil, newError(statusInternal, "a verdict cannot be read: "+err.Error())
 	}
 	found := &Attestation{
-		Verified: told.Verified, Simulated: told.Simulated, Checks: told.Checks, Measurements: told.Measurements, TCBStatus: told.TCBStatus,
-		Node: told.Node, Advisories: told.Advisories, VerifiedAt: told.VerifiedAt, PolicyHash: told.PolicyHash, text: raw.Ee_verdict_text(verdict),
+		Verified: told.Verified, Simulated: told.Simulated, Checks: told.Checks, TCBStatus: told.TCBStatus, Node: told.Node,
+		AdvisoryIDs: told.AdvisoryIDs, VerifiedAt: told.VerifiedAt, PolicyHash: told.PolicyHash, text: raw.Ee_verdict_text(verdict),
 	}
+	found.Quote, found.Measurements = quoteFields(document)
 	// A verdict without evidence is still worth showing; WriteTo says that there is none.
 	_ = invoke(func(e raw.Ee_error) { found.evidence = raw.Ees_verdict_evidence(verdict, e) })
 	return found, nil
+}
+
+var measurementNames = []string{"mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mr_seam", "mr_config_id", "mr_owner", "mr_owner_config"}
+
+// quoteFields is what is left of a verdict's JSON when what it says of itself is taken away: empty for a quote that is not authentic.
+func quoteFields(document []byte) (map[string]any, map[string]string) {
+	quote, measurements := map[string]any{}, map[string]string{}
+	if json.Unmarshal(document, &quote) != nil {
+		return nil, nil
+	}
+	for _, name := range []string{"verified", "simulated", "node", "tcb_status", "advisory_ids", "checks", "verified_at", "policy_hash", "unverified"} {
+		delete(quote, name)
+	}
+	for _, name := range measurementNames {
+		if value, ok := quote[name].(string); ok {
+			measurements[name] = value
+		}
+	}
+	return quote, measurements
 }
 
 // Policy is what is acceptable, under which trust anchor. Immutable. A pin that the evidence cannot answer is a failure.
@@ -129,7 +151,7 @@ func Devnet() (*Policy, error) {
 	return ParsePolicy(toml, path)
 }
 
-// Pin gives a copy with one more pin: mrtd, rtmr0 to rtmr3, mrseam, mrconfigid or image, as hex of its full length.
+// Pin gives a copy with one more pin: mrtd, rtmr0 to rtmr3, mr_seam, mr_config_id, mr_owner, mr_owner_config or image, as hex of its full length.
 func (p *Policy) Pin(what, hex string) (*Policy, error) {
 	if err := checkText("what", what, "hex", hex); err != nil {
 		return nil, err
@@ -173,20 +195,15 @@ func VerifyEvidence(r io.Reader, p *Policy, at time.Time) (*Attestation, error) 
 }
 
 // VerifyQuote checks a raw TDX quote against collateral JSON, offline. reportData is nil, or what the quote must be bound to. A zero time
-// means now.
+// means now. Input that cannot be read is refused like any other: *AttestationError has the checks.
 func VerifyQuote(quote, collateral []byte, p *Policy, reportData *[64]byte, now time.Time) (*Attestation, error) {
-	var parsed raw.Ee_collateral
-	if err := invoke(func(e raw.Ee_error) { parsed = raw.Ees_collateral_parse(collateral, e) }); err != nil {
-		return nil, err
-	}
-	defer raw.Ee_collateral_free(parsed)
 	var bound []byte
 	if reportData != nil {
 		bound = reportData[:]
 	}
 	defer runtime.KeepAlive(p)
 	return verdictOf(func(e raw.Ee_error) raw.Ee_verdict {
-		return raw.Ees_verify_quote(quote, parsed, p.pointer(), unix(now), bound, e)
+		return raw.Ees_verify_quote(quote, collateral, p.pointer(), unix(now), bound, e)
 	})
 }
 

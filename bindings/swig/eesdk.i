@@ -123,7 +123,6 @@ const char *ee_client_config_json(const ee_client *client);
 const char *ee_policy_hash(const ee_policy *policy);
 int ee_policy_simulated(const ee_policy *policy);
 void ee_policy_free(ee_policy *policy);
-void ee_collateral_free(ee_collateral *collateral);
 
 int ee_verdict_verified(const ee_verdict *verdict);
 const char *ee_verdict_text(const ee_verdict *verdict);
@@ -306,21 +305,15 @@ static ee_policy *ees_policy_pin(const ee_policy *policy, const char *what, cons
     return out;
 }
 
-static ee_collateral *ees_collateral_parse(const void *json, size_t json_len, ee_error *err) {
-    ee_collateral *out = NULL;
-    ees_end(ee_collateral_parse((ee_span){json, json_len}, &out, err), err);
-    return out;
-}
-
 /* A refused quote has a verdict too: then both the result and err are set. */
-static ee_verdict *ees_verify_quote(const void *quote, size_t quote_len, const ee_collateral *collateral, const ee_policy *policy,
+static ee_verdict *ees_verify_quote(const void *quote, size_t quote_len, const void *json, size_t json_len, const ee_policy *policy,
                                     uint64_t now_unix_s, const void *report_data, size_t report_data_len, ee_error *err) {
     ee_verdict *out = NULL;
     ee_verify_options options;
     ee_verify_options_init(&options);
     options.now_unix_s = now_unix_s;
     if (report_data_len) options.expected_report_data = (ee_span){report_data, report_data_len};
-    ees_end(ee_verify_quote((ee_span){quote, quote_len}, collateral, policy, &options, &out, err), err);
+    ees_end(ee_verify_quote_json((ee_span){quote, quote_len}, (ee_span){json, json_len}, policy, &options, &out, err), err);
     return out;
 }
 

@@ -14,7 +14,7 @@
 struct ee_app {};
 struct ee_cancel {};
 struct ee_client {};
-struct ee_collateral {};
+
 struct ee_forward {};
 struct ee_job {};
 struct ee_policy {};

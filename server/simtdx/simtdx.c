@@ -275,17 +275,17 @@ static void write_header(eei_writer *w, int version) {
 
 static void write_body(eei_writer *w, const simtdx_td *td, const uint8_t report_data[64]) {
     static const uint8_t tee_tcb_svn[16] = {5, 1, 5};
-    uint8_t mrseam[48];
-    release_measurement("mrseam", mrseam);
+    uint8_t mr_seam[48];
+    release_measurement("mrseam", mr_seam);
     eei_write_bytes(w, tee_tcb_svn, 16);
-    eei_write_bytes(w, mrseam, 48);
+    eei_write_bytes(w, mr_seam, 48);
     eei_write_zeros(w, 48 + 8); /* MRSIGNERSEAM, SEAMATTRIBUTES */
     eei_write_u64le(w, td->td_attributes);
     eei_write_u64le(w, td->xfam);
     eei_write_bytes(w, td->mrtd, 48);
-    eei_write_bytes(w, td->mrconfigid, 48);
-    eei_write_bytes(w, td->mrowner, 48);
-    eei_write_bytes(w, td->mrownerconfig, 48);
+    eei_write_bytes(w, td->mr_config_id, 48);
+    eei_write_bytes(w, td->mr_owner, 48);
+    eei_write_bytes(w, td->mr_owner_config, 48);
     eei_write_bytes(w, td->rtmr, sizeof td->rtmr);
     eei_write_bytes(w, report_data, 64);
     if (td->quote_version != 5) return;

@@ -26,7 +26,7 @@ void simtdx_machine_free(simtdx_machine *machine);
 typedef struct simtdx_td {
     uint8_t mrtd[48], rtmr[4][48];
     uint64_t td_attributes, xfam;
-    uint8_t mrconfigid[48], mrowner[48], mrownerconfig[48];
+    uint8_t mr_config_id[48], mr_owner[48], mr_owner_config[48];
     int quote_version; /* 4 or 5 */
 } simtdx_td;
 void simtdx_td_default(simtdx_td *td); /* the simulated release's measurements, SEPT_VE_DISABLE, no debug */

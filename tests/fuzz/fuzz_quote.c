@@ -1,5 +1,6 @@
 /* fuzz_quote.c - hostile quotes, PEM chains and SGX extensions: whatever comes, no memory error, and nothing is read past a stated length.
  * Parsers only; what verifies is test_verify.c's matter. Threat Q19. */
+#include "attest/chain.h"
 #include "attest/evidence.h"
 #include "attest/pck.h"
 #include "attest/quote.h"
@@ -13,7 +14,7 @@ static void chain(ee_span pem) {
     eei_pck pck;
     if (eei_chain_parse(pem, &certs, NULL)) return;
     if (certs.count == 0 || certs.count > EEI_CHAIN_CERTS_MAX) abort();
-    for (size_t i = 0; i < certs.count; i++) (void)!eei_pck_parse(certs.certs[i], &pck, NULL);
+    for (size_t i = 0; i < certs.count; i++) (void)!eei_pck_parse(&certs.certs[i], &pck, NULL);
     eei_chain_clear(&certs);
 }
 

@@ -3,9 +3,9 @@
 #include "attest/collateral.h"
 #include "attest_world.h"
 
-static const char *const needed[] = {
-    "root_ca_crl",          "pck_crl", "tcb_info_issuer_chain", "tcb_info", "tcb_info_signature", "qe_identity_issuer_chain", "qe_identity",
-    "qe_identity_signature"};
+static const char *const needed[] = {"pck_crl_issuer_chain",     "root_ca_crl", "pck_crl",
+                                     "tcb_info_issuer_chain",    "tcb_info",    "tcb_info_signature",
+                                     "qe_identity_issuer_chain", "qe_identity", "qe_identity_signature"};
 
 static json_t *good_json(const world *w) {
     eei_buf text = EEI_BUF_INIT(1 << 20);
@@ -59,7 +59,6 @@ static void test_garbage_is_refused(void **state) {
 static void test_optional_fields(void **state) {
     ee_error why = {0};
     json_t *json = good_json(*state);
-    json_object_del(json, "pck_crl_issuer_chain");
     json_object_set_new(json, "something_new", json_integer(1));
     assert_int_equal(parse_json(json, &why), EE_OK);
     json_object_set_new(json, "pck_certificate_chain", json_string("no chain"));
@@ -97,7 +96,7 @@ static void test_references(void **state) {
     const world *w = *state;
     ee_collateral *collateral = world_collateral(w, NULL), *second = eei_collateral_ref(collateral);
     ee_collateral_free(collateral);
-    assert_non_null(second->tcb_info);
+    assert_true(second->tcb_info.len > 0);
     ee_collateral_free(second);
 }
 

@@ -1,96 +1,7 @@
-/* test_pck.c - strict PEM chains and the SGX extension of PCK certificates. Trust in chains is tested in test_verify.c (Q2). */
+/* test_pck.c - the SGX extension of PCK certificates. Trust in chains is tested in test_verify.c (Q2). */
+#include "attest/chain.h"
 #include "attest/pck.h"
 #include "attest_world.h"
-
-/* ---- PEM ---- */
-
-typedef struct pem_plan {
-    const char *name, *from, *to;
-    bool ok;
-} pem_plan;
-
-static const pem_plan pem_plans[] = {
-    {"as it is", "", "", true},
-    {"empty line before", "", "\n", true},
-    {"empty line between", "-----END CERTIFICATE-----\n", "-----END CERTIFICATE-----\n\n", true},
-    {"CRLF", "-----BEGIN CERTIFICATE-----\n", "-----BEGIN CERTIFICATE-----\r\n", true},
-    {"text before", "", "x", false},
-    {"text between", "-----END CERTIFICATE-----\n", "-----END CERTIFICATE-----\nx\n", false},
-    {"space in a line", "-----BEGIN CERTIFICATE-----\nMI", "-----BEGIN CERTIFICATE-----\nM I", false},
-    {"no newline after BEGIN", "-----BEGIN CERTIFICATE-----\n", "-----BEGIN CERTIFICATE-----", false},
-    {"another label", "-----BEGIN CERTIFICATE-----", "-----BEGIN TRUSTED CERTIFICATE-----", false},
-    {"header line", "-----BEGIN CERTIFICATE-----\n", "-----BEGIN CERTIFICATE-----\nProc-Type: 4\n", false},
-    {"base64url characters", "-----BEGIN CERTIFICATE-----\nMI", "-----BEGIN CERTIFICATE-----\nM_", false},
-    {"a pad in the middle", "-----BEGIN CERTIFICATE-----\nMI", "-----BEGIN CERTIFICATE-----\nM=", false},
-    {"four characters gone", "-----BEGIN CERTIFICATE-----\nMII", "-----BEGIN CERTIFICATE-----\n", false},
-    {"END missing", "-----END CERTIFICATE-----", "", false},
-    {"END cut", "-----END CERTIFICATE-----", "-----END CERTIFICATE----", false},
-    {"a dash inside", "-----BEGIN CERTIFICATE-----\nMI", "-----BEGIN CERTIFICATE-----\nM-", false},
-};
-
-static void test_pem_text(void **state) {
-    const world *w = *state;
-    for (size_t i = 0; i < sizeof pem_plans / sizeof pem_plans[0]; i++) {
-        eei_buf text = EEI_BUF_INIT(65536);
-        eei_chain chain;
-        assert_int_equal(eei_buf_append_text(&text, w->machine->chain), EE_OK);
-        replace_in(&text, pem_plans[i].from, pem_plans[i].to);
-        ee_status st = eei_chain_parse(eei_buf_span(&text), &chain, NULL);
-        if ((st == EE_OK) != pem_plans[i].ok) fail_msg("%s: status %d", pem_plans[i].name, (int)st);
-        assert_int_equal(chain.count, pem_plans[i].ok ? 3 : 0);
-        eei_chain_clear(&chain);
-        eei_buf_clear(&text);
-    }
-}
-
-static void test_pem_ends(void **state) {
-    const world *w = *state;
-    eei_chain chain;
-    size_t len = strlen(w->machine->chain);
-    uint8_t *text = malloc(len + 2);
-    memcpy(text, w->machine->chain, len + 1);
-    text[len + 1] = 0;
-    MUST(eei_chain_parse(eei_span(text, len + 1), &chain, err)); /* one NUL, as DCAP does */
-    eei_chain_clear(&chain);
-    assert_int_not_equal(eei_chain_parse(eei_span(text, len + 2), &chain, NULL), EE_OK); /* two */
-    text[len] = ' ';
-    assert_int_not_equal(eei_chain_parse(eei_span(text, len + 1), &chain, NULL), EE_OK);
-    assert_int_not_equal(eei_chain_parse(eei_span(text, 0), &chain, NULL), EE_OK);
-    assert_int_not_equal(eei_chain_parse(eei_span("\n\n", 2), &chain, NULL), EE_OK);
-    for (size_t cut = 1; cut < len - 1; cut += 13)
-        if (eei_chain_parse(eei_span(text, cut), &chain, NULL) == EE_OK) eei_chain_clear(&chain); /* whole certificates may remain */
-    free(text);
-    static const uint8_t big[EEI_PEM_CHAIN_BYTES_MAX + 1];
-    assert_int_equal(eei_chain_parse(eei_span(big, sizeof big), &chain, NULL), EE_E_LIMIT);
-}
-
-/* BER that means the same certificate is another text for it, and refused. */
-static void test_only_der(void **state) {
-    const world *w = *state;
-    eei_chain chain;
-    eei_buf text = EEI_BUF_INIT(65536), ber = EEI_BUF_INIT(8192), b64 = EEI_BUF_INIT(65536);
-    unsigned char *der = NULL;
-    int len = i2d_X509(w->root->root, &der);
-    assert_true(len > 260);
-    /* the outer length in three bytes instead of two */
-    const uint8_t head[] = {0x30, 0x83, 0, der[2], der[3]};
-    assert_int_equal(eei_buf_append(&ber, head, sizeof head), EE_OK);
-    assert_int_equal(eei_buf_append(&ber, der + 4, (size_t)len - 4), EE_OK);
-    while (ber.len % 3) assert_int_equal(eei_buf_append(&ber, "", 1), EE_OK); /* and bytes after it */
-    assert_int_equal(eei_base64url_encode(eei_buf_span(&ber), &b64), EE_OK);
-    assert_int_equal(eei_buf_append_text(&text, "-----BEGIN CERTIFICATE-----\n"), EE_OK);
-    for (size_t i = 0; i < b64.len; i++) {
-        uint8_t c = b64.data[i] == '-' ? '+' : b64.data[i] == '_' ? '/' : b64.data[i];
-        assert_int_equal(eei_buf_append(&text, &c, 1), EE_OK);
-        if (i % 64 == 63 || i + 1 == b64.len) assert_int_equal(eei_buf_append_text(&text, "\n"), EE_OK);
-    }
-    assert_int_equal(eei_buf_append_text(&text, "-----END CERTIFICATE-----\n"), EE_OK);
-    assert_int_equal(eei_chain_parse(eei_buf_span(&text), &chain, NULL), EE_E_MALFORMED);
-    OPENSSL_free(der);
-    eei_buf_clear(&text);
-    eei_buf_clear(&ber);
-    eei_buf_clear(&b64);
-}
 
 /* ---- SGX extension ---- */
 
@@ -168,15 +79,18 @@ static void test_entry_twice(void **state) {
 
 static void test_certificate_without_extension(void **state) {
     const world *w = *state;
+    eei_chain chain;
     eei_pck pck;
-    assert_int_equal(eei_pck_parse(w->root->ca, &pck, NULL), EE_E_MALFORMED);
+    MUST(eei_chain_parse(eei_span_text(w->machine->chain), &chain, err));
+    MUST(eei_pck_parse(&chain.certs[0], &pck, err));
+    assert_true(pck.platform_ca);
+    assert_memory_equal(eei_pck_machine_id(&pck), w->machine->piid, 16);
+    assert_int_equal(eei_pck_parse(&chain.certs[1], &pck, NULL), EE_E_MALFORMED);
+    eei_chain_clear(&chain);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pem_text),
-        cmocka_unit_test(test_pem_ends),
-        cmocka_unit_test(test_only_der),
         cmocka_unit_test(test_extension_fields),
         cmocka_unit_test(test_extension_mutations),
         cmocka_unit_test(test_entry_twice),

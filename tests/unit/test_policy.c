@@ -19,8 +19,8 @@ static const struct {
      "anchor = \"intel\"\ntcb_status = [\"UpToDate\", \"OutOfDate\"]\nmin_tcb_eval = 17\ntd_attributes_allow = [\"pks\", \"perfmon\"]\n"
      "require_sealed = false\nimage = \"sha256:1111111111111111111111111111111111111111111111111111111111111111\"\n"
      "machines = [\"00112233445566778899aabbccddeeff\"]\n[[profile]]\nname = \"x\"\nmrtd = \"" MRTD_A "\"\nrtmr0 = \"" MRTD_A
-     "\"\nrtmr1 = \"" MRTD_A "\"\nrtmr2 = \"" MRTD_A "\"\nrtmr3 = \"" MRTD_A "\"\nmrseam = \"" MRTD_A "\"\nmrconfigid = \"" MRTD_A
-     "\"\nmrowner = \"" MRTD_A "\"\nmrownerconfig = \"" MRTD_A "\"\n",
+     "\"\nrtmr1 = \"" MRTD_A "\"\nrtmr2 = \"" MRTD_A "\"\nrtmr3 = \"" MRTD_A "\"\nmr_seam = \"" MRTD_A "\"\nmr_config_id = \"" MRTD_A
+     "\"\nmr_owner = \"" MRTD_A "\"\nmr_owner_config = \"" MRTD_A "\"\n",
      NULL},
     {"empty", "", "profile"},
     {"unknown key", ANY "\nspeed = 1\n", "p.toml:3: key \"speed\""},

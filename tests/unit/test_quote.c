@@ -29,11 +29,11 @@ static void test_fields_v4(void **state) {
 static void test_layout_offsets(void **state) {
     static const struct {
         size_t at, len, field;
-    } table[] = {{0, 16, offsetof(eei_quote, tee_tcb_svn)},   {16, 48, offsetof(eei_quote, mrseam)},
-                 {64, 48, offsetof(eei_quote, mrsignerseam)}, {112, 8, offsetof(eei_quote, seam_attributes)},
-                 {136, 48, offsetof(eei_quote, mrtd)},        {184, 48, offsetof(eei_quote, mrconfigid)},
-                 {232, 48, offsetof(eei_quote, mrowner)},     {280, 48, offsetof(eei_quote, mrownerconfig)},
-                 {328, 192, offsetof(eei_quote, rtmr)},       {520, 64, offsetof(eei_quote, report_data)}};
+    } table[] = {{0, 16, offsetof(eei_quote, tee_tcb_svn)},     {16, 48, offsetof(eei_quote, mr_seam)},
+                 {64, 48, offsetof(eei_quote, mr_signer_seam)}, {112, 8, offsetof(eei_quote, seam_attributes)},
+                 {136, 48, offsetof(eei_quote, mrtd)},          {184, 48, offsetof(eei_quote, mr_config_id)},
+                 {232, 48, offsetof(eei_quote, mr_owner)},      {280, 48, offsetof(eei_quote, mr_owner_config)},
+                 {328, 192, offsetof(eei_quote, rtmr)},         {520, 64, offsetof(eei_quote, report_data)}};
     world *w = *state;
     eei_buf bytes = copy_quote(w);
     eei_quote q;
@@ -60,8 +60,8 @@ static void test_fields_v5(void **state) {
     assert_int_equal(q.body_type, EEI_BODY_TD15);
     assert_int_equal(q.signed_part.len, 702);
     assert_int_equal(q.tee_tcb_svn2[15], 0xa1);
-    assert_int_equal(q.mrservicetd[0], 0xa2);
-    assert_int_equal(q.mrservicetd[47], 0xa2);
+    assert_int_equal(q.mr_service_td[0], 0xa2);
+    assert_int_equal(q.mr_service_td[47], 0xa2);
     assert_memory_equal(q.report_data, report_data, 64);
     eei_buf_clear(&bytes);
 }

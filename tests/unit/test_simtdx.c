@@ -122,9 +122,9 @@ static void test_life_of_collateral(void **state) {
     world *w = *state;
     ee_span quote = eei_buf_span(&w->quote);
     must_verify("an hour before", quote, w->collateral, w->any, NOW - 3600);
-    must_fail_at("earlier", quote, w->collateral, w->any, NOW - 3601, "pck_chain");
+    must_fail_at("earlier", quote, w->collateral, w->any, NOW - 3601, "validity");
     must_verify("30 days", quote, w->collateral, w->any, NOW + 30 * 86400);
-    must_fail_at("later", quote, w->collateral, w->any, NOW + 30 * 86400 + 1, "pck_crl");
+    must_fail_at("later", quote, w->collateral, w->any, NOW + 30 * 86400 + 1, "validity");
     simtdx_root *root = NULL;
     assert_int_equal(simtdx_root_new(0, &root, NULL), EE_E_INVALID);
 }

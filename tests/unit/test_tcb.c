@@ -152,6 +152,45 @@ static void test_relaunch(void **state) {
     }
 }
 
+/* What runs now must be supported, whatever the TD was launched on. Threat Q5. */
+static void test_Q5_module_that_runs_now(void **state) {
+    static const struct {
+        const char *name;
+        uint16_t body_type;
+        uint8_t svn2[4];
+        bool ok;
+    } plans[] = {
+        {"the same", EEI_BODY_TD15, {5, 1, 5, 5}, true},
+        {"newer", EEI_BODY_TD15, {9, 1, 9, 5}, true},
+        {"older, still supported", EEI_BODY_TD15, {2, 1, 3, 3}, true},
+        {"revoked", EEI_BODY_TD15, {1, 1, 5, 5}, false},
+        {"below every module level", EEI_BODY_TD15, {0, 1, 5, 5}, false},
+        {"a module nobody knows", EEI_BODY_TD15, {5, 2, 5, 5}, false},
+        {"loader below every level", EEI_BODY_TD15, {5, 1, 2, 5}, false},
+        {"another component below", EEI_BODY_TD15, {5, 1, 5, 2}, false},
+        {"TD 1.0 has none", EEI_BODY_TD10, {0, 0, 0, 0}, true},
+    };
+    eei_tcb_level levels[2];
+    eei_svn_level module_levels[3] = {{.isvsvn = 5, .status = U}, {.isvsvn = 2, .status = O}, {.isvsvn = 1, .status = R}};
+    eei_tdx_module identity = {.version = 1, .levels = module_levels, .level_count = 3};
+    const eei_tcb_info info = {.levels = levels, .level_count = 2, .modules = &identity, .module_count = 1};
+    eei_pck pck = {.pcesvn = 13};
+    (void)state;
+    two_levels(levels);
+    memset(pck.components, 5, 16);
+    for (size_t i = 0; i < sizeof plans / sizeof plans[0]; i++) {
+        eei_quote quote = {.body_type = plans[i].body_type};
+        ee_error err = {0};
+        memset(quote.tee_tcb_svn, 5, 16);
+        quote.tee_tcb_svn[1] = 1;
+        memcpy(quote.tee_tcb_svn2, quote.tee_tcb_svn, 16);
+        memcpy(quote.tee_tcb_svn2, plans[i].svn2, 4);
+        ee_status st = eei_tcb_now(&quote, &pck, &info, &err);
+        if (st != (plans[i].ok ? EE_OK : EE_E_AUTH)) fail_msg("%s: %d %s", plans[i].name, (int)st, err.message);
+        if (st) assert_non_null(strstr(err.message, "TEE_TCB_SVN2"));
+    }
+}
+
 /* ---- QE ---- */
 
 static void test_qe_levels(void **state) {
@@ -189,8 +228,10 @@ static void test_qe_debug(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_convergence), cmocka_unit_test(test_odd_qe_status), cmocka_unit_test(test_each_svn_counts),
-        cmocka_unit_test(test_relaunch),    cmocka_unit_test(test_qe_levels),     cmocka_unit_test(test_qe_debug),
+        cmocka_unit_test(test_convergence),     cmocka_unit_test(test_odd_qe_status),
+        cmocka_unit_test(test_each_svn_counts), cmocka_unit_test(test_Q5_module_that_runs_now),
+        cmocka_unit_test(test_relaunch),        cmocka_unit_test(test_qe_levels),
+        cmocka_unit_test(test_qe_debug),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

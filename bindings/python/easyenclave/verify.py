@@ -13,6 +13,9 @@ from . import _calls, errors
 from . import eesdk_raw as raw
 
 DEVNET_FILE_MAX: Final = 1 << 16
+MEASUREMENTS: Final = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mr_seam", "mr_config_id", "mr_owner", "mr_owner_config")
+ABOUT: Final = ("verified", "simulated", "node", "tcb_status", "advisory_ids", "checks", "verified_at", "policy_hash", "unverified")
+"""What a verdict's JSON says of itself; the rest is what the quote says."""
 
 
 def parse_time(text: object) -> dt.datetime:
@@ -33,6 +36,8 @@ class Check:
     actual: str
     explain: str
     """A sentence for people; names the next step when it failed."""
+    reason: str = ""
+    """Of a failed check: "expired" (get newer collateral, or set the clock), "malformed" or "attestation"."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +49,11 @@ class Attestation:
     """True on a devnet; never accepted by Policy.production()."""
     checks: Tuple[Check, ...] = field(repr=False)
     measurements: Mapping[str, str] = field(repr=False)
+    """mrtd, rtmr0 to rtmr3, mr_seam, mr_config_id, mr_owner, mr_owner_config; empty when the quote is not authentic."""
+    quote: Mapping[str, Union[str, int]] = field(repr=False)
+    """Everything the quote and its PCK certificate say, bytes in hex as they lie there; empty when the quote is not authentic."""
     tcb_status: str
-    advisories: Tuple[str, ...]
+    advisory_ids: Tuple[str, ...]
     node: str
     verified_at: dt.datetime
     policy_hash: str
@@ -85,12 +93,15 @@ def attestation_of(verdict: raw.Verdict) -> Attestation:
         verified=bool(told.get("verified")),
         simulated=bool(told.get("simulated")),
         checks=tuple(
-            Check(c.get("name", ""), c.get("status", "fail"), c.get("expected", ""), c.get("actual", ""), c.get("explain", ""))
+            Check(
+                c.get("name", ""), c.get("status", "fail"), c.get("expected", ""), c.get("actual", ""), c.get("explain", ""), c.get("reason", "")
+            )
             for c in told.get("checks", [])
         ),
-        measurements=dict(told.get("measurements") or {}),
+        measurements={name: told[name] for name in MEASUREMENTS if name in told},
+        quote={name: value for name, value in told.items() if name not in ABOUT},
         tcb_status=told.get("tcb_status") or "",
-        advisories=tuple(told.get("advisories") or ()),
+        advisory_ids=tuple(told.get("advisory_ids") or ()),
         node=told.get("node") or "",
         verified_at=parse_time(told.get("verified_at")),
         policy_hash=told.get("policy_hash") or "",
@@ -142,12 +153,14 @@ class Policy:
         *,
         mrtd: Optional[str] = None,
         rtmrs: Optional[Mapping[int, str]] = None,
-        mrseam: Optional[str] = None,
-        mrconfigid: Optional[str] = None,
+        mr_seam: Optional[str] = None,
+        mr_config_id: Optional[str] = None,
+        mr_owner: Optional[str] = None,
+        mr_owner_config: Optional[str] = None,
         image_digest: Optional[str] = None,
     ) -> Policy:
         """A copy with more pins, each in hex of its full length; image_digest may have "sha256:" in front."""
-        pins = {"mrtd": mrtd, "mrseam": mrseam, "mrconfigid": mrconfigid}
+        pins = {"mrtd": mrtd, "mr_seam": mr_seam, "mr_config_id": mr_config_id, "mr_owner": mr_owner, "mr_owner_config": mr_owner_config}
         pins.update({f"rtmr{number}": value for number, value in (rtmrs or {}).items()})
         if image_digest is not None:
             pins["image"] = image_digest
@@ -195,15 +208,12 @@ def verify_quote(
     report_data: Optional[bytes] = None,
     now: Optional[dt.datetime] = None,
 ) -> Attestation:
-    """Check a raw TDX quote against collateral JSON, offline. Returns only what is authentic and acceptable; else AttestationError."""
+    """Check a raw TDX quote against collateral JSON, offline. Returns only what is authentic and acceptable; else AttestationError, whose
+    attestation has every check. Input that cannot be read is refused in the same way."""
     if report_data is not None and len(report_data) != 64:
         raise errors.InvalidRequestError(f"report_data has {len(report_data)} bytes; it must have 64")
     source = collateral.encode() if isinstance(collateral, str) else collateral
-    parsed = _calls.Handle(_calls.plain(raw.ees_collateral_parse, source), raw.ee_collateral_free, "collateral")
-    try:
-        return _verdict_call(raw.ees_verify_quote, quote, parsed, policy._handle if policy else None, _unix(now), report_data or b"")
-    finally:
-        parsed.close()
+    return _verdict_call(raw.ees_verify_quote, quote, source, policy._handle if policy else None, _unix(now), report_data or b"")
 
 
 def _unix(time: Optional[dt.datetime]) -> int:

@@ -24,7 +24,8 @@ EE_API EE_MUST_USE ee_status ee_policy_production(ee_policy **out, ee_error *err
 EE_API EE_MUST_USE ee_status ee_policy_load(const char *path, ee_policy **out, ee_error *err);
 /** The same from text; @p name stands for the file in errors. */
 EE_API EE_MUST_USE ee_status ee_policy_parse(const char *toml, const char *name, ee_policy **out, ee_error *err);
-/** A copy with one more pin: what = "mrtd", "rtmr0".."rtmr3", "mrseam", "mrconfigid", "image"; hex of its full length. */
+/** A copy with one more pin: what = "mrtd", "rtmr0".."rtmr3", "mr_seam", "mr_config_id", "mr_owner", "mr_owner_config", "image"; hex of its
+ *  full length. */
 EE_API EE_MUST_USE ee_status ee_policy_pin(const ee_policy *policy, const char *what, const char *hex, ee_policy **out, ee_error *err);
 /** SHA-256 over the canonical form, in hex; in every verdict. Tied to the policy. */
 EE_API const char *ee_policy_hash(const ee_policy *policy);
@@ -51,11 +52,18 @@ EE_API void ee_verify_options_init(ee_verify_options *options);
  * @param quote raw quote, version 4 or 5, at most EE_QUOTE_BYTES_MAX; borrowed for the call
  * @param policy NULL = ee_policy_production()   @param options NULL = defaults
  * @param out [out, owned] release with ee_verdict_free(); also set on EE_E_ATTESTATION, where it says which check failed
- * @return EE_OK; EE_E_ATTESTATION (see the verdict); EE_E_INVALID (arguments); EE_E_NOMEM.
- * Thread-safe. Never blocks. Spec: Intel TDX DCAP Quoting Library API; PCS API v4.
+ * @return EE_OK; EE_E_ATTESTATION (see the verdict; also for a quote that is too large or cannot be read); EE_E_INVALID (arguments);
+ *         EE_E_NOMEM.
+ * Thread-safe, also for one collateral: what of it does not depend on the quote is found out once. Never blocks. At most 200 KiB of memory
+ * beside the collateral. Spec: Intel TDX DCAP Quoting Library API; PCS API v4.
  */
 EE_API EE_MUST_USE ee_status ee_verify_quote(ee_span quote, const ee_collateral *collateral, const ee_policy *policy,
                                              const ee_verify_options *options, ee_verdict **out, ee_error *err);
+
+/** The same with collateral as it is delivered (ee_collateral_parse()): when it cannot be read, that is the check "collateral_format"
+ * failed and EE_E_ATTESTATION, not a failed call. For one quote; many under one collateral are cheaper with ee_verify_quote(). */
+EE_API EE_MUST_USE ee_status ee_verify_quote_json(ee_span quote, ee_span collateral_json, const ee_policy *policy,
+                                                  const ee_verify_options *options, ee_verdict **out, ee_error *err);
 
 /** Check a saved evidence file (ee_verdict_export()) with no network at all. @param at_unix_s 0 = the time stored in the file */
 EE_API EE_MUST_USE ee_status ee_verify_file(const char *path, const ee_policy *policy, uint64_t at_unix_s, ee_verdict **out, ee_error *err);
@@ -76,7 +84,10 @@ EE_API size_t ee_verdict_check_count(const ee_verdict *verdict);
 EE_API EE_MUST_USE ee_status ee_verdict_check_at(const ee_verdict *verdict, size_t index, ee_check *out, ee_error *err);
 EE_API const char *ee_verdict_tcb_status(const ee_verdict *verdict); /**< "UpToDate" ...; "" before it was reached */
 EE_API const char *ee_verdict_text(const ee_verdict *verdict);       /**< the table of `ee verify` */
-/** {"verified":..,"simulated":..,"node":..,"tcb_status":..,"advisories":[],"measurements":{"mrtd":..},"checks":[..],"verified_at":..,"policy_hash":..} */
+/** {"verified","simulated","node","tcb_status","advisory_ids":[],"checks":[{"name","title","status","passed","reason","expected","actual",
+ *  "explain"}],"verified_at","policy_hash", ...}, then what the quote says, in hex as it lies there: "mrtd", "rtmr0".."rtmr3",
+ * "report_data", "mr_seam" ... "reason" of a failed check is "expired" (get newer collateral, or set the clock), "malformed" or
+ * "attestation". Fields of a quote that is not authentic are under "unverified". Made when it is first asked for; "" when out of memory. */
 EE_API const char *ee_verdict_json(const ee_verdict *verdict);
 /** Write an evidence file: quote, collateral, statement, checks, time. Mode 0600, atomically. */
 EE_API EE_MUST_USE ee_status ee_verdict_export(const ee_verdict *verdict, const char *path, ee_error *err);

@@ -1,27 +1,14 @@
-/* collateral.h - collateral as delivered, split into its parts, and TCB info and QE identity once their signatures are checked.
- * Holds bytes and parsed certificates; trusts none of them: verify.c does. Called by verify.c, tcb.c and verdict.c. */
+/* collateral.h - collateral as delivered, split into its parts, and what can be known of it without a quote: whether its signatures hold,
+ * and then TCB info and QE identity. Called by verify.c, trust.c, tcb.c and verdict.c. */
 #ifndef EEI_COLLATERAL_H
 #define EEI_COLLATERAL_H
-#include "attest/pck.h"
-#include "base/arena.h"
+#include "attest/trust.h"
 #include "base/encoding.h"
 
 #include <eesdk/verify.h>
 
+#include <pthread.h>
 #include <stdatomic.h>
-
-struct ee_collateral {
-    atomic_uint refs;
-    json_t *json;         /* as delivered; for export only */
-    const char *tcb_info; /* exact signed text; borrowed from json */
-    const char *qe_identity;
-    uint8_t tcb_info_signature[64], qe_identity_signature[64]; /* r||s */
-    eei_chain tcb_info_chain, qe_identity_chain;
-    eei_chain pck_chain; /* count 0 when not delivered */
-    eei_chain crl_chain; /* pck_crl_issuer_chain; only to share its certificates with quotes' chains */
-    X509_CRL *root_crl, *pck_crl;
-};
-ee_collateral *eei_collateral_ref(const ee_collateral *collateral);
 
 typedef enum eei_tcb_status {
     EEI_TCB_UP_TO_DATE,
@@ -37,6 +24,9 @@ typedef enum eei_tcb_status {
 } eei_tcb_status;
 const char *eei_tcb_status_word(eei_tcb_status status);           /* "UpToDate" */
 bool eei_tcb_status_parse(const char *word, eei_tcb_status *out); /* the words collateral and policies use */
+
+enum { EEI_ADVISORY_BYTES_MAX = 64, EEI_ADVISORIES_MAX = 64 }; /* "INTEL-SA-01234" has 14; a level has had at most a dozen */
+bool eei_advisory_valid(const char *id);                       /* letters, digits, - _ . */
 
 typedef struct eei_advisories {
     const char **ids; /* from the arena */
@@ -65,6 +55,7 @@ typedef struct eei_tdx_module {
 } eei_tdx_module;
 
 typedef struct eei_tcb_info {
+    uint64_t issued_s, next_update_s; /* valid from and to, both included */
     uint64_t evaluation;
     uint8_t fmspc[6], pceid[2];
     eei_tdx_module module0; /* "tdxModule": for version 0, without levels */
@@ -75,6 +66,7 @@ typedef struct eei_tcb_info {
 } eei_tcb_info;
 
 typedef struct eei_qe_identity {
+    uint64_t issued_s, next_update_s;
     uint64_t evaluation;
     uint8_t miscselect[4], miscselect_mask[4], attributes[16], attributes_mask[16], mrsigner[32];
     uint16_t isvprodid;
@@ -82,7 +74,35 @@ typedef struct eei_qe_identity {
     size_t level_count;
 } eei_qe_identity;
 
-/* Strict reading of signed JSON; dates are checked against now. Results live in the arena. EE_E_MALFORMED, EE_E_EXPIRED, EE_E_NOMEM. */
-ee_status eei_tcb_info_parse(ee_span json, uint64_t now_unix_s, eei_arena *arena, eei_tcb_info *out, ee_error *err) EE_MUST_USE;
-ee_status eei_qe_identity_parse(ee_span json, uint64_t now_unix_s, eei_arena *arena, eei_qe_identity *out, ee_error *err) EE_MUST_USE;
+/* Found out once, on first use: nothing in it depends on the time, the policy or a quote. */
+typedef struct eei_collateral_facts {
+    eei_trust_facts trust;
+    eei_fact tcb_info, qe_identity; /* signed and read; without a signature nothing is read */
+    eei_tcb_info info;
+    eei_qe_identity qe;
+} eei_collateral_facts;
+
+struct ee_collateral {
+    atomic_uint refs;
+    ee_span json;     /* as delivered */
+    ee_span tcb_info; /* exact signed text */
+    ee_span qe_identity;
+    uint8_t tcb_info_signature[64], qe_identity_signature[64]; /* r||s */
+    eei_chain tcb_info_chain, qe_identity_chain;
+    eei_chain crl_chain; /* pck_crl_issuer_chain */
+    eei_chain pck_chain; /* count 0 when not delivered */
+    eei_crl root_crl, pck_crl;
+    eei_arena arena; /* what the above and the facts point to */
+    pthread_mutex_t lock;
+    bool known; /* guarded by lock, as facts are until it is set */
+    eei_collateral_facts facts;
+};
+ee_collateral *eei_collateral_ref(const ee_collateral *collateral);
+/* Any thread. The first call pays for the signatures. EE_E_NOMEM. */
+ee_status eei_collateral_known(const ee_collateral *collateral, eei_p256 *p256, const eei_collateral_facts **out,
+                               ee_error *err) EE_MUST_USE;
+
+/* Strict reading of signed JSON. Results live in the arena. EE_E_MALFORMED, EE_E_LIMIT, EE_E_NOMEM. */
+ee_status eei_tcb_info_parse(ee_span json, eei_arena *arena, eei_tcb_info *out, ee_error *err) EE_MUST_USE;
+ee_status eei_qe_identity_parse(ee_span json, eei_arena *arena, eei_qe_identity *out, ee_error *err) EE_MUST_USE;
 #endif

@@ -9,6 +9,7 @@
 #include "base/reader.h"
 #include "base/writer.h"
 
+#include <openssl/evp.h>
 #include <string.h>
 #include <sys/mman.h>
 

@@ -83,6 +83,11 @@ static ee_status content_hash(json_t *file, char hex[65]) {
     return EE_OK;
 }
 
+static json_t *collateral_json(const ee_collateral *collateral) {
+    json_t *json = NULL;
+    return eei_json_parse(collateral->json, EEI_COLLATERAL_BYTES_MAX, &json, NULL) ? NULL : json;
+}
+
 static json_t *file_json(const ee_verdict *v) {
     const ee_verdict *quoted = v->base ? v->base : v;
     bool ok = true;
@@ -100,7 +105,7 @@ static json_t *file_json(const ee_verdict *v) {
     }
     set(out, "expected", expected_json(&quoted->expect, &ok), &ok);
     if (v->base) set(out, "session", session_json(v, &ok), &ok);
-    set(out, "collateral", json_deep_copy(quoted->collateral->json), &ok);
+    set(out, "collateral", collateral_json(quoted->collateral), &ok);
     set(out, "verdict", eei_verdict_to_json(v), &ok);
     if (ok && !content_hash(out, hex)) {
         set(out, "sha256", json_string(hex), &ok);

@@ -1,42 +1,21 @@
-/* pck.c - the SGX extension of PCK certificates: platform ids and SVNs. Trusts nothing and judges nothing: by the time it is read,
- * chain.c has checked the certificate. Called by verify.c and for collateral ids. Spec: Intel SGX PCK Certificate and CRL Profile. */
+/* pck.c - see pck.h. Every entry of the SGX extension is known by its number, and is there once. Called through pck.h and by the fuzzer. */
 #include "attest/pck.h"
 
+#include "attest/chain.h"
+#include "attest/der.h"
 #include "attest/evidence.h"
 #include "attest/quote.h"
-#include "base/reader.h"
 
-#include <openssl/err.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <string.h>
 
 /* 1.2.840.113741.1.13.1 */
 static const uint8_t sgx_arc[] = {0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01};
 
-enum { TAG_BOOLEAN = 0x01, TAG_INTEGER = 0x02, TAG_OCTETS = 0x04, TAG_OID = 0x06, TAG_ENUM = 0x0a, TAG_SEQUENCE = 0x30 };
-
-/* One DER value with this tag and a minimal definite length. {NULL, 0} and a failed reader otherwise. */
-static ee_span der_value(eei_reader *r, uint8_t tag) {
-    uint8_t got = eei_read_u8(r);
-    size_t len = eei_read_u8(r), least = 0;
-    if (len == 0x81) {
-        len = eei_read_u8(r);
-        least = 0x80;
-    } else if (len == 0x82) {
-        len = eei_read_u16be(r);
-        least = 0x100;
-    } else if (len >= 0x80) {
-        r->failed = true;
-    }
-    if (got != tag || len < least) r->failed = true;
-    return r->failed ? (ee_span){NULL, 0} : eei_read_span(r, len);
-}
-
 /* One SEQUENCE {OID = arc (|| middle) || number, value}: leaves the reader of its value in *value. */
 static uint8_t der_entry(eei_reader *r, int middle, eei_reader *value) {
-    *value = eei_reader_init(der_value(r, TAG_SEQUENCE));
-    ee_span oid = der_value(value, TAG_OID);
+    *value = eei_reader_init(eei_der_value(r, EEI_DER_SEQUENCE));
+    ee_span oid = eei_der_value(value, EEI_DER_OID);
     size_t prefix = sizeof sgx_arc;
     bool fits = oid.len == prefix + (middle ? 2 : 1) && !memcmp(oid.data, sgx_arc, prefix) && (!middle || oid.data[prefix] == middle);
     uint8_t number = fits ? oid.data[oid.len - 1] : 0;
@@ -45,7 +24,7 @@ static uint8_t der_entry(eei_reader *r, int middle, eei_reader *value) {
 }
 
 static void octets(eei_reader *value, uint8_t *out, size_t len) {
-    ee_span bytes = der_value(value, TAG_OCTETS);
+    ee_span bytes = eei_der_value(value, EEI_DER_OCTETS);
     if (bytes.len != len)
         value->failed = true;
     else
@@ -54,7 +33,7 @@ static void octets(eei_reader *value, uint8_t *out, size_t len) {
 
 /* A non-negative INTEGER or ENUMERATED in minimal form, at most max. */
 static uint16_t small_number(eei_reader *value, uint8_t tag, uint16_t max) {
-    ee_span bytes = der_value(value, tag);
+    ee_span bytes = eei_der_value(value, tag);
     uint32_t number = 0;
     bool bad = bytes.len < 1 || bytes.len > 3 || (bytes.len && bytes.data[0] & 0x80) ||
                (bytes.len > 1 && !bytes.data[0] && !(bytes.data[1] & 0x80));
@@ -65,7 +44,7 @@ static uint16_t small_number(eei_reader *value, uint8_t tag, uint16_t max) {
 
 /* .2: components 1..16, PCESVN 17, CPUSVN 18, each once. */
 static void tcb_entries(eei_reader *outer, eei_pck *pck) {
-    eei_reader list = eei_reader_init(der_value(outer, TAG_SEQUENCE));
+    eei_reader list = eei_reader_init(eei_der_value(outer, EEI_DER_SEQUENCE));
     uint32_t seen = 0;
     while (!outer->failed && eei_reader_left(&list)) {
         eei_reader value;
@@ -76,9 +55,9 @@ static void tcb_entries(eei_reader *outer, eei_pck *pck) {
         }
         seen |= 1u << n;
         if (n <= 16)
-            pck->components[n - 1] = (uint8_t)small_number(&value, TAG_INTEGER, UINT8_MAX);
+            pck->components[n - 1] = (uint8_t)small_number(&value, EEI_DER_INTEGER, UINT8_MAX);
         else if (n == 17)
-            pck->pcesvn = small_number(&value, TAG_INTEGER, UINT16_MAX);
+            pck->pcesvn = small_number(&value, EEI_DER_INTEGER, UINT16_MAX);
         else
             octets(&value, pck->cpusvn, 16);
         if (value.failed || eei_reader_left(&value)) outer->failed = true;
@@ -88,12 +67,12 @@ static void tcb_entries(eei_reader *outer, eei_pck *pck) {
 
 /* .7: three BOOLEANs that nothing here depends on; checked for form. */
 static void configuration_entries(eei_reader *outer) {
-    eei_reader list = eei_reader_init(der_value(outer, TAG_SEQUENCE));
+    eei_reader list = eei_reader_init(eei_der_value(outer, EEI_DER_SEQUENCE));
     uint32_t seen = 0;
     while (!outer->failed && eei_reader_left(&list)) {
         eei_reader value;
         uint8_t n = der_entry(&list, 7, &value);
-        ee_span boolean = der_value(&value, TAG_BOOLEAN);
+        ee_span boolean = eei_der_value(&value, EEI_DER_BOOLEAN);
         if (n < 1 || n > 3 || seen & 1u << n || boolean.len != 1 || value.failed || eei_reader_left(&value)) outer->failed = true;
         seen |= 1u << (n & 7);
     }
@@ -105,7 +84,7 @@ static void entry(uint8_t n, eei_reader *value, eei_pck *pck) {
     case 2: tcb_entries(value, pck); break;
     case 3: octets(value, pck->pceid, 2); break;
     case 4: octets(value, pck->fmspc, 6); break;
-    case 5: pck->sgx_type = (uint8_t)small_number(value, TAG_ENUM, UINT8_MAX); break;
+    case 5: pck->sgx_type = (uint8_t)small_number(value, EEI_DER_ENUM, UINT8_MAX); break;
     case 6: octets(value, pck->piid, 16); break;
     case 7: configuration_entries(value); break;
     default: value->failed = true;
@@ -119,7 +98,7 @@ ee_status eei_pck_parse_extension(ee_span der, eei_pck *out, ee_error *err) {
     memset(&pck, 0, sizeof pck);
     memset(out, 0, sizeof *out);
     eei_reader whole = eei_reader_init(der);
-    eei_reader list = eei_reader_init(der_value(&whole, TAG_SEQUENCE));
+    eei_reader list = eei_reader_init(eei_der_value(&whole, EEI_DER_SEQUENCE));
     if (whole.failed || eei_reader_left(&whole))
         return eei_fail(err, EE_E_MALFORMED, "PCK certificate: the SGX extension is not one sequence");
     while (eei_reader_left(&list) && !list.failed) {
@@ -139,26 +118,13 @@ ee_status eei_pck_parse_extension(ee_span der, eei_pck *out, ee_error *err) {
     return EE_OK;
 }
 
-static bool issuer_mentions(X509 *leaf, const char *role) {
-    char name[256];
-    int len = X509_NAME_get_text_by_NID(X509_get_issuer_name(leaf), NID_commonName, name, (int)sizeof name);
-    return len > 0 && (size_t)len == strlen(name) && strstr(name, role);
-}
+const uint8_t *eei_pck_machine_id(const eei_pck *pck) { return pck->has_instance ? pck->piid : pck->ppid; }
 
-ee_status eei_pck_parse(X509 *leaf, eei_pck *out, ee_error *err) {
-    const X509_EXTENSION *found = NULL;
+ee_status eei_pck_parse(const eei_cert *leaf, eei_pck *out, ee_error *err) {
     memset(out, 0, sizeof *out);
-    for (int i = 0; i < X509_get_ext_count(leaf); i++) {
-        X509_EXTENSION *ext = X509_get_ext(leaf, i);
-        const ASN1_OBJECT *oid = X509_EXTENSION_get_object(ext);
-        if (OBJ_length(oid) != sizeof sgx_arc || memcmp(OBJ_get0_data(oid), sgx_arc, sizeof sgx_arc)) continue;
-        if (found) return eei_fail(err, EE_E_MALFORMED, "PCK certificate has more than one SGX extension");
-        found = ext;
-    }
-    if (!found) return eei_fail(err, EE_E_MALFORMED, "PCK certificate has no SGX extension");
-    const ASN1_OCTET_STRING *value = X509_EXTENSION_get_data((X509_EXTENSION *)(uintptr_t)found);
-    ee_status st = eei_pck_parse_extension(eei_span(ASN1_STRING_get0_data(value), (size_t)ASN1_STRING_length(value)), out, err);
-    if (!st) out->platform_ca = issuer_mentions(leaf, "SGX PCK Platform CA");
+    if (!leaf->sgx.len) return eei_fail(err, EE_E_MALFORMED, "PCK certificate has no SGX extension");
+    ee_status st = eei_pck_parse_extension(leaf->sgx, out, err);
+    if (!st) out->platform_ca = strstr(leaf->issuer_cn, "SGX PCK Platform CA") != NULL;
     return st;
 }
 
@@ -173,13 +139,11 @@ ee_status eei_quote_collateral_id(ee_span quote, eei_collateral_id *out, ee_erro
         return eei_fail(err, EE_E_MALFORMED, "the quote has certification data of type %u, only type 5 names its platform", q.cert_type);
     st = eei_chain_parse(q.cert_data, &chain, err);
     if (st) return st;
-    ERR_set_mark();
-    st = eei_pck_parse(chain.certs[0], &pck, err);
+    st = eei_pck_parse(&chain.certs[0], &pck, err);
     if (!st) {
         memcpy(out->fmspc, pck.fmspc, sizeof pck.fmspc);
         snprintf(out->ca, sizeof out->ca, "%s", pck.platform_ca ? "platform" : "processor");
     }
-    ERR_pop_to_mark();
     eei_chain_clear(&chain);
     return st;
 }

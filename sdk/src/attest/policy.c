@@ -5,21 +5,21 @@
 #include "attest/evidence.h"
 #include "attest/statement.h"
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/toml.h"
 #include "base/writer.h"
 
-#include <openssl/err.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { POLICY_BYTES_MAX = 1 << 20, PROFILES_MAX = 1024, MACHINES_MAX = 4096, ROOT_DER_MAX = 4096 };
+enum { POLICY_BYTES_MAX = 1 << 20, PROFILES_MAX = 1024, MACHINES_MAX = 4096, EXCEPTIONS_MAX = 256 };
 
 const uint8_t eei_anchor_intel[32] = {0x44, 0xa0, 0x19, 0x6b, 0x2b, 0x99, 0xf8, 0x89, 0xb8, 0xe1, 0x49, 0xe9, 0x5b, 0x80, 0x7a, 0x35,
                                       0x0e, 0x74, 0x24, 0x96, 0x43, 0x99, 0xe8, 0x85, 0xa7, 0xcb, 0xb8, 0xcc, 0xfa, 0xb6, 0x74, 0xd3};
 
-const char *const eei_pin_names[EEI_PIN_COUNT] = {"mrtd",   "rtmr0",      "rtmr1",   "rtmr2",        "rtmr3",
-                                                  "mrseam", "mrconfigid", "mrowner", "mrownerconfig"};
+const char *const eei_pin_names[EEI_PIN_COUNT] = {"mrtd",    "rtmr0",        "rtmr1",    "rtmr2",          "rtmr3",
+                                                  "mr_seam", "mr_config_id", "mr_owner", "mr_owner_config"};
 
 const uint8_t *eei_pin_of_quote(const eei_quote *quote, eei_pin_id pin) {
     switch (pin) {
@@ -28,10 +28,10 @@ const uint8_t *eei_pin_of_quote(const eei_quote *quote, eei_pin_id pin) {
     case EEI_PIN_RTMR1: return quote->rtmr[1];
     case EEI_PIN_RTMR2: return quote->rtmr[2];
     case EEI_PIN_RTMR3: return quote->rtmr[3];
-    case EEI_PIN_MRSEAM: return quote->mrseam;
-    case EEI_PIN_MRCONFIGID: return quote->mrconfigid;
-    case EEI_PIN_MROWNER: return quote->mrowner;
-    case EEI_PIN_MROWNERCONFIG: return quote->mrownerconfig;
+    case EEI_PIN_MRSEAM: return quote->mr_seam;
+    case EEI_PIN_MRCONFIGID: return quote->mr_config_id;
+    case EEI_PIN_MROWNER: return quote->mr_owner;
+    case EEI_PIN_MROWNERCONFIG: return quote->mr_owner_config;
     case EEI_PIN_COUNT: break;
     }
     EE_ASSERT(!"pin");
@@ -56,6 +56,9 @@ const char *eei_td_attribute_name(unsigned bit) {
     return NULL;
 }
 
+/* Features TDX can save and restore for a TD; x87 and SSE are always there. Spec: Intel TDX Module Base Architecture, XFAM. */
+static const uint64_t xfam_fixed = 3, xfam_known = 0x0006dbe7;
+
 /* ---- life ---- */
 
 static ee_policy *policy_alloc(void) {
@@ -65,11 +68,15 @@ static ee_policy *policy_alloc(void) {
     memcpy(p->anchor, eei_anchor_intel, 32);
     p->require_sealed = true;
     p->statuses = 1u << EEI_TCB_UP_TO_DATE;
+    p->xfam_allow = xfam_known;
+    p->xfam_require = xfam_fixed;
     return p;
 }
 
 void ee_policy_free(ee_policy *policy) {
     if (!policy || atomic_fetch_sub_explicit(&policy->refs, 1, memory_order_acq_rel) != 1) return;
+    for (size_t i = 0; i < policy->exception_count; i++) eei_free(policy->exceptions[i].advisories);
+    eei_free(policy->exceptions);
     eei_free(policy->profiles);
     eei_free(policy->machines);
     eei_free(policy);
@@ -106,11 +113,32 @@ static ee_status profile_codes(const ee_policy *p, uint8_t **out) {
     return EE_OK;
 }
 
+static int by_exception(const void *a, const void *b) {
+    const eei_tcb_exception *x = a, *y = b;
+    int order = (x->status > y->status) - (x->status < y->status);
+    if (!order) order = (x->until_s > y->until_s) - (x->until_s < y->until_s);
+    if (!order) order = (x->advisory_count > y->advisory_count) - (x->advisory_count < y->advisory_count);
+    for (size_t i = 0; !order && i < x->advisory_count; i++) order = strcmp(x->advisories[i], y->advisories[i]);
+    return order;
+}
+
+static void write_exceptions(const ee_policy *p, eei_writer *w) {
+    eei_write_u32be(w, (uint32_t)p->exception_count);
+    for (size_t i = 0; i < p->exception_count; i++) {
+        const eei_tcb_exception *e = &p->exceptions[i];
+        eei_write_u8(w, (uint8_t)e->status);
+        eei_write_u64be(w, e->until_s);
+        eei_write_u32be(w, (uint32_t)e->advisory_count);
+        for (size_t k = 0; k < e->advisory_count; k++) eei_write_bytes(w, e->advisories[k], sizeof e->advisories[k]);
+    }
+}
+
 /* SHA-256 over everything that decides, in one canonical form. */
 static ee_status policy_seal(ee_policy *p, ee_error *err) {
     eei_buf code = EEI_BUF_INIT(4u << 20);
     uint8_t *profiles = NULL;
     if (p->machine_count > 1) qsort(p->machines, p->machine_count, sizeof *p->machines, by_machine);
+    if (p->exception_count > 1) qsort(p->exceptions, p->exception_count, sizeof *p->exceptions, by_exception);
     ee_status st = profile_codes(p, &profiles);
     if (st) return eei_nomem(err);
     eei_writer w = eei_writer_init(&code);
@@ -120,6 +148,9 @@ static ee_status policy_seal(ee_policy *p, ee_error *err) {
     eei_write_u32be(&w, p->statuses);
     eei_write_u64be(&w, p->min_tcb_eval);
     eei_write_u64be(&w, p->td_attributes_allow);
+    eei_write_u64be(&w, p->xfam_allow);
+    eei_write_u64be(&w, p->xfam_require);
+    write_exceptions(p, &w);
     eei_write_bytes(&w, p->image, 32);
     eei_write_u32be(&w, (uint32_t)p->profile_count);
     eei_write_bytes(&w, profiles, p->profile_count * PROFILE_CODE_BYTES);
@@ -186,23 +217,16 @@ static ee_status key_anchor(loader *l, const char *path, const json_t *value) {
 
 /* Hex or base64url: a certificate begins with 30 82, so the two cannot be mistaken. */
 static ee_status key_anchor_der(loader *l, const char *path, const json_t *value) {
-    eei_buf der = EEI_BUF_INIT(ROOT_DER_MAX);
+    eei_buf der = EEI_BUF_INIT(EEI_CERT_BYTES_MAX);
     const char *text = NULL;
-    X509 *root = NULL;
     ee_error why = {0};
+    eei_cert root;
     ee_status st = need_text(l, path, value, &text);
     if (st) return st;
     st = strncmp(text, "30", 2) ? eei_base64url_decode(text, &der, &why) : eei_hex_append(eei_span_text(text), &der, &why);
-    if (!st) {
-        const unsigned char *at = der.data;
-        ERR_set_mark();
-        root = der.len ? d2i_X509(NULL, &at, (long)der.len) : NULL;
-        ERR_pop_to_mark();
-        if (!root || at != der.data + der.len) st = eei_fail(&why, EE_E_MALFORMED, "not one certificate in DER form");
-    }
+    if (!st) st = eei_cert_parse(eei_buf_span(&der), &root, &why);
     if (st) st = st == EE_E_NOMEM ? eei_nomem(l->err) : eei_toml_fail(l->toml, path, l->err, "%s", why.message);
     if (!st) eei_sha256(eei_buf_span(&der), l->policy->anchor);
-    X509_free(root);
     eei_buf_clear(&der);
     return st;
 }
@@ -229,6 +253,114 @@ static ee_status key_tcb_status(loader *l, const char *path, const json_t *value
         if (status == EEI_TCB_REVOKED) return eei_toml_fail(l->toml, path, l->err, "Revoked is never acceptable");
         l->policy->statuses |= 1u << status;
     }
+    return EE_OK;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(a, b); }
+
+static ee_status exception_advisories(loader *l, const char *path, const json_t *value, eei_tcb_exception *e) {
+    size_t count = json_array_size(value);
+    if (!json_is_array(value) || count > EEI_ADVISORIES_MAX)
+        return eei_toml_fail(l->toml, path, l->err, "must be a list of at most %d advisory ids", EEI_ADVISORIES_MAX);
+    e->advisories = eei_calloc(count + 1, sizeof *e->advisories);
+    if (!e->advisories) return eei_nomem(l->err);
+    for (size_t i = 0; i < count; i++) {
+        const char *id = json_string_value(json_array_get(value, i));
+        if (!id || !eei_advisory_valid(id)) return eei_toml_fail(l->toml, path, l->err, "item %zu is not an advisory id", i + 1);
+        snprintf(e->advisories[i], sizeof e->advisories[i], "%s", id);
+    }
+    e->advisory_count = count;
+    qsort(e->advisories, count, sizeof *e->advisories, by_text);
+    return EE_OK;
+}
+
+static ee_status exception_status(loader *l, const char *path, const json_t *value, eei_tcb_exception *e) {
+    const char *word = NULL;
+    ee_status st = need_text(l, path, value, &word);
+    if (!st && (!eei_tcb_status_parse(word, &e->status) || e->status >= EEI_TCB_REVOKED))
+        st = eei_toml_fail(l->toml, path, l->err, "is not a TCB status that can be accepted");
+    return st;
+}
+
+static ee_status exception_until(loader *l, const char *path, const json_t *value, eei_tcb_exception *e) {
+    const char *text = NULL;
+    uint64_t ms = 0;
+    ee_error why = {0};
+    ee_status st = need_text(l, path, value, &text);
+    if (!st && eei_parse_utc(text, &ms, &why)) st = eei_toml_fail(l->toml, path, l->err, "%s", why.message);
+    e->until_s = ms / 1000;
+    return st;
+}
+
+/* Why it was made is for people; it decides nothing. */
+static ee_status exception_reason(loader *l, const char *path, const json_t *value, eei_tcb_exception *e) {
+    const char *text = NULL;
+    (void)e;
+    return need_text(l, path, value, &text);
+}
+
+static const struct {
+    const char *name;
+    bool needed;
+    ee_status (*read)(loader *, const char *path, const json_t *value, eei_tcb_exception *e);
+} exception_keys[] = {
+    {"status", true, exception_status},
+    {"advisories", true, exception_advisories},
+    {"until", true, exception_until},
+    {"reason", false, exception_reason},
+};
+
+static ee_status exception_item(loader *l, const char *path, const json_t *item, eei_tcb_exception *e) {
+    enum { KEYS = sizeof exception_keys / sizeof exception_keys[0] };
+    char at[192];
+    size_t known = 0;
+    ee_status st = EE_OK;
+    e->line = eei_toml_line(l->toml, path);
+    for (size_t k = 0; !st && k < KEYS; k++) {
+        const json_t *value = json_object_get(item, exception_keys[k].name);
+        snprintf(at, sizeof at, "%s.%s", path, exception_keys[k].name);
+        known += value != NULL;
+        if (value)
+            st = exception_keys[k].read(l, at, value, e);
+        else if (exception_keys[k].needed)
+            st = eei_toml_fail(l->toml, path, l->err, "lacks \"%s\"", exception_keys[k].name);
+    }
+    if (!st && json_object_size(item) != known)
+        st = eei_toml_fail(l->toml, path, l->err, "has a key that is not status, advisories, until or reason");
+    return st;
+}
+
+static ee_status key_tcb_exception(loader *l, const char *path, const json_t *value) {
+    size_t count = json_array_size(value);
+    ee_status st = EE_OK;
+    if (!json_is_array(value) || !count || count > EXCEPTIONS_MAX)
+        return eei_toml_fail(l->toml, path, l->err, "must be 1 to %d tables [[tcb_exception]]", EXCEPTIONS_MAX);
+    l->policy->exceptions = eei_calloc(count, sizeof *l->policy->exceptions);
+    if (!l->policy->exceptions) return eei_nomem(l->err);
+    l->policy->exception_count = count;
+    for (size_t i = 0; !st && i < count; i++) {
+        char at[128];
+        const json_t *item = json_array_get(value, i);
+        snprintf(at, sizeof at, "%s.%zu", path, i);
+        st = json_is_object(item) ? exception_item(l, at, item, &l->policy->exceptions[i])
+                                  : eei_toml_fail(l->toml, path, l->err, "must be written as [[tcb_exception]]");
+    }
+    return st;
+}
+
+/* A TD may have fewer features than TDX can give it, never others. */
+static ee_status key_xfam_allow(loader *l, const char *path, const json_t *value) {
+    const char *text = NULL;
+    char *end = NULL;
+    ee_status st = need_text(l, path, value, &text);
+    if (st) return st;
+    size_t len = strlen(text);
+    bool form = len > 2 && len <= 18 && !strncmp(text, "0x", 2) && strspn(text + 2, "0123456789abcdefABCDEF") == len - 2;
+    uint64_t mask = form ? strtoull(text + 2, &end, 16) : 0;
+    if (!form || (mask & xfam_fixed) != xfam_fixed || mask & ~xfam_known)
+        return eei_toml_fail(l->toml, path, l->err, "must be a mask such as \"0x%llx\", within that and with its two lowest bits",
+                             (unsigned long long)xfam_known);
+    l->policy->xfam_allow = mask;
     return EE_OK;
 }
 
@@ -338,8 +470,10 @@ static const struct {
     {"anchor_der", key_anchor_der},
     {"simulated", key_simulated},
     {"tcb_status", key_tcb_status},
+    {"tcb_exception", key_tcb_exception},
     {"min_tcb_eval", key_min_tcb_eval},
     {"td_attributes_allow", key_td_attributes},
+    {"xfam_allow", key_xfam_allow},
     {"allow_any_measurement", key_allow_any},
     {"require_sealed", key_require_sealed},
     {"image", key_image},
@@ -409,15 +543,30 @@ ee_status ee_policy_load(const char *path, ee_policy **out, ee_error *err) {
 
 /* ---- pins ---- */
 
+static ee_status exceptions_copy(const ee_policy *from, ee_policy *to) {
+    to->exceptions = eei_calloc(from->exception_count + 1, sizeof *to->exceptions);
+    if (!to->exceptions) return EE_E_NOMEM;
+    for (; to->exception_count < from->exception_count; to->exception_count++) {
+        const eei_tcb_exception *e = &from->exceptions[to->exception_count];
+        eei_tcb_exception *copy = &to->exceptions[to->exception_count];
+        *copy = *e;
+        copy->advisories = eei_memdup(e->advisories, (e->advisory_count + 1) * sizeof *e->advisories);
+        if (!copy->advisories) return EE_E_NOMEM;
+    }
+    return EE_OK;
+}
+
 static ee_status policy_copy(const ee_policy *from, size_t profiles_min, ee_policy **out, ee_error *err) {
     ee_policy *p = policy_alloc();
     size_t room = from->profile_count > profiles_min ? from->profile_count : profiles_min;
     if (!p) return eei_nomem(err);
     *p = *from;
     atomic_init(&p->refs, 1);
+    p->exceptions = NULL;
+    p->exception_count = 0;
     p->profiles = eei_calloc(room + 1, sizeof *p->profiles);
     p->machines = eei_calloc(from->machine_count + 1, sizeof *p->machines);
-    if (!p->profiles || !p->machines) {
+    if (!p->profiles || !p->machines || exceptions_copy(from, p)) {
         ee_policy_free(p);
         return eei_nomem(err);
     }
@@ -456,7 +605,8 @@ ee_status ee_policy_pin(const ee_policy *policy, const char *what, const char *h
     bool image = !strcmp(what, "image");
     if (pin < 0 && !image)
         return eei_fail(err, EE_E_INVALID,
-                        "\"%.40s\" cannot be pinned; mrtd, rtmr0 to rtmr3, mrseam, mrconfigid, mrowner, mrownerconfig and image can", what);
+                        "\"%.40s\" cannot be pinned; mrtd, rtmr0 to rtmr3, mr_seam, mr_config_id, mr_owner, mr_owner_config and image can",
+                        what);
     ee_status st = image ? image_text(hex, value, err) : eei_hex_decode(hex, value, 48, err);
     if (st) {
         eei_prefix(err, st, what);

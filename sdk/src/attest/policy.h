@@ -33,6 +33,15 @@ typedef struct eei_profile {
     unsigned line[EEI_PIN_COUNT]; /* in the policy file; 0 when pinned by code */
 } eei_profile;
 
+/* A status that is accepted for a while, as long as no other advisory is open than these. */
+typedef struct eei_tcb_exception {
+    eei_tcb_status status;
+    char (*advisories)[EEI_ADVISORY_BYTES_MAX + 1]; /* sorted */
+    size_t advisory_count;
+    uint64_t until_s; /* still acceptable in this second */
+    unsigned line;
+} eei_tcb_exception;
+
 struct ee_policy {
     atomic_uint refs;
     char name[128]; /* of the file, for explanations */
@@ -40,8 +49,11 @@ struct ee_policy {
     bool simulated; /* the anchor is not Intel's */
     bool allow_any_measurement, require_sealed;
     uint32_t statuses; /* bit per eei_tcb_status */
+    eei_tcb_exception *exceptions;
+    size_t exception_count;
     uint64_t min_tcb_eval;
     uint64_t td_attributes_allow; /* beyond SEPT_VE_DISABLE, which must be set; never DEBUG */
+    uint64_t xfam_allow, xfam_require;
     eei_profile *profiles;
     size_t profile_count;
     bool has_image;

@@ -14,7 +14,7 @@ static ee_status parse_header(eei_reader *r, eei_quote *q, ee_error *err) {
     uint8_t vendor[16];
     q->version = eei_read_u16le(r);
     uint16_t key_type = eei_read_u16le(r);
-    uint32_t tee = eei_read_u32le(r);
+    q->tee_type = eei_read_u32le(r);
     eei_read_skip(r, 4); /* QE and PCE SVN in older layouts: signed, not used */
     eei_read_bytes(r, vendor, sizeof vendor);
     eei_read_skip(r, 20); /* user data: platform's QE id */
@@ -22,7 +22,7 @@ static ee_status parse_header(eei_reader *r, eei_quote *q, ee_error *err) {
     if (q->version != 4 && q->version != 5) return eei_fail(err, EE_E_VERSION, "quote version is %u, known are 4 and 5", q->version);
     if (key_type != KEY_TYPE_ECDSA_P256)
         return eei_fail(err, EE_E_MALFORMED, "attestation key type is %u, known is 2 (ECDSA P-256)", key_type);
-    if (tee != TEE_TDX) return eei_fail(err, EE_E_MALFORMED, "TEE type is 0x%x, must be 0x81 (TDX)", (unsigned)tee);
+    if (q->tee_type != TEE_TDX) return eei_fail(err, EE_E_MALFORMED, "TEE type is 0x%x, must be 0x81 (TDX)", (unsigned)q->tee_type);
     if (memcmp(vendor, intel_qe_vendor, sizeof vendor)) return eei_fail(err, EE_E_MALFORMED, "QE vendor id is not Intel's");
     return EE_OK;
 }
@@ -44,20 +44,20 @@ static ee_status parse_descriptor(eei_reader *r, eei_quote *q, ee_error *err) {
 
 static ee_status parse_body(eei_reader *r, eei_quote *q, ee_error *err) {
     eei_read_bytes(r, q->tee_tcb_svn, 16);
-    eei_read_bytes(r, q->mrseam, 48);
-    eei_read_bytes(r, q->mrsignerseam, 48);
+    eei_read_bytes(r, q->mr_seam, 48);
+    eei_read_bytes(r, q->mr_signer_seam, 48);
     eei_read_bytes(r, q->seam_attributes, 8);
     q->td_attributes = eei_read_u64le(r);
     q->xfam = eei_read_u64le(r);
     eei_read_bytes(r, q->mrtd, 48);
-    eei_read_bytes(r, q->mrconfigid, 48);
-    eei_read_bytes(r, q->mrowner, 48);
-    eei_read_bytes(r, q->mrownerconfig, 48);
+    eei_read_bytes(r, q->mr_config_id, 48);
+    eei_read_bytes(r, q->mr_owner, 48);
+    eei_read_bytes(r, q->mr_owner_config, 48);
     for (size_t i = 0; i < 4; i++) eei_read_bytes(r, q->rtmr[i], 48);
     eei_read_bytes(r, q->report_data, 64);
     if (q->body_type == EEI_BODY_TD15) {
         eei_read_bytes(r, q->tee_tcb_svn2, 16);
-        eei_read_bytes(r, q->mrservicetd, 48);
+        eei_read_bytes(r, q->mr_service_td, 48);
     }
     return eei_reader_failed(r) ? eei_reader_error(r, "quote body", err) : EE_OK;
 }
@@ -124,6 +124,7 @@ ee_status eei_quote_parse(ee_span bytes, eei_quote *out, ee_error *err) {
     uint32_t auth_len = eei_read_u32le(&r);
     ee_span auth = eei_read_span(&r, auth_len);
     if (eei_reader_failed(&r)) return eei_reader_error(&r, "quote signature data", err);
+    q.bytes_used = r.at;
     /* configfs-tsm hands out zero padding, and some tools append more: nothing covers it, so nothing may read it. */
     q.trailing = eei_read_span(&r, eei_reader_left(&r));
     st = parse_auth_data(auth, &q, err);

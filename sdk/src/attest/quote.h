@@ -20,12 +20,14 @@ typedef struct eei_qe_report {
 
 typedef struct eei_quote {
     uint16_t version, body_type;
+    uint32_t tee_type;
+    size_t bytes_used;   /* without trailing */
     ee_span signed_part; /* header, descriptor and body: what the attestation key signs */
     /* TD report */
-    uint8_t tee_tcb_svn[16], mrseam[48], mrsignerseam[48], seam_attributes[8];
+    uint8_t tee_tcb_svn[16], mr_seam[48], mr_signer_seam[48], seam_attributes[8];
     uint64_t td_attributes, xfam;
-    uint8_t mrtd[48], mrconfigid[48], mrowner[48], mrownerconfig[48], rtmr[4][48], report_data[64];
-    uint8_t tee_tcb_svn2[16], mrservicetd[48]; /* TD 1.5 */
+    uint8_t mrtd[48], mr_config_id[48], mr_owner[48], mr_owner_config[48], rtmr[4][48], report_data[64];
+    uint8_t tee_tcb_svn2[16], mr_service_td[48]; /* TD 1.5 */
     /* authentication data */
     uint8_t signature[64], attestation_key[64];
     ee_span qe_report_bytes;

@@ -42,22 +42,34 @@ static const eei_tdx_module *find_module(const eei_tcb_info *info, uint8_t versi
     return NULL;
 }
 
+/* The level of the module that these SVNs name; NULL for version 0, which has none. */
+static ee_status module_level(const uint8_t svn[16], const eei_tcb_info *info, const eei_tdx_module **module, const eei_svn_level **level,
+                              ee_error *err) {
+    *level = NULL;
+    *module = svn[1] ? find_module(info, svn[1]) : &info->module0;
+    if (!*module) return eei_fail(err, EE_E_AUTH, "TCB info does not know TDX module TDX_%02X", svn[1]);
+    if (!svn[1]) return EE_OK;
+    *level = find_svn_level((*module)->levels, (*module)->level_count, svn[0]);
+    if (!*level) return eei_fail(err, EE_E_AUTH, "TDX module TDX_%02X with ISVSVN %u is below every supported level", svn[1], svn[0]);
+    return EE_OK;
+}
+
 ee_status eei_module_match(const eei_quote *quote, const eei_tcb_info *info, const eei_svn_level **level, ee_error *err) {
     static const uint8_t zeros[8];
-    uint8_t svn = quote->tee_tcb_svn[0], version = quote->tee_tcb_svn[1];
-    const eei_tdx_module *module = version ? find_module(info, version) : &info->module0;
+    uint8_t version = quote->tee_tcb_svn[1];
+    const eei_tdx_module *module = NULL;
+    const eei_svn_level *found = NULL;
+    ee_status below = module_level(quote->tee_tcb_svn, info, &module, &found, err);
     *level = NULL;
-    if (!module) return eei_fail(err, EE_E_AUTH, "TCB info does not know TDX module TDX_%02X", version);
-    if (memcmp(quote->mrsignerseam, module->mrsigner, 48))
+    if (!module) return below;
+    if (memcmp(quote->mr_signer_seam, module->mrsigner, 48))
         return eei_fail(err, EE_E_AUTH, "the TDX module has another signer than TDX_%02X", version);
     if (memcmp(quote->seam_attributes, zeros, 8))
         return eei_fail(err, EE_E_AUTH, "SEAM attributes are not zero: the TDX module is in a debug mode");
     if (!masked_equal(quote->seam_attributes, module->mask, module->attributes, 8))
         return eei_fail(err, EE_E_AUTH, "SEAM attributes are not the ones of TDX_%02X", version);
-    if (!version) return EE_OK;
-    *level = find_svn_level(module->levels, module->level_count, svn);
-    if (!*level) return eei_fail(err, EE_E_AUTH, "TDX module TDX_%02X with ISVSVN %u is below every supported level", version, svn);
-    return EE_OK;
+    if (!below) *level = found;
+    return below;
 }
 
 /* ---- platform ---- */
@@ -73,6 +85,22 @@ static bool tdx_fits(const eei_tcb_level *level, const uint8_t svn[16]) {
     for (size_t i = svn[1] ? 2 : 0; i < 16; i++)
         if (svn[i] < level->tdx[i]) return false;
     return true;
+}
+
+/* TEE_TCB_SVN is the module at launch, TEE_TCB_SVN2 the one that runs now, after updates that left the TD alive. Intel's verifier looks at
+ * the second only to advise a relaunch; a TD that now runs on a module that is unknown, unsupported or revoked is refused here. */
+ee_status eei_tcb_now(const eei_quote *quote, const eei_pck *pck, const eei_tcb_info *info, ee_error *err) {
+    const eei_tdx_module *module = NULL;
+    const eei_svn_level *level = NULL;
+    const uint8_t *svn = quote->tee_tcb_svn2;
+    if (quote->body_type != EEI_BODY_TD15 || !memcmp(svn, quote->tee_tcb_svn, 16)) return EE_OK;
+    ee_status st = module_level(svn, info, &module, &level, err);
+    if (!st && level && level->status == EEI_TCB_REVOKED)
+        st = eei_fail(err, EE_E_AUTH, "TDX module TDX_%02X ISVSVN %u is revoked", svn[1], svn[0]);
+    for (size_t i = 0; !st && i < info->level_count; i++)
+        if (sgx_fits(&info->levels[i], pck) && tdx_fits(&info->levels[i], svn)) return EE_OK;
+    if (!st) st = eei_fail(err, EE_E_AUTH, "it is below every TCB level of its TCB info");
+    return eei_prefix(err, st, "the TDX module that runs now (TEE_TCB_SVN2)");
 }
 
 /* OutOfDate of the module or of the QE, on top of what the platform has. */

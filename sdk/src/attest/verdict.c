@@ -17,6 +17,7 @@ static const struct {
     bool optional;
 } checks[EEI_CHECK_COUNT] = {
     [EEI_CHECK_EVIDENCE_FILE] = {"evidence_file", "evidence file", false},
+    [EEI_CHECK_COLLATERAL_FORMAT] = {"collateral_format", "collateral format", false},
     [EEI_CHECK_QUOTE_FORMAT] = {"quote_format", "quote format", false},
     [EEI_CHECK_PCK_CHAIN] = {"pck_chain", "PCK chain", false},
     [EEI_CHECK_PCK_CRL] = {"pck_crl", "revocation", false},
@@ -25,6 +26,7 @@ static const struct {
     [EEI_CHECK_QE_REPORT_SIGNATURE] = {"qe_report_signature", "QE report signature", false},
     [EEI_CHECK_ATTESTATION_KEY] = {"attestation_key", "attestation key", false},
     [EEI_CHECK_QUOTE_SIGNATURE] = {"quote_signature", "quote signature", false},
+    [EEI_CHECK_VALIDITY] = {"validity", "validity", false},
     [EEI_CHECK_QE_IDENTITY] = {"qe_identity", "quoting enclave", false},
     [EEI_CHECK_TDX_MODULE] = {"tdx_module", "TDX module", false},
     [EEI_CHECK_TCB_STATUS] = {"tcb_status", "TCB status", false},
@@ -48,10 +50,11 @@ static const struct {
 
 #define BIT EEI_CHECK_BIT
 #define QUOTE_CHECKS                                                                                                                       \
-    (BIT(EEI_CHECK_QUOTE_FORMAT) | BIT(EEI_CHECK_PCK_CHAIN) | BIT(EEI_CHECK_PCK_CRL) | BIT(EEI_CHECK_TCB_INFO_SIGNATURE) |                 \
-     BIT(EEI_CHECK_QE_IDENTITY_SIGNATURE) | BIT(EEI_CHECK_QE_REPORT_SIGNATURE) | BIT(EEI_CHECK_ATTESTATION_KEY) |                          \
-     BIT(EEI_CHECK_QUOTE_SIGNATURE) | BIT(EEI_CHECK_QE_IDENTITY) | BIT(EEI_CHECK_TDX_MODULE) | BIT(EEI_CHECK_TCB_STATUS) |                 \
-     BIT(EEI_CHECK_TD_ATTRIBUTES) | BIT(EEI_CHECK_MEASUREMENT) | BIT(EEI_CHECK_MACHINE) | BIT(EEI_CHECK_REPORT_DATA))
+    (BIT(EEI_CHECK_COLLATERAL_FORMAT) | BIT(EEI_CHECK_VALIDITY) | BIT(EEI_CHECK_QUOTE_FORMAT) | BIT(EEI_CHECK_PCK_CHAIN) |                 \
+     BIT(EEI_CHECK_PCK_CRL) | BIT(EEI_CHECK_TCB_INFO_SIGNATURE) | BIT(EEI_CHECK_QE_IDENTITY_SIGNATURE) |                                   \
+     BIT(EEI_CHECK_QE_REPORT_SIGNATURE) | BIT(EEI_CHECK_ATTESTATION_KEY) | BIT(EEI_CHECK_QUOTE_SIGNATURE) | BIT(EEI_CHECK_QE_IDENTITY) |   \
+     BIT(EEI_CHECK_TDX_MODULE) | BIT(EEI_CHECK_TCB_STATUS) | BIT(EEI_CHECK_TD_ATTRIBUTES) | BIT(EEI_CHECK_MEASUREMENT) |                   \
+     BIT(EEI_CHECK_MACHINE) | BIT(EEI_CHECK_REPORT_DATA))
 #define CONTEXT_CHECKS                                                                                                                     \
     (BIT(EEI_CHECK_STATEMENT) | BIT(EEI_CHECK_SIMULATED) | BIT(EEI_CHECK_PURPOSE) | BIT(EEI_CHECK_FRESHNESS) | BIT(EEI_CHECK_CHANNEL) |    \
      BIT(EEI_CHECK_TLS_KEY) | BIT(EEI_CHECK_TRANSCRIPT) | BIT(EEI_CHECK_INSTANCE) | BIT(EEI_CHECK_NODE) | BIT(EEI_CHECK_IMAGE))
@@ -86,8 +89,8 @@ void ee_verdict_free(ee_verdict *verdict) {
     ee_collateral_free(verdict->collateral);
     ee_verdict_free(verdict->base);
     eei_arena_clear(&verdict->arena);
-    eei_free(verdict->text);
-    eei_free(verdict->json);
+    eei_free(atomic_load(&verdict->text));
+    eei_free(atomic_load(&verdict->json));
     eei_free(verdict);
 }
 
@@ -127,17 +130,24 @@ ee_span eei_verdict_copy(ee_verdict *v, ee_span bytes) {
     return eei_span(copy, bytes.len);
 }
 
-static void decide(ee_verdict *v, eei_check_id id, eei_check_state state, const char *explain) {
+static void decide(ee_verdict *v, eei_check_id id, eei_check_state state, ee_status reason, const char *explain) {
     eei_check_row *row = &v->rows[id];
     EE_ASSERT(!v->sealed && (v->wanted & EEI_CHECK_BIT(id)));
     if (row->state == EEI_CHECK_FAILED) return; /* a failure is final */
     row->state = state;
+    row->reason = reason;
     row->explain = explain;
 }
 
-void eei_verdict_pass(ee_verdict *v, eei_check_id id, const char *explain) { decide(v, id, EEI_CHECK_PASSED, explain); }
-void eei_verdict_skip(ee_verdict *v, eei_check_id id, const char *explain) { decide(v, id, EEI_CHECK_NOT_ASKED, explain); }
-void eei_verdict_fail(ee_verdict *v, eei_check_id id, const char *explain) { decide(v, id, EEI_CHECK_FAILED, explain); }
+void eei_verdict_pass(ee_verdict *v, eei_check_id id, const char *explain) { decide(v, id, EEI_CHECK_PASSED, EE_OK, explain); }
+void eei_verdict_skip(ee_verdict *v, eei_check_id id, const char *explain) { decide(v, id, EEI_CHECK_NOT_ASKED, EE_OK, explain); }
+void eei_verdict_fail(ee_verdict *v, eei_check_id id, const char *explain) { eei_verdict_fail_as(v, id, EE_E_ATTESTATION, explain); }
+
+/* Programs act on three kinds: get newer collateral, look at the input, distrust the peer. */
+void eei_verdict_fail_as(ee_verdict *v, eei_check_id id, ee_status reason, const char *explain) {
+    bool unreadable = reason == EE_E_MALFORMED || reason == EE_E_LIMIT || reason == EE_E_VERSION;
+    decide(v, id, EEI_CHECK_FAILED, unreadable ? EE_E_MALFORMED : reason == EE_E_EXPIRED ? reason : EE_E_ATTESTATION, explain);
+}
 
 void eei_verdict_compare(ee_verdict *v, eei_check_id id, const char *expected, const char *actual) {
     v->rows[id].expected = expected;
@@ -150,7 +160,7 @@ ee_status eei_verdict_judge(ee_verdict *v, eei_check_id id, ee_status st, const 
         return st;
     }
     if (st)
-        eei_verdict_fail(v, id, eei_verdict_printf(v, "%s", why->message));
+        eei_verdict_fail_as(v, id, st, eei_verdict_printf(v, "%s", why->message));
     else
         eei_verdict_pass(v, id, explain_pass);
     return st;
@@ -246,7 +256,7 @@ static void count_rows(const ee_verdict *v, size_t counts[4]) {
         if (v->wanted & EEI_CHECK_BIT(i)) counts[v->rows[i].state]++;
 }
 
-static ee_status make_text(ee_verdict *v) {
+static char *make_text(const ee_verdict *v) {
     table t = {EEI_BUF_INIT(TEXT_MAX), EE_OK};
     size_t counts[4], all = 0;
     char utc[32], line[128];
@@ -272,9 +282,9 @@ static ee_status make_text(ee_verdict *v) {
         snprintf(line, sizeof line, "NOT VERIFIED: %zu of %zu checks failed.\n", counts[EEI_CHECK_FAILED], all);
     put(&t, line);
     const char *text = t.status ? NULL : eei_buf_cstr(&t.out);
-    v->text = text ? eei_strdup(text) : NULL;
+    char *kept = text ? eei_strdup(text) : NULL;
     eei_buf_clear(&t.out);
-    return v->text ? EE_OK : EE_E_NOMEM;
+    return kept;
 }
 
 /* ---- JSON ---- */
@@ -300,6 +310,9 @@ static json_t *checks_json(const ee_verdict *v, bool *ok) {
         set(item, "name", json_string(checks[i].name), ok);
         set(item, "title", json_string(title_of(v, i)), ok);
         set(item, "status", json_string(words[row->state]), ok);
+        bool decided = row->state == EEI_CHECK_PASSED || row->state == EEI_CHECK_FAILED; /* null: neither */
+        set(item, "passed", decided ? json_boolean(row->state == EEI_CHECK_PASSED) : json_null(), ok);
+        set(item, "reason", json_string(row->state == EEI_CHECK_FAILED ? ee_status_word(row->reason) : ""), ok);
         set(item, "expected", json_string(row->expected ? row->expected : ""), ok);
         set(item, "actual", json_string(row->actual ? row->actual : ""), ok);
         set(item, "explain", json_string(explain_of(row)), ok);
@@ -308,28 +321,59 @@ static json_t *checks_json(const ee_verdict *v, bool *ok) {
     return list;
 }
 
-/* Only what a signature stands behind: empty before the quote is authentic. */
-static json_t *measurements_json(const ee_verdict *v, bool *ok) {
-    json_t *m = json_object();
-    if (!v->authentic) return m;
-    for (int i = 0; i < EEI_PIN_COUNT; i++) set(m, eei_pin_names[i], hex_json(eei_pin_of_quote(&v->quote, (eei_pin_id)i), 48), ok);
-    return m;
+/* ---- JSON: what the quote says ---- */
+
+static json_t *le_hex(uint64_t value) {
+    uint8_t bytes[8];
+    for (size_t i = 0; i < 8; i++) bytes[i] = (uint8_t)(value >> (8 * i));
+    return hex_json(bytes, 8);
+}
+
+/* Bytes in the order in which they lie in the quote. */
+static void quote_json(const eei_quote *q, json_t *out, bool *ok) {
+    set(out, "quote_version", json_integer(q->version), ok);
+    set(out, "tee_type", json_integer(q->tee_type), ok);
+    set(out, "body_type", json_integer(q->body_type), ok);
+    for (int i = 0; i < EEI_PIN_COUNT; i++) set(out, eei_pin_names[i], hex_json(eei_pin_of_quote(q, (eei_pin_id)i), 48), ok);
+    set(out, "report_data", hex_json(q->report_data, 64), ok);
+    set(out, "mr_signer_seam", hex_json(q->mr_signer_seam, 48), ok);
+    set(out, "seam_attributes", hex_json(q->seam_attributes, 8), ok);
+    set(out, "td_attributes", le_hex(q->td_attributes), ok);
+    set(out, "xfam", le_hex(q->xfam), ok);
+    set(out, "tee_tcb_svn", hex_json(q->tee_tcb_svn, 16), ok);
+    if (q->body_type == EEI_BODY_TD15) {
+        set(out, "tee_tcb_svn2", hex_json(q->tee_tcb_svn2, 16), ok);
+        set(out, "mr_service_td", hex_json(q->mr_service_td, 48), ok);
+    }
+    set(out, "cert_data_type", json_integer(q->cert_type), ok);
 }
 
 static void platform_json(const ee_verdict *v, json_t *out, bool *ok) {
-    char attributes[24], xfam[24];
-    if (!v->authentic) return;
-    snprintf(attributes, sizeof attributes, "0x%016llx", (unsigned long long)v->quote.td_attributes);
-    snprintf(xfam, sizeof xfam, "0x%016llx", (unsigned long long)v->quote.xfam);
-    set(out, "td_attributes", json_string(attributes), ok);
-    set(out, "xfam", json_string(xfam), ok);
-    set(out, "tee_tcb_svn", hex_json(v->quote.tee_tcb_svn, 16), ok);
-    set(out, "report_data", hex_json(v->quote.report_data, 64), ok);
     set(out, "fmspc", hex_json(v->pck.fmspc, 6), ok);
-    set(out, "machine_id", hex_json(v->pck.has_instance ? v->pck.piid : v->pck.ppid, 16), ok);
+    set(out, "pceid", hex_json(v->pck.pceid, 2), ok);
+    set(out, "pcesvn", json_integer(v->pck.pcesvn), ok);
+    set(out, "cpusvn", hex_json(v->pck.cpusvn, 16), ok);
+    set(out, "ppid", hex_json(v->pck.ppid, 16), ok);
+    set(out, "machine_id", hex_json(eei_pck_machine_id(&v->pck), 16), ok);
     set(out, "tcb_evaluation", json_integer((json_int_t)v->tcb_evaluation), ok);
     set(out, "qe_evaluation", json_integer((json_int_t)v->qe_evaluation), ok);
     if (v->tcb_date) set(out, "tcb_date", json_string(v->tcb_date), ok);
+}
+
+/* What a signature stands behind is named at the top. Otherwise it is kept apart, so that nobody reads it by mistake. */
+static void fields_json(const ee_verdict *v, json_t *out, bool *ok) {
+    json_t *fields = v->authentic ? out : json_object();
+    if (!v->quote.version) { /* did not parse */
+        if (!v->authentic) json_decref(fields);
+        return;
+    }
+    quote_json(&v->quote, fields, ok);
+    set(fields, "quote_len_used", json_integer((json_int_t)(v->quote.bytes_used)), ok);
+    set(fields, "trailing_bytes", json_integer((json_int_t)v->quote.trailing.len), ok);
+    if (v->authentic)
+        platform_json(v, fields, ok);
+    else
+        set(out, "unverified", fields, ok);
 }
 
 json_t *eei_verdict_to_json(const ee_verdict *v) {
@@ -342,26 +386,25 @@ json_t *eei_verdict_to_json(const ee_verdict *v) {
     set(out, "tcb_status", json_string(v->tcb_status ? v->tcb_status : ""), &ok);
     for (size_t i = 0; i < v->advisory_count; i++)
         if (json_array_append_new(advisories, json_string(v->advisories[i]))) ok = false;
-    set(out, "advisories", advisories, &ok);
-    set(out, "measurements", measurements_json(v, &ok), &ok);
-    platform_json(v, out, &ok);
+    set(out, "advisory_ids", advisories, &ok);
     set(out, "checks", checks_json(v, &ok), &ok);
     set(out, "verified_at", json_string(eei_format_utc(v->now_unix_s * 1000, utc)), &ok);
     set(out, "policy_hash", json_string(v->policy->hash_hex), &ok);
+    fields_json(v, out, &ok);
     if (ok && out) return out;
     json_decref(out);
     return NULL;
 }
 
-static ee_status make_json(ee_verdict *v) {
+static char *make_json(const ee_verdict *v) {
     eei_buf out = EEI_BUF_INIT(JSON_MAX);
     json_t *json = eei_verdict_to_json(v);
     ee_status st = json ? eei_json_dump(json, &out, NULL) : EE_E_NOMEM;
     const char *text = st ? NULL : eei_buf_cstr(&out);
-    v->json = text ? eei_strdup(text) : NULL;
+    char *kept = text ? eei_strdup(text) : NULL;
     json_decref(json);
     eei_buf_clear(&out);
-    return v->json ? EE_OK : EE_E_NOMEM;
+    return kept;
 }
 
 /* ---- sealing ---- */
@@ -377,7 +420,9 @@ static ee_status tell(const ee_verdict *v, ee_error *err) {
                      *expected ? expected : "-", *actual ? actual : "-");
         else
             eei_fail(err, EE_E_ATTESTATION, "%s: %.400s", checks[i].name, explain_of(row));
-        if (err) snprintf(err->details, sizeof err->details, "{\"check\":\"%s\"}", checks[i].name);
+        if (err)
+            snprintf(err->details, sizeof err->details, "{\"check\":\"%s\",\"reason\":\"%s\"}", checks[i].name,
+                     row->state == EEI_CHECK_FAILED ? ee_status_word(row->reason) : ee_status_word(EE_E_ATTESTATION));
         return EE_E_ATTESTATION;
     }
     return EE_OK;
@@ -396,8 +441,6 @@ ee_status eei_verdict_seal(ee_verdict **v, ee_verdict **out, ee_error *err) {
     }
     it->verified = verified && it->authentic;
     it->sealed = true;
-    if (!st) st = make_text(it);
-    if (!st) st = make_json(it);
     if (st) {
         ee_verdict_free(it);
         return eei_nomem(err);
@@ -413,8 +456,26 @@ ee_status eei_verdict_seal(ee_verdict **v, ee_verdict **out, ee_error *err) {
 int ee_verdict_verified(const ee_verdict *verdict) { return verdict && verdict->verified; }
 int ee_verdict_simulated(const ee_verdict *verdict) { return verdict && verdict->policy->simulated; }
 const char *ee_verdict_tcb_status(const ee_verdict *verdict) { return verdict && verdict->tcb_status ? verdict->tcb_status : ""; }
-const char *ee_verdict_text(const ee_verdict *verdict) { return verdict ? verdict->text : ""; }
-const char *ee_verdict_json(const ee_verdict *verdict) { return verdict ? verdict->json : ""; }
+/* The first to ask makes it; of two that ask at once, one keeps its own work and the other's goes. */
+static const char *made_once(const ee_verdict *verdict, _Atomic(char *) *slot, char *(*make)(const ee_verdict *)) {
+    char *have = atomic_load_explicit(slot, memory_order_acquire);
+    if (have) return have;
+    char *mine = make(verdict);
+    if (!mine) return "";
+    if (atomic_compare_exchange_strong_explicit(slot, &have, mine, memory_order_acq_rel, memory_order_acquire)) return mine;
+    eei_free(mine);
+    return have;
+}
+
+const char *ee_verdict_text(const ee_verdict *verdict) {
+    ee_verdict *v = (ee_verdict *)(uintptr_t)verdict; /* immutable but for what is made late */
+    return v ? made_once(v, &v->text, make_text) : "";
+}
+
+const char *ee_verdict_json(const ee_verdict *verdict) {
+    ee_verdict *v = (ee_verdict *)(uintptr_t)verdict;
+    return v ? made_once(v, &v->json, make_json) : "";
+}
 
 size_t ee_verdict_check_count(const ee_verdict *verdict) {
     size_t n = 0;
@@ -442,7 +503,7 @@ const eei_statement *eei_verdict_statement(const ee_verdict *v) { return v && v-
 
 const uint8_t *eei_verdict_machine_id(const ee_verdict *v) {
     if (!v || !v->verified) return NULL;
-    return v->pck.has_instance ? v->pck.piid : v->pck.ppid;
+    return eei_pck_machine_id(&v->pck);
 }
 
 const eei_event *eei_verdict_events(const ee_verdict *v, size_t *count) {

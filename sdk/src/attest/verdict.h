@@ -4,6 +4,7 @@
 #define EEI_VERDICT_H
 #include "attest/collateral.h"
 #include "attest/evidence.h"
+#include "attest/pck.h"
 #include "attest/policy.h"
 #include "attest/quote.h"
 #include "attest/tcb.h"
@@ -13,6 +14,7 @@
 /* In the order they are made and shown. Names are stable: programs and people know them. */
 typedef enum eei_check_id {
     EEI_CHECK_EVIDENCE_FILE,
+    EEI_CHECK_COLLATERAL_FORMAT,
     EEI_CHECK_QUOTE_FORMAT,
     EEI_CHECK_PCK_CHAIN,
     EEI_CHECK_PCK_CRL,
@@ -21,6 +23,7 @@ typedef enum eei_check_id {
     EEI_CHECK_QE_REPORT_SIGNATURE,
     EEI_CHECK_ATTESTATION_KEY,
     EEI_CHECK_QUOTE_SIGNATURE, /* up to here each needs the one before; from here the quote is authentic and all are made */
+    EEI_CHECK_VALIDITY,
     EEI_CHECK_QE_IDENTITY,
     EEI_CHECK_TDX_MODULE,
     EEI_CHECK_TCB_STATUS,
@@ -51,6 +54,7 @@ typedef enum eei_check_state { EEI_CHECK_PENDING = 0, EEI_CHECK_PASSED, EEI_CHEC
 
 typedef struct eei_check_row {
     eei_check_state state;
+    ee_status reason; /* of a failure: EE_E_EXPIRED, EE_E_MALFORMED, or EE_E_ATTESTATION for everything else */
     const char *title, *expected, *actual, *explain; /* NULL: "" or the default */
 } eei_check_row;
 
@@ -105,7 +109,7 @@ struct ee_verdict {
     ee_verdict *base; /* of a session verdict: what it stands on */
     ee_span session_signature;
 
-    char *text, *json;
+    _Atomic(char *) text, json; /* made when they are asked for: most verdicts are only acted on */
 };
 
 /* refs 1; policy is shared. NULL when out of memory. */
@@ -118,11 +122,12 @@ ee_span eei_verdict_copy(ee_verdict *v, ee_span bytes);
 void eei_verdict_pass(ee_verdict *v, eei_check_id id, const char *explain);
 void eei_verdict_skip(ee_verdict *v, eei_check_id id, const char *explain);
 void eei_verdict_fail(ee_verdict *v, eei_check_id id, const char *explain);
+void eei_verdict_fail_as(ee_verdict *v, eei_check_id id, ee_status reason, const char *explain);
 /* Fail with the message of an error, unless the error is our own (no memory): that is noted and returned. */
 ee_status eei_verdict_judge(ee_verdict *v, eei_check_id id, ee_status st, const ee_error *why, const char *explain_pass);
 void eei_verdict_compare(ee_verdict *v, eei_check_id id, const char *expected, const char *actual);
 
-/* Decide: verified only if every wanted check passed or was not asked for (and may be). Makes text and JSON.
+/* Decide: verified only if every wanted check passed or was not asked for (and may be).
  * EE_OK, EE_E_ATTESTATION (err names the first failed check) or EE_E_NOMEM; takes *v and gives it back in *out unless NOMEM. */
 ee_status eei_verdict_seal(ee_verdict **v, ee_verdict **out, ee_error *err) EE_MUST_USE;
 
@@ -133,6 +138,8 @@ json_t *eei_verdict_to_json(const ee_verdict *v);
 /* verify.c: the checks quote_format .. machine, report_data (as given in v->expect, for bare quotes) into v. quote_bytes, collateral
  * and policy are already in v. strict: bytes after the quote must be zero. EE_E_NOMEM or EE_OK (even when checks failed). */
 ee_status eei_verify_into(ee_verdict *v, bool strict, ee_error *err) EE_MUST_USE;
+/* verify.c: the little that can be said when there is no collateral to check with; st and why say why not. */
+void eei_verify_without(ee_verdict *v, ee_status st, const ee_error *why);
 /* appraise.c: all of eei_appraise() but sealing. Evidence is copied into v. */
 ee_status eei_appraise_into(ee_verdict *v, const eei_evidence *evidence, ee_error *err) EE_MUST_USE;
 ee_status eei_appraise_session_into(ee_verdict *v, const ee_verdict *base, const eei_evidence *evidence, ee_error *err) EE_MUST_USE;

@@ -12,10 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WORK_ARENA_MAX = 4 << 20, ATTRIBUTE_SEPT_VE_DISABLE = 28 };
-
-/* Features TDX can save and restore for a TD; x87 and SSE are always there. Spec: Intel TDX Module Base Architecture, XFAM. */
-static const uint64_t xfam_fixed1 = 3, xfam_allowed = 0x0006dbe7;
+enum { ATTRIBUTE_SEPT_VE_DISABLE = 28 };
 
 /* One verification under way. */
 typedef struct run {
@@ -23,20 +20,22 @@ typedef struct run {
     bool strict;
     eei_chain own_chain;    /* from the quote */
     const eei_chain *chain; /* own_chain or the collateral's */
-    eei_arena arena;        /* parsed collateral */
-    eei_tcb_info info;
-    eei_qe_identity qe;
-    bool signer_trusted; /* the TCB info's chain was good; the QE identity's is usually the same */
+    eei_p256 *p256;
+    const eei_collateral_facts *facts;
     const eei_svn_level *qe_level, *module_level;
     eei_tcb_status qe_status;
     bool levels_known; /* qe_identity and tdx_module passed */
-    bool tcb_is_bad;
 } run;
 
 /* A step returns false when nothing after it can be meaningful. */
 typedef bool (*step)(run *r);
 
 /* ---- authenticity: each step only uses what the steps before it have proved ---- */
+
+static bool collateral_format(run *r) {
+    eei_verdict_pass(r->v, EEI_CHECK_COLLATERAL_FORMAT, "complete");
+    return true;
+}
 
 static bool quote_format(run *r) {
     ee_error why = {0};
@@ -47,17 +46,16 @@ static bool quote_format(run *r) {
     if (!st && r->strict && !zeros) st = eei_fail(&why, EE_E_MALFORMED, "%zu bytes after the quote are not zero", q->trailing.len);
     const char *good = st ? NULL
                           : eei_verdict_printf(r->v, "version %u, TD report 1.%d, %zu bytes", q->version,
-                                               q->body_type == EEI_BODY_TD15 ? 5 : 0, r->v->quote_bytes.len);
+                                               q->body_type == EEI_BODY_TD15 ? 5 : 0, r->v->quote_bytes.len - q->trailing.len);
     return !eei_verdict_judge(r->v, EEI_CHECK_QUOTE_FORMAT, st, &why, good);
 }
 
 /* From the quote (certification data type 5), else from the collateral: harmless, as it must still sign the QE report. */
 static ee_status pick_chain(run *r, ee_error *why) {
     const eei_quote *q = &r->v->quote;
-    const eei_chain *const known[] = {&r->v->collateral->crl_chain, &r->v->collateral->tcb_info_chain};
     if (q->cert_type == EEI_CERT_PCK_CHAIN) {
         r->chain = &r->own_chain;
-        return eei_chain_parse_known(q->cert_data, known, 2, &r->own_chain, why);
+        return eei_chain_parse(q->cert_data, &r->own_chain, why);
     }
     if (!r->v->collateral->pck_chain.count)
         return eei_fail(why, EE_E_MALFORMED, "certification data is of type %u and the collateral has no pck_certificate_chain",
@@ -66,82 +64,59 @@ static ee_status pick_chain(run *r, ee_error *why) {
     return EE_OK;
 }
 
-static bool pck_chain_and_crls(run *r) {
-    ee_error why = {0}, why_crl = {0};
-    const ee_collateral *c = r->v->collateral;
-    X509_CRL *const crls[] = {c->root_crl, c->pck_crl};
-    bool revoked = false;
-    ee_status st = pick_chain(r, &why), crl = EE_OK;
-    if (!st) st = eei_chain_check(r->chain, EEI_CHAIN_PCK, r->v->policy->anchor, r->v->now_unix_s, &why);
-    if (!st) crl = eei_crl_check(c->root_crl, r->chain->certs[2], "root CRL", r->v->now_unix_s, &why_crl);
-    if (!st && !crl) crl = eei_crl_check(c->pck_crl, r->chain->certs[1], "PCK CRL", r->v->now_unix_s, &why_crl);
-    if (!st && !crl) crl = eei_trust_check(r->chain, crls, 2, &revoked, &why_crl);
-    /* Only to tell which of the two is at fault: without CRLs the chain stands or falls by itself. */
-    if (!st && crl) st = crl == EE_E_NOMEM ? crl : eei_trust_check(r->chain, NULL, 0, &revoked, &why);
-    if (!st) st = eei_pck_parse(r->chain->certs[0], &r->v->pck, &why);
+static bool pck_chain(run *r) {
+    ee_error why = {0};
+    ee_status st = pick_chain(r, &why);
+    if (!st) st = eei_trust_anchor(r->chain, r->v->policy->anchor, &why);
+    if (!st) st = eei_trust_pck(r->v->collateral, r->chain, r->p256, &why);
+    if (!st) st = eei_pck_parse(&r->chain->certs[0], &r->v->pck, &why);
     const char *anchor = r->v->policy->simulated ? "chain to the simulated root of the policy" : "chain to Intel SGX Root CA";
-    if (eei_verdict_judge(r->v, EEI_CHECK_PCK_CHAIN, st, &why, anchor)) return false;
-    return !eei_verdict_judge(r->v, EEI_CHECK_PCK_CRL, crl, &why_crl, "no certificate of the chain is revoked");
+    return !eei_verdict_judge(r->v, EEI_CHECK_PCK_CHAIN, st, &why, anchor);
 }
 
-static bool same_chain(const eei_chain *a, const eei_chain *b) {
-    if (a->count != b->count) return false;
-    for (size_t i = 0; i < a->count; i++)
-        if (X509_cmp(a->certs[i], b->certs[i])) return false;
-    return true;
-}
-
-/* Text signed by "SGX TCB Signing" under the pinned root. The bytes are the ones delivered; they are parsed only after this. */
-static ee_status signed_text(run *r, const eei_chain *chain, bool chain_trusted, ee_span text, const uint8_t signature[64], ee_error *why) {
-    X509_CRL *const crls[] = {r->v->collateral->root_crl};
-    bool revoked = false;
-    ee_status st = EE_OK;
-    if (!chain_trusted) {
-        st = eei_chain_check(chain, EEI_CHAIN_TCB_SIGNER, r->v->policy->anchor, r->v->now_unix_s, why);
-        if (!st) st = eei_trust_check(chain, crls, 1, &revoked, why);
-    }
-    if (!st) st = eei_p256_verify(X509_get0_pubkey(chain->certs[0]), text, signature, why);
-    return st;
+static bool pck_crl(run *r) {
+    ee_error why = r->facts->trust.crls.why;
+    ee_status st = r->facts->trust.crls.status;
+    if (!st) st = eei_trust_same_root(&r->v->collateral->crl_chain, r->chain, &why);
+    if (!st) st = eei_trust_revocation(r->v->collateral, r->chain, &why);
+    return !eei_verdict_judge(r->v, EEI_CHECK_PCK_CRL, st, &why, "no certificate of the chains is revoked");
 }
 
 static bool tcb_info_signature(run *r) {
-    ee_error why = {0};
-    const ee_collateral *c = r->v->collateral;
+    ee_error why = r->facts->tcb_info.why;
     const eei_pck *pck = &r->v->pck;
-    ee_status st = signed_text(r, &c->tcb_info_chain, false, eei_span_text(c->tcb_info), c->tcb_info_signature, &why);
-    r->signer_trusted = !st;
-    if (!st) st = eei_tcb_info_parse(eei_span_text(c->tcb_info), r->v->now_unix_s, &r->arena, &r->info, &why);
-    if (!st && memcmp(r->info.fmspc, pck->fmspc, 6)) {
+    const eei_tcb_info *info = &r->facts->info;
+    ee_status st = r->facts->tcb_info.status;
+    if (!st) st = eei_trust_same_root(&r->v->collateral->tcb_info_chain, r->chain, &why);
+    if (!st && memcmp(info->fmspc, pck->fmspc, 6)) {
         st = eei_fail(&why, EE_E_AUTH, "TCB info is for another platform type (FMSPC)");
         eei_verdict_compare(r->v, EEI_CHECK_TCB_INFO_SIGNATURE, eei_verdict_hex(r->v, pck->fmspc, 6),
-                            eei_verdict_hex(r->v, r->info.fmspc, 6));
+                            eei_verdict_hex(r->v, info->fmspc, 6));
     }
-    if (!st && memcmp(r->info.pceid, pck->pceid, 2)) {
+    if (!st && memcmp(info->pceid, pck->pceid, 2)) {
         st = eei_fail(&why, EE_E_AUTH, "TCB info is for another provisioning enclave (PCE id)");
         eei_verdict_compare(r->v, EEI_CHECK_TCB_INFO_SIGNATURE, eei_verdict_hex(r->v, pck->pceid, 2),
-                            eei_verdict_hex(r->v, r->info.pceid, 2));
+                            eei_verdict_hex(r->v, info->pceid, 2));
     }
-    r->v->tcb_evaluation = r->info.evaluation;
+    r->v->tcb_evaluation = info->evaluation;
     const char *good = st ? NULL
-                          : eei_verdict_printf(r->v, "signed under the same root, for this platform type, in date; evaluation %llu",
-                                               (unsigned long long)r->info.evaluation);
+                          : eei_verdict_printf(r->v, "signed under the same root, for this platform type; evaluation %llu",
+                                               (unsigned long long)info->evaluation);
     return !eei_verdict_judge(r->v, EEI_CHECK_TCB_INFO_SIGNATURE, st, &why, good);
 }
 
 static bool qe_identity_signature(run *r) {
-    ee_error why = {0};
-    const ee_collateral *c = r->v->collateral;
-    bool trusted = r->signer_trusted && same_chain(&c->tcb_info_chain, &c->qe_identity_chain);
-    ee_status st = signed_text(r, &c->qe_identity_chain, trusted, eei_span_text(c->qe_identity), c->qe_identity_signature, &why);
-    if (!st) st = eei_qe_identity_parse(eei_span_text(c->qe_identity), r->v->now_unix_s, &r->arena, &r->qe, &why);
-    r->v->qe_evaluation = r->qe.evaluation;
-    return !eei_verdict_judge(r->v, EEI_CHECK_QE_IDENTITY_SIGNATURE, st, &why, "signed under the same root, in date");
+    ee_error why = r->facts->qe_identity.why;
+    ee_status st = r->facts->qe_identity.status;
+    if (!st) st = eei_trust_same_root(&r->v->collateral->qe_identity_chain, r->chain, &why);
+    r->v->qe_evaluation = r->facts->qe.evaluation;
+    return !eei_verdict_judge(r->v, EEI_CHECK_QE_IDENTITY_SIGNATURE, st, &why, "signed under the same root");
 }
 
 static bool qe_report_signature(run *r) {
     ee_error why = {0};
     const eei_quote *q = &r->v->quote;
-    ee_status st = eei_p256_verify(X509_get0_pubkey(r->chain->certs[0]), q->qe_report_bytes, q->qe_report_signature, &why);
+    ee_status st = eei_p256_verify(r->p256, r->chain->certs[0].key, q->qe_report_bytes, q->qe_report_signature, &why);
     return !eei_verdict_judge(r->v, EEI_CHECK_QE_REPORT_SIGNATURE, st, &why, "the quoting enclave's report is signed by the PCK key");
 }
 
@@ -162,18 +137,45 @@ static bool attestation_key(run *r) {
 static bool quote_signature(run *r) {
     ee_error why = {0};
     const eei_quote *q = &r->v->quote;
-    EVP_PKEY *key = NULL;
-    ee_status st = eei_p256_key(q->attestation_key, &key, &why);
-    if (!st) st = eei_p256_verify(key, q->signed_part, q->signature, &why);
-    EVP_PKEY_free(key);
+    ee_status st = eei_p256_verify(r->p256, q->attestation_key, q->signed_part, q->signature, &why);
     return !eei_verdict_judge(r->v, EEI_CHECK_QUOTE_SIGNATURE, st, &why, "header and TD report are signed by that key");
 }
 
 /* ---- acceptance: the quote is authentic; every check is made, so that people see all that is wrong at once ---- */
 
+static const char *utc(run *r, uint64_t unix_s) {
+    char text[32];
+    return eei_verdict_printf(r->v, "%s", eei_format_utc(unix_s <= UINT64_MAX / 1000 ? unix_s * 1000 : UINT64_MAX, text));
+}
+
+/* Old collateral is told apart from a forged one, and a wrong clock is named: it is the likeliest cause. Times are inclusive at both ends
+ * (RFC 5280 sect. 4.1.2.5; Intel PCS: nextUpdate). */
+static bool validity(run *r) {
+    ee_verdict *v = r->v;
+    eei_window w = {0, UINT64_MAX, "", ""};
+    const eei_collateral_facts *f = r->facts;
+    eei_trust_window(v->collateral, r->chain, &w);
+    eei_window_narrow(&w, f->info.issued_s, f->info.next_update_s, "TCB info");
+    eei_window_narrow(&w, f->qe.issued_s, f->qe.next_update_s, "QE identity");
+    const char *from = utc(r, w.from_s), *to = utc(r, w.to_s), *now = utc(r, v->now_unix_s);
+    if (v->nomem) return false;
+    if (v->now_unix_s >= w.from_s && v->now_unix_s <= w.to_s) {
+        eei_verdict_pass(v, EEI_CHECK_VALIDITY, eei_verdict_printf(v, "certificates and collateral are in date until %s", to));
+        return !v->nomem;
+    }
+    bool late = v->now_unix_s > w.to_s;
+    eei_verdict_compare(v, EEI_CHECK_VALIDITY, eei_verdict_printf(v, "%s to %s", from, to), now);
+    eei_verdict_fail_as(v, EEI_CHECK_VALIDITY, EE_E_EXPIRED,
+                        late ? eei_verdict_printf(v, "the %s is expired since %s: get newer collateral, or set the clock if it is not %s",
+                                                  w.to_what, to, now)
+                             : eei_verdict_printf(v, "the %s is not valid before %s: the clock, which says %s, is probably behind",
+                                                  w.from_what, from, now));
+    return !v->nomem;
+}
+
 static bool qe_identity(run *r) {
     ee_error why = {0};
-    ee_status st = eei_qe_match(&r->v->quote.qe_report, &r->qe, &r->qe_status, &r->qe_level, &why);
+    ee_status st = eei_qe_match(&r->v->quote.qe_report, &r->facts->qe, &r->qe_status, &r->qe_level, &why);
     const char *good = st ? NULL
                           : eei_verdict_printf(r->v, "as in the signed QE identity, ISVSVN %u, %s", r->v->quote.qe_report.isvsvn,
                                                eei_tcb_status_word(r->qe_status));
@@ -186,11 +188,12 @@ static bool qe_identity(run *r) {
 static bool tdx_module(run *r) {
     ee_error why = {0};
     const uint8_t *svn = r->v->quote.tee_tcb_svn;
-    ee_status st = eei_module_match(&r->v->quote, &r->info, &r->module_level, &why);
+    ee_status st = eei_module_match(&r->v->quote, &r->facts->info, &r->module_level, &why);
     const char *word = r->module_level ? eei_tcb_status_word(r->module_level->status) : "judged by the platform's level";
     const char *good = st ? NULL : eei_verdict_printf(r->v, "TDX_%02X as in the signed TCB info, ISVSVN %u, %s", svn[1], svn[0], word);
     if (!st && r->module_level && r->module_level->status == EEI_TCB_REVOKED)
         st = eei_fail(&why, EE_E_AUTH, "TDX module TDX_%02X ISVSVN %u is revoked", svn[1], svn[0]);
+    if (!st) st = eei_tcb_now(&r->v->quote, &r->v->pck, &r->facts->info, &why);
     r->levels_known = r->levels_known && !st;
     return eei_verdict_judge(r->v, EEI_CHECK_TDX_MODULE, st, &why, good) != EE_E_NOMEM;
 }
@@ -234,6 +237,54 @@ static const char *advisory_text(run *r) {
     return eei_verdict_printf(r->v, "%s, %zu advisories (%s ...)", r->v->tcb_status, r->v->advisory_count, r->v->advisories[0]);
 }
 
+/* The first open advisory that the exception does not name; NULL when it names them all. */
+static const char *unlisted(const ee_verdict *v, const eei_tcb_exception *e) {
+    for (size_t i = 0; i < v->advisory_count; i++) {
+        size_t k = 0;
+        while (k < e->advisory_count && strcmp(e->advisories[k], v->advisories[i])) k++;
+        if (k == e->advisory_count) return v->advisories[i];
+    }
+    return NULL;
+}
+
+/* A status outside the list may be excused for a while. The last exception that comes near says what is missing. */
+static void excuse(run *r, eei_tcb_status status) {
+    ee_verdict *v = r->v;
+    ee_status reason = EE_E_ATTESTATION;
+    const char *why = "the machine's firmware or modules are not at a level the policy accepts";
+    for (size_t i = 0; i < v->policy->exception_count; i++) {
+        const eei_tcb_exception *e = &v->policy->exceptions[i];
+        const char *open = unlisted(v, e);
+        if (e->status != status) continue;
+        if (open) {
+            why =
+                eei_verdict_printf(v, "the policy excuses %s (%s:%u), but not with %s open", v->tcb_status, v->policy->name, e->line, open);
+        } else if (v->now_unix_s > e->until_s) {
+            reason = EE_E_EXPIRED;
+            why = eei_verdict_printf(v, "the policy's exception for %s (%s:%u) ended at %s", v->tcb_status, v->policy->name, e->line,
+                                     utc(r, e->until_s));
+        } else {
+            eei_verdict_pass(v, EEI_CHECK_TCB_STATUS,
+                             eei_verdict_printf(v, "%s; excused by the policy (%s:%u) until %s", advisory_text(r), v->policy->name, e->line,
+                                                utc(r, e->until_s)));
+            return;
+        }
+    }
+    eei_verdict_compare(v, EEI_CHECK_TCB_STATUS, accepted_statuses(r), v->tcb_status);
+    eei_verdict_fail_as(v, EEI_CHECK_TCB_STATUS, reason, why);
+}
+
+static void evaluation_number(run *r) {
+    ee_verdict *v = r->v;
+    uint64_t evaluation = v->tcb_evaluation < v->qe_evaluation ? v->tcb_evaluation : v->qe_evaluation;
+    if (evaluation >= v->policy->min_tcb_eval || v->rows[EEI_CHECK_TCB_STATUS].state == EEI_CHECK_FAILED) return;
+    eei_verdict_compare(v, EEI_CHECK_TCB_STATUS,
+                        eei_verdict_printf(v, "evaluation %llu or later", (unsigned long long)v->policy->min_tcb_eval),
+                        eei_verdict_printf(v, "%llu", (unsigned long long)evaluation));
+    eei_verdict_fail_as(v, EEI_CHECK_TCB_STATUS, EE_E_EXPIRED,
+                        "the collateral is of an older TCB evaluation than the policy demands: get newer collateral");
+}
+
 static bool tcb_status(run *r) {
     ee_error why = {0};
     eei_tcb_result result;
@@ -242,27 +293,18 @@ static bool tcb_status(run *r) {
         eei_verdict_fail(v, EEI_CHECK_TCB_STATUS, "there is none: the quoting enclave or the TDX module is not acceptable at all");
         return true;
     }
-    ee_status st = eei_tcb_match(&v->quote, &v->pck, &r->info, r->module_level, r->qe_status, &result, &why);
+    ee_status st = eei_tcb_match(&v->quote, &v->pck, &r->facts->info, r->module_level, r->qe_status, &result, &why);
     if (st) return eei_verdict_judge(v, EEI_CHECK_TCB_STATUS, st, &why, NULL) != EE_E_NOMEM;
     v->tcb_status = eei_tcb_status_word(result.status);
     v->tcb_date = eei_verdict_printf(v, "%s", result.level->date);
     collect_advisories(r, result.level);
     if (v->nomem) return false;
-    if (result.status >= EEI_TCB_REVOKED || !(v->policy->statuses & 1u << result.status)) {
-        eei_verdict_compare(v, EEI_CHECK_TCB_STATUS, accepted_statuses(r), v->tcb_status);
-        eei_verdict_fail(v, EEI_CHECK_TCB_STATUS, "the machine's firmware or modules are not at a level the policy accepts");
-        return true;
-    }
-    uint64_t evaluation = r->info.evaluation < r->qe.evaluation ? r->info.evaluation : r->qe.evaluation;
-    if (evaluation < v->policy->min_tcb_eval) {
-        eei_verdict_compare(v, EEI_CHECK_TCB_STATUS,
-                            eei_verdict_printf(v, "evaluation %llu or later", (unsigned long long)v->policy->min_tcb_eval),
-                            eei_verdict_printf(v, "%llu", (unsigned long long)evaluation));
-        eei_verdict_fail(v, EEI_CHECK_TCB_STATUS, "the collateral is of an older TCB evaluation than the policy demands");
-        return true;
-    }
-    eei_verdict_pass(v, EEI_CHECK_TCB_STATUS, advisory_text(r));
-    return true;
+    if (result.status < EEI_TCB_REVOKED && v->policy->statuses & 1u << result.status)
+        eei_verdict_pass(v, EEI_CHECK_TCB_STATUS, advisory_text(r));
+    else
+        excuse(r, result.status);
+    evaluation_number(r);
+    return !v->nomem;
 }
 
 static const char *attribute_fault(run *r) {
@@ -277,9 +319,9 @@ static const char *attribute_fault(run *r) {
         const char *name = eei_td_attribute_name(bit);
         return eei_verdict_printf(r->v, "TD attribute bit %u (%s) is on and the policy does not allow it", bit, name ? name : "reserved");
     }
-    if ((q->xfam & xfam_fixed1) != xfam_fixed1 || q->xfam & ~xfam_allowed)
-        return "XFAM has bits that no TD may have, or lacks those that every TD has";
-    if (memcmp(q->mrservicetd, zeros, 48)) return "a service TD is bound to the TD (MRSERVICETD is not zero)";
+    if (q->xfam & ~r->v->policy->xfam_allow || (q->xfam & r->v->policy->xfam_require) != r->v->policy->xfam_require)
+        return "XFAM has bits that the policy does not allow, or lacks those that every TD has";
+    if (memcmp(q->mr_service_td, zeros, 48)) return "a service TD is bound to the TD (MRSERVICETD is not zero)";
     return NULL;
 }
 
@@ -350,7 +392,7 @@ static bool measurement(run *r) {
 
 static bool machine(run *r) {
     const ee_policy *p = r->v->policy;
-    const uint8_t *id = r->v->pck.has_instance ? r->v->pck.piid : r->v->pck.ppid;
+    const uint8_t *id = eei_pck_machine_id(&r->v->pck);
     const char *hex = eei_verdict_hex(r->v, id, 16);
     eei_verdict_compare(r->v, EEI_CHECK_MACHINE, p->machine_count ? "one of the policy's machines" : "", hex);
     if (!p->machine_count) {
@@ -384,20 +426,27 @@ static bool report_data(run *r) {
 }
 
 ee_status eei_verify_into(ee_verdict *v, bool strict, ee_error *err) {
-    static const step authenticity[] = {quote_format,        pck_chain_and_crls, tcb_info_signature, qe_identity_signature,
-                                        qe_report_signature, attestation_key,    quote_signature};
-    static const step acceptance[] = {qe_identity, tdx_module, tcb_status, td_attributes, measurement, machine, report_data};
-    run r = {.v = v, .strict = strict, .arena = EEI_ARENA_INIT(WORK_ARENA_MAX), .qe_status = EEI_TCB_NOT_SUPPORTED};
-    bool go = true;
-
+    static const step authenticity[] = {collateral_format,     quote_format,        pck_chain,       pck_crl,        tcb_info_signature,
+                                        qe_identity_signature, qe_report_signature, attestation_key, quote_signature};
+    static const step acceptance[] = {validity, qe_identity, tdx_module, tcb_status, td_attributes, measurement, machine, report_data};
+    run r = {.v = v, .strict = strict, .qe_status = EEI_TCB_NOT_SUPPORTED};
     ERR_set_mark(); /* OpenSSL's queue is left as it was found */
+    ee_status st = eei_p256_new(&r.p256, err);
+    if (!st) st = eei_collateral_known(v->collateral, r.p256, &r.facts, err);
+    bool go = !st;
     for (size_t i = 0; go && i < sizeof authenticity / sizeof authenticity[0]; i++) go = authenticity[i](&r);
     v->authentic = go && !v->nomem;
     for (size_t i = 0; go && i < sizeof acceptance / sizeof acceptance[0]; i++) go = acceptance[i](&r);
     ERR_pop_to_mark();
     eei_chain_clear(&r.own_chain);
-    eei_arena_clear(&r.arena);
-    return v->nomem ? eei_nomem(err) : EE_OK;
+    eei_p256_free(r.p256);
+    return st ? st : v->nomem ? eei_nomem(err) : EE_OK;
+}
+
+void eei_verify_without(ee_verdict *v, ee_status st, const ee_error *why) {
+    run r = {.v = v};
+    eei_verdict_judge(v, EEI_CHECK_COLLATERAL_FORMAT, st, why, NULL);
+    (void)quote_format(&r);
 }
 
 /* ---- public ---- */
@@ -408,40 +457,65 @@ void ee_verify_options_init(ee_verify_options *options) {
     options->struct_bytes = sizeof *options;
 }
 
-ee_status ee_verify_quote(ee_span quote, const ee_collateral *collateral, const ee_policy *policy, const ee_verify_options *options,
-                          ee_verdict **out, ee_error *err) {
-    ee_policy *production = NULL;
-    ee_verdict *v = NULL;
-    uint64_t now = options ? options->now_unix_s : 0;
-    ee_span expected = options ? options->expected_report_data : (ee_span){NULL, 0};
+/* An image pin needs evidence with an event log; with a bare quote it is a pin that cannot be checked, and fails. */
+static ee_verdict *bare_verdict(ee_span quote, const ee_policy *policy, uint64_t now_unix_s, ee_span expected) {
+    uint32_t image = policy->has_image ? EEI_CHECK_BIT(EEI_CHECK_IMAGE) : 0;
+    ee_verdict *v = eei_verdict_new(policy, eei_checks_of_quote | image, now_unix_s ? now_unix_s : eei_wall_ms() / 1000);
+    if (!v) return NULL;
+    /* One byte too many is enough for quote_format to say so. */
+    v->quote_bytes = eei_verdict_copy(v, eei_span(quote.data, quote.len <= EEI_QUOTE_BYTES_MAX ? quote.len : EEI_QUOTE_BYTES_MAX + 1));
+    v->expect.has_report_data = expected.len == 64;
+    if (expected.len) memcpy(v->expect.report_data, expected.data, 64);
+    if (image) eei_verdict_fail(v, EEI_CHECK_IMAGE, "the policy pins an image, and a bare quote does not say which image runs");
+    return v;
+}
 
-    if (!out) return eei_fail(err, EE_E_INVALID, "out is NULL");
-    *out = NULL;
-    if (!collateral || (!quote.data && quote.len)) return eei_fail(err, EE_E_INVALID, "quote or collateral is NULL");
+/* collateral, or why there is none. */
+static ee_status verify_bare(ee_span quote, const ee_collateral *collateral, ee_status none, const ee_error *why, const ee_policy *policy,
+                             const ee_verify_options *options, ee_verdict **out, ee_error *err) {
+    ee_policy *production = NULL;
+    ee_span expected = options ? options->expected_report_data : (ee_span){NULL, 0};
+    if (!quote.data && quote.len) return eei_fail(err, EE_E_INVALID, "quote is NULL");
     if (options && options->struct_bytes < sizeof *options)
         return eei_fail(err, EE_E_INVALID, "options were not filled with ee_verify_options_init()");
     if (expected.len && (expected.len != 64 || !expected.data))
         return eei_fail(err, EE_E_INVALID, "expected_report_data is %zu bytes, must be 64", expected.len);
-    if (quote.len > EEI_QUOTE_BYTES_MAX) return eei_fail(err, EE_E_INVALID, "quote is %zu bytes, limit %u", quote.len, EEI_QUOTE_BYTES_MAX);
     ee_status st = policy ? EE_OK : ee_policy_production(&production, err);
     if (st) return st;
-    if (!policy) policy = production;
-    /* An image pin needs evidence with an event log; with a bare quote it is a pin that cannot be checked, and fails. */
-    uint32_t wanted = eei_checks_of_quote | (policy->has_image ? EEI_CHECK_BIT(EEI_CHECK_IMAGE) : 0);
-    v = eei_verdict_new(policy, wanted, now ? now : eei_wall_ms() / 1000);
-    if (!v) {
+    ee_verdict *v = bare_verdict(quote, policy ? policy : production, options ? options->now_unix_s : 0, expected);
+    if (!v || v->nomem) {
         st = eei_nomem(err);
-        goto done;
+    } else if (collateral) {
+        v->collateral = eei_collateral_ref(collateral);
+        st = eei_verify_into(v, false, err);
+    } else {
+        eei_verify_without(v, none, why);
+        if (v->nomem) st = eei_nomem(err);
     }
-    v->collateral = eei_collateral_ref(collateral);
-    v->quote_bytes = eei_verdict_copy(v, quote);
-    v->expect.has_report_data = expected.len == 64;
-    if (expected.len) memcpy(v->expect.report_data, expected.data, 64);
-    if (policy->has_image) eei_verdict_fail(v, EEI_CHECK_IMAGE, "the policy pins an image, and a bare quote does not say which image runs");
-    st = v->nomem ? eei_nomem(err) : eei_verify_into(v, false, err);
     if (!st) st = eei_verdict_seal(&v, out, err);
-done:
     ee_verdict_free(v);
     ee_policy_free(production);
+    return st;
+}
+
+ee_status ee_verify_quote(ee_span quote, const ee_collateral *collateral, const ee_policy *policy, const ee_verify_options *options,
+                          ee_verdict **out, ee_error *err) {
+    if (!out) return eei_fail(err, EE_E_INVALID, "out is NULL");
+    *out = NULL;
+    if (!collateral) return eei_fail(err, EE_E_INVALID, "collateral is NULL");
+    return verify_bare(quote, collateral, EE_OK, NULL, policy, options, out, err);
+}
+
+ee_status ee_verify_quote_json(ee_span quote, ee_span collateral_json, const ee_policy *policy, const ee_verify_options *options,
+                               ee_verdict **out, ee_error *err) {
+    ee_collateral *collateral = NULL;
+    ee_error why = {0};
+    if (!out) return eei_fail(err, EE_E_INVALID, "out is NULL");
+    *out = NULL;
+    if (!collateral_json.data && collateral_json.len) return eei_fail(err, EE_E_INVALID, "collateral is NULL");
+    ee_status st = ee_collateral_parse(collateral_json, &collateral, &why);
+    if (st == EE_E_NOMEM) return eei_nomem(err);
+    st = verify_bare(quote, collateral, st, &why, policy, options, out, err);
+    ee_collateral_free(collateral);
     return st;
 }

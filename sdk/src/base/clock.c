@@ -106,6 +106,14 @@ static unsigned days_in_month(uint64_t year, unsigned month) {
     return days[month - 1] + (month == 2 && leap);
 }
 
+bool eei_unix_from_utc(const eei_utc *t, uint64_t *unix_s) {
+    bool ok = t->year >= 1970 && t->year <= 9999 && t->month >= 1 && t->month <= 12 && t->hour <= 23 && t->minute <= 59 && t->second <= 59;
+    if (!ok || t->day < 1 || t->day > days_in_month(t->year, t->month)) return false;
+    civil c = {t->year, t->month, t->day};
+    *unix_s = days_from_civil(c) * 86400u + t->hour * 3600u + t->minute * 60u + t->second;
+    return true;
+}
+
 /* `count` digits at *p; -1 if there are not so many. The NUL is not a digit, so this stops at the end. */
 static int digits(const char **p, int count) {
     int v = 0;
@@ -135,14 +143,13 @@ ee_status eei_parse_utc(const char *text, uint64_t *wall_ms, ee_error *err) {
         for (int i = 0; i < 9 && *p >= '0' && *p <= '9'; i++, p++, scale /= 10) ms += scale * (unsigned)(*p - '0');
     }
     ok = ok && literal(&p, 'Z') && *p == '\0';
-    ok = ok && year >= 1970 && month >= 1 && month <= 12 && hour <= 23 && minute <= 59 && second <= 59;
-    ok = ok && day >= 1 && (unsigned)day <= days_in_month((uint64_t)year, (unsigned)month);
-    if (!ok) {
+    const eei_utc t = {(unsigned)year, (unsigned)month, (unsigned)day, (unsigned)hour, (unsigned)minute, (unsigned)second};
+    uint64_t unix_s = 0;
+    if (!ok || !eei_unix_from_utc(&t, &unix_s)) {
         eei_fail(err, EE_E_MALFORMED, "a time must look like 2026-01-31T13:04:11Z and be after 1970, this is \"%.40s\"", text ? text : "");
         if (err) err->offset_bytes = text ? (uint64_t)(p - text) : 0;
         return EE_E_MALFORMED;
     }
-    civil c = {(uint64_t)year, (unsigned)month, (unsigned)day};
-    *wall_ms = days_from_civil(c) * 86400000u + (uint64_t)hour * 3600000u + (uint64_t)minute * 60000u + (uint64_t)second * 1000u + ms;
+    *wall_ms = unix_s * 1000u + ms;
     return EE_OK;
 }

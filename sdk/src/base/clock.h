@@ -4,6 +4,8 @@
 #define EEI_CLOCK_H
 #include "error.h"
 
+#include <stdbool.h>
+
 typedef struct eei_clock {
     uint64_t (*mono_ms)(void *user); /* never goes back; for durations */
     uint64_t (*wall_ms)(void *user); /* UTC since 1970; for records */
@@ -17,6 +19,11 @@ uint64_t eei_wall_ms(void);
 ee_status eei_random(void *out, size_t len, ee_error *err) EE_MUST_USE;
 /* "job_" + 26 characters of Crockford base32: 48 bits of wall_ms, 80 random bits. out needs strlen(prefix) + 27. */
 ee_status eei_make_id(const char *prefix, uint64_t wall_ms, char *out, size_t cap, ee_error *err) EE_MUST_USE;
+typedef struct eei_utc {
+    unsigned year, month, day, hour, minute, second; /* month and day from 1 */
+} eei_utc;
+/* Seconds since 1970; false when there is no such date, or it is before 1970. */
+bool eei_unix_from_utc(const eei_utc *utc, uint64_t *unix_s);
 /* "2026-01-31T13:04:11Z" or with .123; out is 32 bytes. */
 char *eei_format_utc(uint64_t wall_ms, char out[32]);
 /* RFC 3339 with Z only. */

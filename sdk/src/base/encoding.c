@@ -43,7 +43,10 @@ static ee_status hex_into(ee_span hex, uint8_t *out, ee_error *err) {
 }
 
 ee_status eei_hex_decode(const char *hex, void *out, size_t len, ee_error *err) {
-    ee_span text = eei_span_text(hex);
+    return eei_hex_decode_span(eei_span_text(hex), out, len, err);
+}
+
+ee_status eei_hex_decode_span(ee_span text, void *out, size_t len, ee_error *err) {
     if (len > SIZE_MAX / 2 || text.len != 2 * len)
         return eei_fail(err, EE_E_MALFORMED, "expected %zu hex digits, found %zu", 2 * len, text.len);
     return hex_into(text, out, err);

@@ -6,11 +6,12 @@
 
 #include <jansson.h>
 
-void eei_hex_encode(ee_span in, char *out);                                                  /* lower case; out has 2*len + 1 */
-ee_status eei_hex_decode(const char *hex, void *out, size_t len, ee_error *err) EE_MUST_USE; /* exactly len bytes; either case */
-ee_status eei_hex_append(ee_span hex, eei_buf *out, ee_error *err) EE_MUST_USE;              /* any length */
-ee_status eei_base64url_encode(ee_span in, eei_buf *out) EE_MUST_USE;                        /* no padding */
-ee_status eei_base64url_decode(const char *text, eei_buf *out, ee_error *err) EE_MUST_USE;   /* canonical only: no padding, no stray bits */
+void eei_hex_encode(ee_span in, char *out);                                                   /* lower case; out has 2*len + 1 */
+ee_status eei_hex_decode(const char *hex, void *out, size_t len, ee_error *err) EE_MUST_USE;  /* exactly len bytes; either case */
+ee_status eei_hex_decode_span(ee_span hex, void *out, size_t len, ee_error *err) EE_MUST_USE; /* the same */
+ee_status eei_hex_append(ee_span hex, eei_buf *out, ee_error *err) EE_MUST_USE;               /* any length */
+ee_status eei_base64url_encode(ee_span in, eei_buf *out) EE_MUST_USE;                         /* no padding */
+ee_status eei_base64url_decode(const char *text, eei_buf *out, ee_error *err) EE_MUST_USE; /* canonical only: no padding, no stray bits */
 
 /* Parse a JSON object or array of at most max bytes, depth EEI_JSON_DEPTH_MAX. *out: json_decref(). EE_E_MALFORMED with offset. */
 ee_status eei_json_parse(ee_span text, size_t max, json_t **out, ee_error *err) EE_MUST_USE;

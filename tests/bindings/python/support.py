@@ -93,7 +93,7 @@ def devnet_file(folder, mode=0o600, **changes):
 
 
 VERDICT = {
-    "verified": True, "simulated": True, "node": "node-a", "tcb_status": "UpToDate", "advisories": [], "measurements": {"mrtd": "00" * 48},
+    "verified": True, "simulated": True, "node": "node-a", "tcb_status": "UpToDate", "advisory_ids": [], "mrtd": "00" * 48,
     "checks": [{"name": "quote_signature", "status": "pass", "expected": "", "actual": "", "explain": "ok"}],
     "verified_at": "2026-01-31T13:00:00Z", "policy_hash": "cd" * 32,
 }

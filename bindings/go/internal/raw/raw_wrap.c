@@ -422,21 +422,15 @@ static ee_policy *ees_policy_pin(const ee_policy *policy, const char *what, cons
     return out;
 }
 
-static ee_collateral *ees_collateral_parse(const void *json, size_t json_len, ee_error *err) {
-    ee_collateral *out = NULL;
-    ees_end(ee_collateral_parse((ee_span){json, json_len}, &out, err), err);
-    return out;
-}
-
 /* A refused quote has a verdict too: then both the result and err are set. */
-static ee_verdict *ees_verify_quote(const void *quote, size_t quote_len, const ee_collateral *collateral, const ee_policy *policy,
+static ee_verdict *ees_verify_quote(const void *quote, size_t quote_len, const void *json, size_t json_len, const ee_policy *policy,
                                     uint64_t now_unix_s, const void *report_data, size_t report_data_len, ee_error *err) {
     ee_verdict *out = NULL;
     ee_verify_options options;
     ee_verify_options_init(&options);
     options.now_unix_s = now_unix_s;
     if (report_data_len) options.expected_report_data = (ee_span){report_data, report_data_len};
-    ees_end(ee_verify_quote((ee_span){quote, quote_len}, collateral, policy, &options, &out, err), err);
+    ees_end(ee_verify_quote_json((ee_span){quote, quote_len}, (ee_span){json, json_len}, policy, &options, &out, err), err);
     return out;
 }
 
@@ -587,7 +581,7 @@ static void ees_app_stop(ee_client *client, const char *name, ee_error *err) { e
 extern "C" {
 #endif
 
-void _wrap_Swig_free_raw_6a9c58748caf5083(void *_swig_go_0) {
+void _wrap_Swig_free_raw_e1f14061d904d676(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -597,7 +591,7 @@ void _wrap_Swig_free_raw_6a9c58748caf5083(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_raw_6a9c58748caf5083(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_raw_e1f14061d904d676(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -610,7 +604,7 @@ void *_wrap_Swig_malloc_raw_6a9c58748caf5083(intgo _swig_go_0) {
 }
 
 
-void _wrap_ees_free_raw_6a9c58748caf5083(_goslice_ _swig_go_0) {
+void _wrap_ees_free_raw_e1f14061d904d676(_goslice_ _swig_go_0) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   
@@ -624,7 +618,7 @@ void _wrap_ees_free_raw_6a9c58748caf5083(_goslice_ _swig_go_0) {
 }
 
 
-int _wrap_ee_error_status_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+int _wrap_ee_error_status_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_status result;
   int _swig_go_result;
@@ -637,7 +631,7 @@ int _wrap_ee_error_status_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) 
 }
 
 
-intgo _wrap_ee_error_http_status_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_http_status_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -650,7 +644,7 @@ intgo _wrap_ee_error_http_status_get_raw_6a9c58748caf5083(struct ee_error *_swig
 }
 
 
-intgo _wrap_ee_error_retry_after_ms_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retry_after_ms_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint32_t result;
   intgo _swig_go_result;
@@ -663,7 +657,7 @@ intgo _wrap_ee_error_retry_after_ms_get_raw_6a9c58748caf5083(struct ee_error *_s
 }
 
 
-intgo _wrap_ee_error_retryable_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retryable_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -676,7 +670,7 @@ intgo _wrap_ee_error_retryable_get_raw_6a9c58748caf5083(struct ee_error *_swig_g
 }
 
 
-long long _wrap_ee_error_offset_bytes_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_offset_bytes_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -689,7 +683,7 @@ long long _wrap_ee_error_offset_bytes_get_raw_6a9c58748caf5083(struct ee_error *
 }
 
 
-long long _wrap_ee_error_needed_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_needed_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -702,7 +696,7 @@ long long _wrap_ee_error_needed_get_raw_6a9c58748caf5083(struct ee_error *_swig_
 }
 
 
-long long _wrap_ee_error_available_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_available_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -715,7 +709,7 @@ long long _wrap_ee_error_available_get_raw_6a9c58748caf5083(struct ee_error *_sw
 }
 
 
-long long _wrap_ee_error_locked_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_locked_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -728,7 +722,7 @@ long long _wrap_ee_error_locked_get_raw_6a9c58748caf5083(struct ee_error *_swig_
 }
 
 
-_gostring_ _wrap_ee_error_message_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_message_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -741,7 +735,7 @@ _gostring_ _wrap_ee_error_message_get_raw_6a9c58748caf5083(struct ee_error *_swi
 }
 
 
-_gostring_ _wrap_ee_error_hint_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_hint_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -754,7 +748,7 @@ _gostring_ _wrap_ee_error_hint_get_raw_6a9c58748caf5083(struct ee_error *_swig_g
 }
 
 
-_gostring_ _wrap_ee_error_request_id_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_request_id_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -767,7 +761,7 @@ _gostring_ _wrap_ee_error_request_id_get_raw_6a9c58748caf5083(struct ee_error *_
 }
 
 
-_gostring_ _wrap_ee_error_idempotency_key_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_idempotency_key_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -780,7 +774,7 @@ _gostring_ _wrap_ee_error_idempotency_key_get_raw_6a9c58748caf5083(struct ee_err
 }
 
 
-_gostring_ _wrap_ee_error_details_get_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_details_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -793,7 +787,7 @@ _gostring_ _wrap_ee_error_details_get_raw_6a9c58748caf5083(struct ee_error *_swi
 }
 
 
-struct ee_error *_wrap_new_ee_error_raw_6a9c58748caf5083() {
+struct ee_error *_wrap_new_ee_error_raw_e1f14061d904d676() {
   struct ee_error *result = 0 ;
   struct ee_error *_swig_go_result;
   
@@ -804,7 +798,7 @@ struct ee_error *_wrap_new_ee_error_raw_6a9c58748caf5083() {
 }
 
 
-void _wrap_delete_ee_error_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+void _wrap_delete_ee_error_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   
   arg1 = *(struct ee_error **)&_swig_go_0; 
@@ -814,7 +808,7 @@ void _wrap_delete_ee_error_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_transfer_id_get_raw_6a9c58748caf5083(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_id_get_raw_e1f14061d904d676(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -827,7 +821,7 @@ _gostring_ _wrap_ee_transfer_id_get_raw_6a9c58748caf5083(struct ee_transfer *_sw
 }
 
 
-_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_6a9c58748caf5083(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_e1f14061d904d676(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -840,7 +834,7 @@ _gostring_ _wrap_ee_transfer_idempotency_key_get_raw_6a9c58748caf5083(struct ee_
 }
 
 
-long long _wrap_ee_transfer_amount_get_raw_6a9c58748caf5083(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_amount_get_raw_e1f14061d904d676(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -853,7 +847,7 @@ long long _wrap_ee_transfer_amount_get_raw_6a9c58748caf5083(struct ee_transfer *
 }
 
 
-long long _wrap_ee_transfer_balance_after_get_raw_6a9c58748caf5083(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_balance_after_get_raw_e1f14061d904d676(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -866,7 +860,7 @@ long long _wrap_ee_transfer_balance_after_get_raw_6a9c58748caf5083(struct ee_tra
 }
 
 
-intgo _wrap_ee_transfer_replayed_get_raw_6a9c58748caf5083(struct ee_transfer *_swig_go_0) {
+intgo _wrap_ee_transfer_replayed_get_raw_e1f14061d904d676(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -879,7 +873,7 @@ intgo _wrap_ee_transfer_replayed_get_raw_6a9c58748caf5083(struct ee_transfer *_s
 }
 
 
-struct ee_transfer *_wrap_new_ee_transfer_raw_6a9c58748caf5083() {
+struct ee_transfer *_wrap_new_ee_transfer_raw_e1f14061d904d676() {
   struct ee_transfer *result = 0 ;
   struct ee_transfer *_swig_go_result;
   
@@ -890,7 +884,7 @@ struct ee_transfer *_wrap_new_ee_transfer_raw_6a9c58748caf5083() {
 }
 
 
-void _wrap_delete_ee_transfer_raw_6a9c58748caf5083(struct ee_transfer *_swig_go_0) {
+void _wrap_delete_ee_transfer_raw_e1f14061d904d676(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   
   arg1 = *(struct ee_transfer **)&_swig_go_0; 
@@ -900,7 +894,7 @@ void _wrap_delete_ee_transfer_raw_6a9c58748caf5083(struct ee_transfer *_swig_go_
 }
 
 
-long long _wrap_ee_balance_available_get_raw_6a9c58748caf5083(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_available_get_raw_e1f14061d904d676(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -913,7 +907,7 @@ long long _wrap_ee_balance_available_get_raw_6a9c58748caf5083(struct ee_balance 
 }
 
 
-long long _wrap_ee_balance_locked_get_raw_6a9c58748caf5083(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_locked_get_raw_e1f14061d904d676(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -926,7 +920,7 @@ long long _wrap_ee_balance_locked_get_raw_6a9c58748caf5083(struct ee_balance *_s
 }
 
 
-_gostring_ _wrap_ee_balance_account_get_raw_6a9c58748caf5083(struct ee_balance *_swig_go_0) {
+_gostring_ _wrap_ee_balance_account_get_raw_e1f14061d904d676(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -939,7 +933,7 @@ _gostring_ _wrap_ee_balance_account_get_raw_6a9c58748caf5083(struct ee_balance *
 }
 
 
-struct ee_balance *_wrap_new_ee_balance_raw_6a9c58748caf5083() {
+struct ee_balance *_wrap_new_ee_balance_raw_e1f14061d904d676() {
   struct ee_balance *result = 0 ;
   struct ee_balance *_swig_go_result;
   
@@ -950,7 +944,7 @@ struct ee_balance *_wrap_new_ee_balance_raw_6a9c58748caf5083() {
 }
 
 
-void _wrap_delete_ee_balance_raw_6a9c58748caf5083(struct ee_balance *_swig_go_0) {
+void _wrap_delete_ee_balance_raw_e1f14061d904d676(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   
   arg1 = *(struct ee_balance **)&_swig_go_0; 
@@ -960,7 +954,7 @@ void _wrap_delete_ee_balance_raw_6a9c58748caf5083(struct ee_balance *_swig_go_0)
 }
 
 
-int _wrap_ee_job_event_kind_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_kind_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_job_event_kind result;
   int _swig_go_result;
@@ -973,7 +967,7 @@ int _wrap_ee_job_event_kind_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_
 }
 
 
-int _wrap_ee_job_event_stream_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_stream_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_stream_id result;
   int _swig_go_result;
@@ -986,7 +980,7 @@ int _wrap_ee_job_event_stream_get_raw_6a9c58748caf5083(struct ee_job_event *_swi
 }
 
 
-long long _wrap_ee_job_event_seq_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_seq_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -999,7 +993,7 @@ long long _wrap_ee_job_event_seq_get_raw_6a9c58748caf5083(struct ee_job_event *_
 }
 
 
-long long _wrap_ee_job_event_time_unix_ms_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_time_unix_ms_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1012,7 +1006,7 @@ long long _wrap_ee_job_event_time_unix_ms_get_raw_6a9c58748caf5083(struct ee_job
 }
 
 
-_goslice_ _wrap_ee_job_event_data_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
+_goslice_ _wrap_ee_job_event_data_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1029,7 +1023,7 @@ _goslice_ _wrap_ee_job_event_data_get_raw_6a9c58748caf5083(struct ee_job_event *
 }
 
 
-_gostring_ _wrap_ee_job_event_phase_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_phase_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1042,7 +1036,7 @@ _gostring_ _wrap_ee_job_event_phase_get_raw_6a9c58748caf5083(struct ee_job_event
 }
 
 
-long long _wrap_ee_job_event_done_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_done_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1055,7 +1049,7 @@ long long _wrap_ee_job_event_done_get_raw_6a9c58748caf5083(struct ee_job_event *
 }
 
 
-long long _wrap_ee_job_event_total_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_total_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1068,7 +1062,7 @@ long long _wrap_ee_job_event_total_get_raw_6a9c58748caf5083(struct ee_job_event 
 }
 
 
-_gostring_ _wrap_ee_job_event_message_get_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_message_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1081,7 +1075,7 @@ _gostring_ _wrap_ee_job_event_message_get_raw_6a9c58748caf5083(struct ee_job_eve
 }
 
 
-struct ee_job_event *_wrap_new_ee_job_event_raw_6a9c58748caf5083() {
+struct ee_job_event *_wrap_new_ee_job_event_raw_e1f14061d904d676() {
   struct ee_job_event *result = 0 ;
   struct ee_job_event *_swig_go_result;
   
@@ -1092,7 +1086,7 @@ struct ee_job_event *_wrap_new_ee_job_event_raw_6a9c58748caf5083() {
 }
 
 
-void _wrap_delete_ee_job_event_raw_6a9c58748caf5083(struct ee_job_event *_swig_go_0) {
+void _wrap_delete_ee_job_event_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   
   arg1 = *(struct ee_job_event **)&_swig_go_0; 
@@ -1102,7 +1096,7 @@ void _wrap_delete_ee_job_event_raw_6a9c58748caf5083(struct ee_job_event *_swig_g
 }
 
 
-_gostring_ _wrap_ee_version_raw_6a9c58748caf5083() {
+_gostring_ _wrap_ee_version_raw_e1f14061d904d676() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -1113,7 +1107,7 @@ _gostring_ _wrap_ee_version_raw_6a9c58748caf5083() {
 }
 
 
-_gostring_ _wrap_ee_status_word_raw_6a9c58748caf5083(int _swig_go_0) {
+_gostring_ _wrap_ee_status_word_raw_e1f14061d904d676(int _swig_go_0) {
   ee_status arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1126,7 +1120,7 @@ _gostring_ _wrap_ee_status_word_raw_6a9c58748caf5083(int _swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_fire_raw_6a9c58748caf5083(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_fire_raw_e1f14061d904d676(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1136,7 +1130,7 @@ void _wrap_ee_cancel_fire_raw_6a9c58748caf5083(ee_cancel *_swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_free_raw_6a9c58748caf5083(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_free_raw_e1f14061d904d676(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1146,7 +1140,7 @@ void _wrap_ee_cancel_free_raw_6a9c58748caf5083(ee_cancel *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_client_config_json_raw_6a9c58748caf5083(ee_client *_swig_go_0) {
+_gostring_ _wrap_ee_client_config_json_raw_e1f14061d904d676(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1159,7 +1153,7 @@ _gostring_ _wrap_ee_client_config_json_raw_6a9c58748caf5083(ee_client *_swig_go_
 }
 
 
-_gostring_ _wrap_ee_policy_hash_raw_6a9c58748caf5083(ee_policy *_swig_go_0) {
+_gostring_ _wrap_ee_policy_hash_raw_e1f14061d904d676(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1172,7 +1166,7 @@ _gostring_ _wrap_ee_policy_hash_raw_6a9c58748caf5083(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_policy_simulated_raw_6a9c58748caf5083(ee_policy *_swig_go_0) {
+intgo _wrap_ee_policy_simulated_raw_e1f14061d904d676(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1185,7 +1179,7 @@ intgo _wrap_ee_policy_simulated_raw_6a9c58748caf5083(ee_policy *_swig_go_0) {
 }
 
 
-void _wrap_ee_policy_free_raw_6a9c58748caf5083(ee_policy *_swig_go_0) {
+void _wrap_ee_policy_free_raw_e1f14061d904d676(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   
   arg1 = *(ee_policy **)&_swig_go_0; 
@@ -1195,17 +1189,7 @@ void _wrap_ee_policy_free_raw_6a9c58748caf5083(ee_policy *_swig_go_0) {
 }
 
 
-void _wrap_ee_collateral_free_raw_6a9c58748caf5083(ee_collateral *_swig_go_0) {
-  ee_collateral *arg1 = (ee_collateral *) 0 ;
-  
-  arg1 = *(ee_collateral **)&_swig_go_0; 
-  
-  ee_collateral_free(arg1);
-  
-}
-
-
-intgo _wrap_ee_verdict_verified_raw_6a9c58748caf5083(ee_verdict *_swig_go_0) {
+intgo _wrap_ee_verdict_verified_raw_e1f14061d904d676(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1218,7 +1202,7 @@ intgo _wrap_ee_verdict_verified_raw_6a9c58748caf5083(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_text_raw_6a9c58748caf5083(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_text_raw_e1f14061d904d676(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1231,7 +1215,7 @@ _gostring_ _wrap_ee_verdict_text_raw_6a9c58748caf5083(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_json_raw_6a9c58748caf5083(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_json_raw_e1f14061d904d676(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1244,7 +1228,7 @@ _gostring_ _wrap_ee_verdict_json_raw_6a9c58748caf5083(ee_verdict *_swig_go_0) {
 }
 
 
-void _wrap_ee_verdict_free_raw_6a9c58748caf5083(ee_verdict *_swig_go_0) {
+void _wrap_ee_verdict_free_raw_e1f14061d904d676(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   
   arg1 = *(ee_verdict **)&_swig_go_0; 
@@ -1254,7 +1238,7 @@ void _wrap_ee_verdict_free_raw_6a9c58748caf5083(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_job_id_raw_6a9c58748caf5083(ee_job *_swig_go_0) {
+_gostring_ _wrap_ee_job_id_raw_e1f14061d904d676(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1267,7 +1251,7 @@ _gostring_ _wrap_ee_job_id_raw_6a9c58748caf5083(ee_job *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_job_id_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_job_id_raw_e1f14061d904d676(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1280,7 +1264,7 @@ _gostring_ _wrap_ee_result_job_id_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_result_exit_code_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_exit_code_raw_e1f14061d904d676(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1293,7 +1277,7 @@ intgo _wrap_ee_result_exit_code_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_reason_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_reason_raw_e1f14061d904d676(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1306,7 +1290,7 @@ _gostring_ _wrap_ee_result_reason_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
 }
 
 
-_goslice_ _wrap_ee_result_output_raw_6a9c58748caf5083(ee_result *_swig_go_0, int _swig_go_1) {
+_goslice_ _wrap_ee_result_output_raw_e1f14061d904d676(ee_result *_swig_go_0, int _swig_go_1) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_stream_id arg2 ;
   ee_span result;
@@ -1325,7 +1309,7 @@ _goslice_ _wrap_ee_result_output_raw_6a9c58748caf5083(ee_result *_swig_go_0, int
 }
 
 
-intgo _wrap_ee_result_truncated_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_truncated_raw_e1f14061d904d676(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1338,7 +1322,7 @@ intgo _wrap_ee_result_truncated_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_image_digest_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_image_digest_raw_e1f14061d904d676(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1351,7 +1335,7 @@ _gostring_ _wrap_ee_result_image_digest_raw_6a9c58748caf5083(ee_result *_swig_go
 }
 
 
-_gostring_ _wrap_ee_result_node_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_node_raw_e1f14061d904d676(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1364,7 +1348,7 @@ _gostring_ _wrap_ee_result_node_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_cost_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
+long long _wrap_ee_result_cost_raw_e1f14061d904d676(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1377,7 +1361,7 @@ long long _wrap_ee_result_cost_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_locked_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
+long long _wrap_ee_result_locked_raw_e1f14061d904d676(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1390,7 +1374,7 @@ long long _wrap_ee_result_locked_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_receipt_json_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_receipt_json_raw_e1f14061d904d676(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1403,7 +1387,7 @@ _gostring_ _wrap_ee_result_receipt_json_raw_6a9c58748caf5083(ee_result *_swig_go
 }
 
 
-ee_verdict *_wrap_ee_result_attestation_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
+ee_verdict *_wrap_ee_result_attestation_raw_e1f14061d904d676(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1416,7 +1400,7 @@ ee_verdict *_wrap_ee_result_attestation_raw_6a9c58748caf5083(ee_result *_swig_go
 }
 
 
-void _wrap_ee_result_free_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
+void _wrap_ee_result_free_raw_e1f14061d904d676(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   
   arg1 = *(ee_result **)&_swig_go_0; 
@@ -1426,7 +1410,7 @@ void _wrap_ee_result_free_raw_6a9c58748caf5083(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_app_base_url_raw_6a9c58748caf5083(ee_app *_swig_go_0) {
+_gostring_ _wrap_ee_app_base_url_raw_e1f14061d904d676(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1439,7 +1423,7 @@ _gostring_ _wrap_ee_app_base_url_raw_6a9c58748caf5083(ee_app *_swig_go_0) {
 }
 
 
-ee_verdict *_wrap_ee_app_attestation_raw_6a9c58748caf5083(ee_app *_swig_go_0) {
+ee_verdict *_wrap_ee_app_attestation_raw_e1f14061d904d676(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1452,7 +1436,7 @@ ee_verdict *_wrap_ee_app_attestation_raw_6a9c58748caf5083(ee_app *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_response_status_raw_6a9c58748caf5083(ee_response *_swig_go_0) {
+intgo _wrap_ee_response_status_raw_e1f14061d904d676(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1465,7 +1449,7 @@ intgo _wrap_ee_response_status_raw_6a9c58748caf5083(ee_response *_swig_go_0) {
 }
 
 
-long long _wrap_ee_response_header_count_raw_6a9c58748caf5083(ee_response *_swig_go_0) {
+long long _wrap_ee_response_header_count_raw_e1f14061d904d676(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t result;
   long long _swig_go_result;
@@ -1478,7 +1462,7 @@ long long _wrap_ee_response_header_count_raw_6a9c58748caf5083(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_name_raw_6a9c58748caf5083(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_name_raw_e1f14061d904d676(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1493,7 +1477,7 @@ _gostring_ _wrap_ee_response_header_name_raw_6a9c58748caf5083(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_value_raw_6a9c58748caf5083(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_value_raw_e1f14061d904d676(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1508,7 +1492,7 @@ _gostring_ _wrap_ee_response_header_value_raw_6a9c58748caf5083(ee_response *_swi
 }
 
 
-_goslice_ _wrap_ee_response_body_raw_6a9c58748caf5083(ee_response *_swig_go_0) {
+_goslice_ _wrap_ee_response_body_raw_e1f14061d904d676(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1525,7 +1509,7 @@ _goslice_ _wrap_ee_response_body_raw_6a9c58748caf5083(ee_response *_swig_go_0) {
 }
 
 
-short _wrap_ee_forward_port_raw_6a9c58748caf5083(ee_forward *_swig_go_0) {
+short _wrap_ee_forward_port_raw_e1f14061d904d676(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   uint16_t result;
   short _swig_go_result;
@@ -1538,7 +1522,7 @@ short _wrap_ee_forward_port_raw_6a9c58748caf5083(ee_forward *_swig_go_0) {
 }
 
 
-long long _wrap_ees_money_parse_raw_6a9c58748caf5083(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+long long _wrap_ees_money_parse_raw_e1f14061d904d676(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_money result;
@@ -1558,7 +1542,7 @@ long long _wrap_ees_money_parse_raw_6a9c58748caf5083(_gostring_ _swig_go_0, stru
 }
 
 
-_goslice_ _wrap_ees_key_generate_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+_goslice_ _wrap_ees_key_generate_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ees_bytes result;
   _goslice_ _swig_go_result;
@@ -1575,7 +1559,7 @@ _goslice_ _wrap_ees_key_generate_raw_6a9c58748caf5083(struct ee_error *_swig_go_
 }
 
 
-_goslice_ _wrap_ees_key_public_raw_6a9c58748caf5083(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_key_public_raw_e1f14061d904d676(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -1599,7 +1583,7 @@ _goslice_ _wrap_ees_key_public_raw_6a9c58748caf5083(_gostring_ _swig_go_0, struc
 }
 
 
-ee_cancel *_wrap_ees_cancel_new_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+ee_cancel *_wrap_ees_cancel_new_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_cancel *result = 0 ;
   ee_cancel *_swig_go_result;
@@ -1612,7 +1596,7 @@ ee_cancel *_wrap_ees_cancel_new_raw_6a9c58748caf5083(struct ee_error *_swig_go_0
 }
 
 
-ees_job_spec *_wrap_ees_job_spec_new_raw_6a9c58748caf5083(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
+ees_job_spec *_wrap_ees_job_spec_new_raw_e1f14061d904d676(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
   char *arg1 = (char *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1679,7 +1663,7 @@ ees_job_spec *_wrap_ees_job_spec_new_raw_6a9c58748caf5083(_gostring_ _swig_go_0,
 }
 
 
-void _wrap_ees_job_spec_free_raw_6a9c58748caf5083(ees_job_spec *_swig_go_0) {
+void _wrap_ees_job_spec_free_raw_e1f14061d904d676(ees_job_spec *_swig_go_0) {
   ees_job_spec *arg1 = (ees_job_spec *) 0 ;
   
   arg1 = *(ees_job_spec **)&_swig_go_0; 
@@ -1689,7 +1673,7 @@ void _wrap_ees_job_spec_free_raw_6a9c58748caf5083(ees_job_spec *_swig_go_0) {
 }
 
 
-void _wrap_ee_client_free_raw_6a9c58748caf5083(ee_client *_swig_go_0) {
+void _wrap_ee_client_free_raw_e1f14061d904d676(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   
   arg1 = *(ee_client **)&_swig_go_0; 
@@ -1699,7 +1683,7 @@ void _wrap_ee_client_free_raw_6a9c58748caf5083(ee_client *_swig_go_0) {
 }
 
 
-void _wrap_ee_job_free_raw_6a9c58748caf5083(ee_job *_swig_go_0) {
+void _wrap_ee_job_free_raw_e1f14061d904d676(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   
   arg1 = *(ee_job **)&_swig_go_0; 
@@ -1709,7 +1693,7 @@ void _wrap_ee_job_free_raw_6a9c58748caf5083(ee_job *_swig_go_0) {
 }
 
 
-void _wrap_ee_app_free_raw_6a9c58748caf5083(ee_app *_swig_go_0) {
+void _wrap_ee_app_free_raw_e1f14061d904d676(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   
   arg1 = *(ee_app **)&_swig_go_0; 
@@ -1719,7 +1703,7 @@ void _wrap_ee_app_free_raw_6a9c58748caf5083(ee_app *_swig_go_0) {
 }
 
 
-void _wrap_ee_response_free_raw_6a9c58748caf5083(ee_response *_swig_go_0) {
+void _wrap_ee_response_free_raw_e1f14061d904d676(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   
   arg1 = *(ee_response **)&_swig_go_0; 
@@ -1729,7 +1713,7 @@ void _wrap_ee_response_free_raw_6a9c58748caf5083(ee_response *_swig_go_0) {
 }
 
 
-void _wrap_ee_forward_free_raw_6a9c58748caf5083(ee_forward *_swig_go_0) {
+void _wrap_ee_forward_free_raw_e1f14061d904d676(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   
   arg1 = *(ee_forward **)&_swig_go_0; 
@@ -1739,7 +1723,7 @@ void _wrap_ee_forward_free_raw_6a9c58748caf5083(ee_forward *_swig_go_0) {
 }
 
 
-ee_client *_wrap_ees_client_new_raw_6a9c58748caf5083(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
+ee_client *_wrap_ees_client_new_raw_e1f14061d904d676(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1786,7 +1770,7 @@ ee_client *_wrap_ees_client_new_raw_6a9c58748caf5083(_gostring_ _swig_go_0, _gos
 }
 
 
-void _wrap_ees_transfer_credits_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
+void _wrap_ees_transfer_credits_raw_e1f14061d904d676(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1828,7 +1812,7 @@ void _wrap_ees_transfer_credits_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_balance_get_raw_6a9c58748caf5083(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_balance_get_raw_e1f14061d904d676(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_balance *arg2 = (ee_balance *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1842,7 +1826,7 @@ void _wrap_ees_balance_get_raw_6a9c58748caf5083(ee_client *_swig_go_0, struct ee
 }
 
 
-_gostring_ _wrap_ees_client_call_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
+_gostring_ _wrap_ees_client_call_raw_e1f14061d904d676(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1886,7 +1870,7 @@ _gostring_ _wrap_ees_client_call_raw_6a9c58748caf5083(ee_client *_swig_go_0, _go
 }
 
 
-ee_verdict *_wrap_ees_client_attestation_raw_6a9c58748caf5083(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_verdict *_wrap_ees_client_attestation_raw_e1f14061d904d676(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_verdict *result = 0 ;
@@ -1901,7 +1885,7 @@ ee_verdict *_wrap_ees_client_attestation_raw_6a9c58748caf5083(ee_client *_swig_g
 }
 
 
-ee_policy *_wrap_ees_policy_production_raw_6a9c58748caf5083(struct ee_error *_swig_go_0) {
+ee_policy *_wrap_ees_policy_production_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
   ee_policy *_swig_go_result;
@@ -1914,7 +1898,7 @@ ee_policy *_wrap_ees_policy_production_raw_6a9c58748caf5083(struct ee_error *_sw
 }
 
 
-ee_policy *_wrap_ees_policy_load_raw_6a9c58748caf5083(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+ee_policy *_wrap_ees_policy_load_raw_e1f14061d904d676(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
@@ -1934,7 +1918,7 @@ ee_policy *_wrap_ees_policy_load_raw_6a9c58748caf5083(_gostring_ _swig_go_0, str
 }
 
 
-ee_policy *_wrap_ees_policy_parse_raw_6a9c58748caf5083(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+ee_policy *_wrap_ees_policy_parse_raw_e1f14061d904d676(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1961,7 +1945,7 @@ ee_policy *_wrap_ees_policy_parse_raw_6a9c58748caf5083(_gostring_ _swig_go_0, _g
 }
 
 
-ee_policy *_wrap_ees_policy_pin_raw_6a9c58748caf5083(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
+ee_policy *_wrap_ees_policy_pin_raw_e1f14061d904d676(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1990,34 +1974,16 @@ ee_policy *_wrap_ees_policy_pin_raw_6a9c58748caf5083(ee_policy *_swig_go_0, _gos
 }
 
 
-ee_collateral *_wrap_ees_collateral_parse_raw_6a9c58748caf5083(_goslice_ _swig_go_0, struct ee_error *_swig_go_1) {
+ee_verdict *_wrap_ees_verify_quote_raw_e1f14061d904d676(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
-  ee_error *arg3 = (ee_error *) 0 ;
-  ee_collateral *result = 0 ;
-  ee_collateral *_swig_go_result;
-  
-  {
-    arg1 = _swig_go_0.array;
-    arg2 = (size_t)_swig_go_0.len;
-  }
-  arg3 = *(ee_error **)&_swig_go_1; 
-  
-  result = (ee_collateral *)ees_collateral_parse((void const *)arg1,arg2,arg3);
-  *(ee_collateral **)&_swig_go_result = (ee_collateral *)result; 
-  return _swig_go_result;
-}
-
-
-ee_verdict *_wrap_ees_verify_quote_raw_6a9c58748caf5083(_goslice_ _swig_go_0, ee_collateral *_swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
-  void *arg1 = (void *) 0 ;
-  size_t arg2 ;
-  ee_collateral *arg3 = (ee_collateral *) 0 ;
-  ee_policy *arg4 = (ee_policy *) 0 ;
-  uint64_t arg5 ;
-  void *arg6 = (void *) 0 ;
-  size_t arg7 ;
-  ee_error *arg8 = (ee_error *) 0 ;
+  void *arg3 = (void *) 0 ;
+  size_t arg4 ;
+  ee_policy *arg5 = (ee_policy *) 0 ;
+  uint64_t arg6 ;
+  void *arg7 = (void *) 0 ;
+  size_t arg8 ;
+  ee_error *arg9 = (ee_error *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
   
@@ -2025,22 +1991,25 @@ ee_verdict *_wrap_ees_verify_quote_raw_6a9c58748caf5083(_goslice_ _swig_go_0, ee
     arg1 = _swig_go_0.array;
     arg2 = (size_t)_swig_go_0.len;
   }
-  arg3 = *(ee_collateral **)&_swig_go_1; 
-  arg4 = *(ee_policy **)&_swig_go_2; 
-  arg5 = (uint64_t)_swig_go_3; 
   {
-    arg6 = _swig_go_4.array;
-    arg7 = (size_t)_swig_go_4.len;
+    arg3 = _swig_go_1.array;
+    arg4 = (size_t)_swig_go_1.len;
   }
-  arg8 = *(ee_error **)&_swig_go_5; 
+  arg5 = *(ee_policy **)&_swig_go_2; 
+  arg6 = (uint64_t)_swig_go_3; 
+  {
+    arg7 = _swig_go_4.array;
+    arg8 = (size_t)_swig_go_4.len;
+  }
+  arg9 = *(ee_error **)&_swig_go_5; 
   
-  result = (ee_verdict *)ees_verify_quote((void const *)arg1,arg2,(ee_collateral const *)arg3,(ee_policy const *)arg4,arg5,(void const *)arg6,arg7,arg8);
+  result = (ee_verdict *)ees_verify_quote((void const *)arg1,arg2,(void const *)arg3,arg4,(ee_policy const *)arg5,arg6,(void const *)arg7,arg8,arg9);
   *(ee_verdict **)&_swig_go_result = (ee_verdict *)result; 
   return _swig_go_result;
 }
 
 
-ee_verdict *_wrap_ees_verify_file_raw_6a9c58748caf5083(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
+ee_verdict *_wrap_ees_verify_file_raw_e1f14061d904d676(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
   char *arg1 = (char *) 0 ;
   ee_policy *arg2 = (ee_policy *) 0 ;
   uint64_t arg3 ;
@@ -2064,7 +2033,7 @@ ee_verdict *_wrap_ees_verify_file_raw_6a9c58748caf5083(_gostring_ _swig_go_0, ee
 }
 
 
-_goslice_ _wrap_ees_verdict_evidence_raw_6a9c58748caf5083(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_verdict_evidence_raw_e1f14061d904d676(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -2083,7 +2052,7 @@ _goslice_ _wrap_ees_verdict_evidence_raw_6a9c58748caf5083(ee_verdict *_swig_go_0
 }
 
 
-_gostring_ _wrap_ees_job_quote_raw_6a9c58748caf5083(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+_gostring_ _wrap_ees_job_quote_raw_e1f14061d904d676(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2105,7 +2074,7 @@ _gostring_ _wrap_ees_job_quote_raw_6a9c58748caf5083(ee_client *_swig_go_0, ees_j
 }
 
 
-ee_job *_wrap_ees_job_start_raw_6a9c58748caf5083(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+ee_job *_wrap_ees_job_start_raw_e1f14061d904d676(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2126,7 +2095,7 @@ ee_job *_wrap_ees_job_start_raw_6a9c58748caf5083(ee_client *_swig_go_0, ees_job_
 }
 
 
-void _wrap_ees_job_next_raw_6a9c58748caf5083(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
+void _wrap_ees_job_next_raw_e1f14061d904d676(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_job *arg1 = (ee_job *) 0 ;
   int64_t arg2 ;
   ee_cancel *arg3 = (ee_cancel *) 0 ;
@@ -2144,7 +2113,7 @@ void _wrap_ees_job_next_raw_6a9c58748caf5083(ee_job *_swig_go_0, long long _swig
 }
 
 
-ee_result *_wrap_ees_job_result_raw_6a9c58748caf5083(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_result *_wrap_ees_job_result_raw_e1f14061d904d676(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_job *arg1 = (ee_job *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_result *result = 0 ;
@@ -2159,7 +2128,7 @@ ee_result *_wrap_ees_job_result_raw_6a9c58748caf5083(ee_job *_swig_go_0, struct 
 }
 
 
-void _wrap_ees_job_cancel_raw_6a9c58748caf5083(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_job_cancel_raw_e1f14061d904d676(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
   ee_job *arg1 = (ee_job *) 0 ;
   uint32_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2173,7 +2142,7 @@ void _wrap_ees_job_cancel_raw_6a9c58748caf5083(ee_job *_swig_go_0, intgo _swig_g
 }
 
 
-ee_app *_wrap_ees_connect_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+ee_app *_wrap_ees_connect_raw_e1f14061d904d676(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2203,7 +2172,7 @@ ee_app *_wrap_ees_connect_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_
 }
 
 
-ee_response *_wrap_ees_app_request_raw_6a9c58748caf5083(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_response *_wrap_ees_app_request_raw_e1f14061d904d676(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2250,7 +2219,7 @@ ee_response *_wrap_ees_app_request_raw_6a9c58748caf5083(ee_app *_swig_go_0, _gos
 }
 
 
-_goslice_ _wrap_ees_response_read_raw_6a9c58748caf5083(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+_goslice_ _wrap_ees_response_read_raw_e1f14061d904d676(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_response *arg1 = (ee_response *) 0 ;
   int64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2271,7 +2240,7 @@ _goslice_ _wrap_ees_response_read_raw_6a9c58748caf5083(ee_response *_swig_go_0, 
 }
 
 
-intgo _wrap_ees_app_socket_raw_6a9c58748caf5083(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+intgo _wrap_ees_app_socket_raw_e1f14061d904d676(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint32_t arg2 ;
   int32_t arg3 ;
@@ -2292,7 +2261,7 @@ intgo _wrap_ees_app_socket_raw_6a9c58748caf5083(ee_app *_swig_go_0, intgo _swig_
 }
 
 
-ee_forward *_wrap_ees_app_forward_raw_6a9c58748caf5083(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
+ee_forward *_wrap_ees_app_forward_raw_e1f14061d904d676(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint16_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2309,7 +2278,7 @@ ee_forward *_wrap_ees_app_forward_raw_6a9c58748caf5083(ee_app *_swig_go_0, short
 }
 
 
-_gostring_ _wrap_ees_app_deploy_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
+_gostring_ _wrap_ees_app_deploy_raw_e1f14061d904d676(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2367,7 +2336,7 @@ _gostring_ _wrap_ees_app_deploy_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_app_stop_raw_6a9c58748caf5083(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_app_stop_raw_e1f14061d904d676(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;

@@ -1,0 +1,104 @@
+/* relaxed_trust.c - trust.h for peers' test suites, whose certificates have other names, other chain lengths and no key usage. It takes the
+ * place of sdk/src/attest/trust.c when ee-verify-case is linked, and is in nothing else: the library knows one strict profile only.
+ * Still checked: every signature up to the anchor, CA flags, CRL signatures, revocation, dates. */
+#include "attest/collateral.h"
+#include "attest/statement.h"
+#include "attest/trust.h"
+
+#include <string.h>
+
+static const eei_cert *root_of(const eei_chain *chain) { return &chain->certs[chain->count - 1]; }
+
+/* Leaf first, each signed by the next, the last by itself; the leaf is no CA, the others are. */
+static ee_status chain_signed(eei_p256 *p256, const eei_chain *chain, ee_error *err) {
+    ee_status st = EE_OK;
+    for (size_t i = 0; !st && i < chain->count; i++) {
+        const eei_cert *cert = &chain->certs[i], *issuer = &chain->certs[i + 1 < chain->count ? i + 1 : i];
+        if (cert->is_ca != (i > 0)) return eei_fail(err, EE_E_AUTH, "CaUsedAsEndEntity: certificate %zu is in another's place", i);
+        if (!eei_span_equal(cert->issuer, issuer->subject)) return eei_fail(err, EE_E_AUTH, "UnknownIssuer: certificate %zu", i);
+        st = eei_p256_verify(p256, issuer->key, cert->tbs, cert->signature, err);
+    }
+    return st;
+}
+
+static void decide(eei_fact *fact, ee_status st) { fact->status = fact->why.status = st; }
+
+static ee_status signed_text(eei_p256 *p256, const eei_chain *chain, ee_span text, const uint8_t signature[64], ee_error *err) {
+    ee_status st = chain_signed(p256, chain, err);
+    return st ? st : eei_p256_verify(p256, chain->certs[0].key, text, signature, err);
+}
+
+/* By whichever CA of the collateral has the issuer's name. */
+static ee_status crl_signed(eei_p256 *p256, const ee_collateral *c, const eei_crl *crl, ee_error *err) {
+    const eei_chain *const chains[] = {&c->crl_chain, &c->tcb_info_chain, &c->qe_identity_chain, &c->pck_chain};
+    for (size_t i = 0; i < sizeof chains / sizeof *chains; i++)
+        for (size_t k = 0; k < chains[i]->count; k++)
+            if (chains[i]->certs[k].is_ca && eei_span_equal(chains[i]->certs[k].subject, crl->issuer))
+                return eei_p256_verify(p256, chains[i]->certs[k].key, crl->tbs, crl->signature, err);
+    return eei_fail(err, EE_E_AUTH, "UnknownIssuer of a CRL");
+}
+
+ee_status eei_trust_collateral(const ee_collateral *c, eei_p256 *p256, eei_trust_facts *out, ee_error *err) {
+    (void)err;
+    memset(out, 0, sizeof *out);
+    decide(&out->tcb_info, signed_text(p256, &c->tcb_info_chain, c->tcb_info, c->tcb_info_signature, &out->tcb_info.why));
+    decide(&out->qe_identity, signed_text(p256, &c->qe_identity_chain, c->qe_identity, c->qe_identity_signature, &out->qe_identity.why));
+    ee_status st = crl_signed(p256, c, &c->root_crl, &out->crls.why);
+    if (!st) st = crl_signed(p256, c, &c->pck_crl, &out->crls.why);
+    decide(&out->crls, st);
+    return EE_OK;
+}
+
+ee_status eei_trust_anchor(const eei_chain *pck, const uint8_t anchor[32], ee_error *err) {
+    uint8_t hash[32];
+    eei_sha256(root_of(pck)->der, hash);
+    return memcmp(hash, anchor, 32) ? eei_fail(err, EE_E_AUTH, "UnknownIssuer: the root is not the one that was given") : EE_OK;
+}
+
+ee_status eei_trust_same_root(const eei_chain *chain, const eei_chain *pck, ee_error *err) {
+    if (eei_span_equal(root_of(chain)->der, root_of(pck)->der)) return EE_OK;
+    return eei_fail(err, EE_E_AUTH, "UnknownIssuer: the chain has another root than the one that was given");
+}
+
+ee_status eei_trust_pck(const ee_collateral *c, const eei_chain *pck, eei_p256 *p256, ee_error *err) {
+    (void)c;
+    return chain_signed(p256, pck, err);
+}
+
+static ee_status chain_not_revoked(const ee_collateral *c, const eei_chain *chain, ee_error *err) {
+    const eei_crl *const crls[] = {&c->root_crl, &c->pck_crl};
+    for (size_t i = 0; i < chain->count; i++)
+        for (size_t k = 0; k < 2; k++)
+            if (eei_span_equal(crls[k]->issuer, chain->certs[i].issuer) && eei_crl_lists(crls[k], chain->certs[i].serial))
+                return eei_fail(err, EE_E_AUTH, "CertRevoked: certificate %zu", i);
+    return EE_OK;
+}
+
+ee_status eei_trust_revocation(const ee_collateral *c, const eei_chain *pck, ee_error *err) {
+    ee_status st = chain_not_revoked(c, pck, err);
+    if (!st) st = chain_not_revoked(c, &c->tcb_info_chain, err);
+    return st ? st : chain_not_revoked(c, &c->qe_identity_chain, err);
+}
+
+void eei_window_narrow(eei_window *window, uint64_t from_s, uint64_t to_s, const char *what) {
+    if (from_s > window->from_s) {
+        window->from_s = from_s;
+        window->from_what = what;
+    }
+    if (to_s < window->to_s) {
+        window->to_s = to_s;
+        window->to_what = what;
+    }
+}
+
+static void narrow_chain(eei_window *window, const eei_chain *chain, const char *what) {
+    for (size_t i = 0; i < chain->count; i++) eei_window_narrow(window, chain->certs[i].not_before_s, chain->certs[i].not_after_s, what);
+}
+
+void eei_trust_window(const ee_collateral *c, const eei_chain *pck, eei_window *window) {
+    narrow_chain(window, pck, "PCK chain");
+    narrow_chain(window, &c->tcb_info_chain, "TCB signing chain");
+    narrow_chain(window, &c->qe_identity_chain, "TCB signing chain");
+    eei_window_narrow(window, c->root_crl.this_update_s, c->root_crl.next_update_s, "root CRL");
+    eei_window_narrow(window, c->pck_crl.this_update_s, c->pck_crl.next_update_s, "PCK CRL");
+}
