@@ -31,6 +31,7 @@ static void judge_last(cp_context *cp, registry_node *node, uint64_t now_ms) {
 static void challenge(cp_context *cp, registry_node *node) {
     eei_challenge message = {.kind = EEI_CHALLENGE_HEALTH, .slot = cp->slot, .observer = eei_span_text(OBSERVER)};
     eei_buf payload = EEI_BUF_INIT(512);
+    memcpy(message.policy_hash, eei_policy_hash_bytes(cp->policy), sizeof message.policy_hash);
     ee_error err = {0};
     if (!node->user) node->user = eei_calloc(1, sizeof(owed));
     owed *last = node->user;

@@ -290,7 +290,7 @@ typedef struct step_work {
 static void run_step(uv_work_t *request) {
     step_work *work = request->data;
     if (work->verdict_wanted)
-        work->status = eei_judge_evidence(work->judge, eei_buf_span(&work->evidence), &work->expect, &work->verdict, &work->error);
+        work->status = eei_judge_evidence(work->judge, eei_buf_span(&work->evidence), NULL, &work->expect, &work->verdict, &work->error);
     else
         work->status = eei_prover_quote(work->prover, &work->prove, &work->evidence, &work->error);
 }
@@ -406,7 +406,8 @@ static ee_status take_periodic(cp_tunnel *tunnel, ee_span evidence, ee_error *er
                                 .binder = work->binder,
                                 .instance_pub = work->instance_pub,
                                 .node_id = work->node_id,
-                                .node_name = work->node_name};
+                                .node_name = work->node_name,
+                                .no_app = true};
     ee_status st = binder(tunnel, work->nonce, work->binder, err);
     if (!st && eei_buf_append_span(&work->evidence, evidence)) st = eei_nomem(err);
     if (!st && uv_queue_work(cp->loop, &work->request, run_step, step_done) != 0) st = eei_fail(err, EE_E_IO, "no worker");
@@ -426,6 +427,7 @@ ee_status cp_tunnels_attest(cp_context *cp, registry_node *node, ee_error *err) 
     cp_tunnel *tunnel = node->session;
     eei_challenge message = {.kind = EEI_CHALLENGE_ATTEST, .observer = eei_span_text(cp->network)};
     eei_buf payload = EEI_BUF_INIT(512);
+    memcpy(message.policy_hash, eei_policy_hash_bytes(cp->policy), sizeof message.policy_hash);
     if (!tunnel || tunnel->closing) return eei_fail(err, EE_E_NO_NODE, "node %s is not connected", node->profile.name);
     if (tunnel->attest_open) {
         eei_log(EEI_LOG_WARN, "attest.missed", "node=%s", tunnel->name);

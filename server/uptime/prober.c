@@ -167,6 +167,7 @@ static ee_status open_channel(check *c, ee_error *err) {
 static ee_status make_challenge(check *c, ee_error *err) {
     eei_challenge challenge = {.kind = EEI_CHALLENGE_HEALTH, .slot = c->slot, .observer = eei_span_text(c->prober->observer)};
     ee_status st = eei_random(challenge.r, sizeof challenge.r, err);
+    memcpy(challenge.policy_hash, eei_policy_hash_bytes(eei_judge_policy(c->prober->options.judge)), sizeof challenge.policy_hash);
     return st ? st : eei_encode(&eei_challenge_schema, &challenge, &c->challenge, err);
 }
 

@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         EE_ASSERT(evidence.len && evidence.len <= EEI_EVIDENCE_BYTES_MAX && evidence.len < size);
     (void)!eei_certificate_spki_sha256(certificate, spki, NULL);
     /* Nothing is acceptable without collateral. */
-    EE_ASSERT(eei_judge_certificate(the_judge(), certificate, &expect, &verdict, NULL) != EE_OK);
+    EE_ASSERT(eei_judge_certificate(the_judge(), certificate, NULL, &expect, &verdict, NULL) != EE_OK);
     ee_verdict_free(verdict);
     X509_free(certificate);
     return 0;

@@ -58,7 +58,7 @@ static ee_verdict *verdict_of(fixture *f, ee_status want) {
                     .instance_pub = eei_key_public(eei_prover_key(f->prover)),
                     .node_id = eei_prover_node_id(f->prover)};
     assert_int_equal(eei_prover_quote(f->prover, &what, &evidence, &err), EE_OK);
-    ee_status st = eei_judge_evidence(f->world.judge, eei_buf_span(&evidence), &e, &v, &err);
+    ee_status st = eei_judge_evidence(f->world.judge, eei_buf_span(&evidence), NULL, &e, &v, &err);
     if (st != want) fail_msg("%s: %s", ee_status_word(st), err.message);
     eei_buf_clear(&evidence);
     return v;

@@ -125,7 +125,7 @@ static void test_Q18_evidence_extension_is_there_once_and_bounded(void **state) 
         print_message("%s\n", cases[i].name);
         assert_int_equal(eei_certificate_evidence(c, &evidence, &err), cases[i].want);
         /* Zeros are no evidence in any case. */
-        assert_int_equal(eei_judge_certificate(f->world.judge, c, &expect, &verdict, &err), EE_E_ATTESTATION);
+        assert_int_equal(eei_judge_certificate(f->world.judge, c, NULL, &expect, &verdict, &err), EE_E_ATTESTATION);
         assert_null(verdict);
         X509_free(c);
     }
@@ -159,7 +159,7 @@ static void test_too_much_evidence_makes_no_certificate(void **state) {
 static ee_status judge(fixture *f, X509 *c, uint8_t role, const uint8_t *node_id, ee_verdict **out) {
     eei_expect expect = {.role = role, .node_id = node_id, .node_name = "node-a"};
     ee_error err = {0};
-    ee_status st = eei_judge_certificate(f->world.judge, c, &expect, out, &err);
+    ee_status st = eei_judge_certificate(f->world.judge, c, NULL, &expect, out, &err);
     if (st) print_message("  %s: %s\n", ee_status_word(st), err.message);
     return st;
 }
@@ -275,7 +275,7 @@ static void test_signed_statement_is_no_quote(void **state) {
     ee_verdict *v = NULL;
 
     assert_int_equal(eei_prover_session(f->prover, &what, &evidence, NULL), EE_OK);
-    assert_int_equal(eei_judge_evidence(f->world.judge, eei_buf_span(&evidence), &expect, &v, NULL), EE_E_ATTESTATION);
+    assert_int_equal(eei_judge_evidence(f->world.judge, eei_buf_span(&evidence), NULL, &expect, &v, NULL), EE_E_ATTESTATION);
     assert_null(v);
     assert_int_equal(eei_judge_session(f->world.judge, eei_buf_span(&evidence), NULL, &expect, &v, NULL), EE_E_ATTESTATION);
     assert_null(v);
@@ -291,7 +291,7 @@ static void test_out_of_memory_judging(void **state) {
         ee_verdict *v = NULL;
         f->world.mono_ms += 2 * 3600000; /* nothing cached is good enough */
         eei_alloc_fail_at(n);
-        ee_status st = eei_judge_certificate(f->world.judge, c, &expect, &v, NULL);
+        ee_status st = eei_judge_certificate(f->world.judge, c, NULL, &expect, &v, NULL);
         bool reached = eei_alloc_fail_at(0) >= n;
         if (!st && !reached) {
             ee_verdict_free(v);

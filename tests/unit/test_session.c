@@ -31,7 +31,7 @@ static ee_verdict *judge_certificate_of(fixture *f, const eei_prover *prover, ui
     X509 *c = d2i_X509(NULL, &at, (long)der.len);
     eei_expect expect = {.role = role, .node_id = eei_prover_node_id(prover)};
     ee_verdict *v = NULL;
-    assert_int_equal(eei_judge_certificate(f->world.judge, c, &expect, &v, NULL), EE_OK);
+    assert_int_equal(eei_judge_certificate(f->world.judge, c, NULL, &expect, &v, NULL), EE_OK);
     X509_free(c);
     return v;
 }

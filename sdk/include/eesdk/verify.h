@@ -83,7 +83,10 @@ EE_API int ee_verdict_simulated(const ee_verdict *verdict); /**< 1 when the anch
 EE_API size_t ee_verdict_check_count(const ee_verdict *verdict);
 EE_API EE_MUST_USE ee_status ee_verdict_check_at(const ee_verdict *verdict, size_t index, ee_check *out, ee_error *err);
 EE_API const char *ee_verdict_tcb_status(const ee_verdict *verdict); /**< "UpToDate" ...; "" before it was reached */
-EE_API const char *ee_verdict_text(const ee_verdict *verdict);       /**< the table of `ee verify` */
+EE_API const char *ee_verdict_text(const ee_verdict *verdict);       /**< the table of `ee verify`, 100 columns wide */
+/** The same table, @p columns wide (24 to 1000, 0 = 100): in a narrow one the sentences stand below their titles. @param out [out, owned]
+ * release with ee_string_free() */
+EE_API EE_MUST_USE ee_status ee_verdict_render(const ee_verdict *verdict, uint32_t columns, char **out, ee_error *err);
 /** {"verified","simulated","node","tcb_status","advisory_ids":[],"checks":[{"name","title","status","passed","reason","expected","actual",
  *  "explain"}],"verified_at","policy_hash", ...}, then what the quote says, in hex as it lies there: "mrtd", "rtmr0".."rtmr3",
  * "report_data", "mr_seam" ... "reason" of a failed check is "expired" (get newer collateral, or set the clock), "malformed" or

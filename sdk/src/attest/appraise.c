@@ -28,6 +28,7 @@ void eei_expect_keep(eei_expect_copy *out, const eei_expect *expect) {
     memset(out, 0, sizeof *out);
     out->purpose = expect->purpose;
     out->role = expect->role;
+    out->no_app = expect->no_app;
     expect_fields(expect, fields);
     for (size_t i = 0; i < EEI_EXPECT_COUNT; i++) {
         if (!fields[i]) continue;
@@ -199,7 +200,8 @@ static int app_event_matches(const eei_event *event, const uint8_t *image, const
 static void image(ee_verdict *v, const eei_event *events, size_t count, bool log_good) {
     const uint8_t *want = given(v, EEI_EXPECT_IMAGE) ? v->expect.value[EEI_EXPECT_IMAGE] : NULL;
     const uint8_t *spec = given(v, EEI_EXPECT_SPEC) ? v->expect.value[EEI_EXPECT_SPEC] : NULL;
-    const uint8_t *pin = v->policy->has_image && v->expect.role == EEI_ROLE_AGENT ? v->policy->image : NULL; /* only agents run images */
+    bool for_app = v->expect.role == EEI_ROLE_AGENT && !v->expect.no_app; /* a job's image is in its order, not in the log */
+    const uint8_t *pin = v->policy->has_image && for_app ? v->policy->image : NULL;
     if (!want && !spec && !pin) {
         eei_verdict_skip(v, EEI_CHECK_IMAGE, "no image was asked for");
         return;

@@ -47,6 +47,7 @@ typedef struct eei_expect {
     const uint8_t *nonce, *binder, *spki_sha256, *instance_pub, *node_id, *transcript;
     const char *node_name;                   /* for the verdict's text */
     const uint8_t *image_digest, *spec_hash; /* an APP event with these must be in the log */
+    bool no_app; /* the peer is asked for itself, not for an app of its: a policy's image is compared elsewhere, or with nothing */
 } eei_expect;
 
 /* FMSPC (6 bytes) and CA ("platform" or "processor") named by a quote's own PCK certificate: which collateral to fetch. Nothing is
@@ -73,7 +74,7 @@ const eei_event *eei_verdict_events(const ee_verdict *verdict, size_t *count);
 uint64_t eei_verdict_time(const ee_verdict *verdict);   /* unix seconds it was made for */
 ee_verdict *eei_verdict_ref(const ee_verdict *verdict); /* shared, atomic count; ee_verdict_free() drops one */
 
-/* Is the DER root this policy's anchor? For tests and the CLI. */
 const uint8_t *eei_policy_hash_bytes(const ee_policy *policy); /* 32 */
+const uint8_t *eei_policy_image(const ee_policy *policy);      /* 32: the digest it pins; NULL = none */
 ee_policy *eei_policy_ref(const ee_policy *policy);
 #endif

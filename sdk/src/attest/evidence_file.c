@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define FILE_KIND "easyenclave evidence"
 enum { FILE_VERSION = 1, FILE_BYTES_MAX = 4 << 20 };
 
 static const char *const expect_names[EEI_EXPECT_COUNT] = {
@@ -55,6 +56,7 @@ static json_t *expected_json(const eei_expect_copy *e, bool *ok) {
     json_t *out = json_object();
     set(out, "purpose", json_integer(e->purpose), ok);
     set(out, "role", json_integer(e->role), ok);
+    if (e->no_app) set(out, "no_app", json_true(), ok);
     for (size_t i = 0; i < EEI_EXPECT_COUNT; i++)
         if (e->given >> i & 1) set(out, expect_names[i], hex_json(e->value[i], 32), ok);
     if (e->has_report_data) set(out, "report_data", hex_json(e->report_data, 64), ok);
@@ -94,7 +96,7 @@ static json_t *file_json(const ee_verdict *v) {
     char hex[65];
     json_t *out = json_object();
     set(out, "version", json_integer(FILE_VERSION), &ok);
-    set(out, "kind", json_string("easyenclave evidence"), &ok);
+    set(out, "kind", json_string(FILE_KIND), &ok);
     set(out, "time", json_integer((json_int_t)quoted->now_unix_s), &ok);
     set(out, "node", v->node ? json_string(v->node) : json_null(), &ok);
     set(out, "quote", bytes_json(quoted->quote_bytes), &ok);
@@ -158,7 +160,7 @@ static ee_status bytes_field(const json_t *object, const char *field, eei_arena 
 }
 
 static ee_status expected_field(const json_t *object, eei_expect_copy *out, ee_error *err) {
-    static const char *const known[] = {"purpose", "role",       "nonce",        "binder",    "spki_sha256", "instance_pub",
+    static const char *const known[] = {"purpose", "role",       "no_app",       "nonce",     "binder",      "spki_sha256", "instance_pub",
                                         "node_id", "transcript", "image_digest", "spec_hash", "report_data", NULL};
     const json_t *e = json_object_get(object, "expected");
     uint64_t purpose = 0, role = 0;
@@ -179,6 +181,9 @@ static ee_status expected_field(const json_t *object, eei_expect_copy *out, ee_e
         st = eei_hex_decode(hex, out->report_data, 64, err);
         out->has_report_data = true;
     }
+    const json_t *no_app = json_object_get(e, "no_app");
+    if (!st && no_app && !json_is_boolean(no_app)) st = eei_fail(err, EE_E_MALFORMED, "field \"no_app\" must be true or false");
+    out->no_app = json_is_true(no_app);
     out->purpose = (uint8_t)purpose;
     out->role = (uint8_t)role;
     return st;
@@ -234,7 +239,10 @@ static ee_status saved_fields(saved *s, ee_error *err) {
     static const char *const known[] = {"version", "kind",     "time",    "node",       "quote",   "statement", "events",
                                         "ticket",  "expected", "session", "collateral", "verdict", "sha256",    NULL};
     uint64_t version = 0;
+    const char *kind = NULL;
     ee_status st = json_is_object(s->json) ? eei_json_only(s->json, known, err) : eei_fail(err, EE_E_MALFORMED, "must be a JSON object");
+    if (!st) st = eei_json_string(s->json, "kind", &kind, err);
+    if (!st && strcmp(kind, FILE_KIND)) st = eei_fail(err, EE_E_MALFORMED, "field \"kind\" must be \"%s\"", FILE_KIND);
     if (!st) st = eei_json_u64(s->json, "version", &version, err);
     if (!st && version != FILE_VERSION)
         st = eei_fail(err, EE_E_VERSION, "evidence file version %llu, known is %d", (unsigned long long)version, FILE_VERSION);
@@ -330,12 +338,17 @@ ee_status ee_verify_file(const char *path, const ee_policy *policy, uint64_t at_
     if (!path || !out) return eei_fail(err, EE_E_INVALID, "path or out is NULL");
     *out = NULL;
     ee_status st = policy ? EE_OK : ee_policy_production(&production, err);
-    if (!st) st = eei_file_read(path, &text, err);
+    ee_status file_st = st ? EE_OK : eei_file_read(path, &text, &why);
+    if (file_st && file_st != EE_E_LIMIT) { /* there is nothing to check */
+        if (err) *err = why;
+        st = file_st;
+    }
     if (st) goto done;
     /* A file that cannot be read as evidence is a failed check, not a failed call: it proves nothing. */
-    ee_status file_st = eei_json_parse(eei_buf_span(&text), FILE_BYTES_MAX, &s.json, &why);
+    if (!file_st) file_st = eei_json_parse(eei_buf_span(&text), FILE_BYTES_MAX, &s.json, &why);
     if (!file_st) file_st = saved_fields(&s, &why);
     if (!file_st) file_st = undamaged(&s, &why);
+    if (file_st == EE_E_INVALID) file_st = EE_E_MALFORMED; /* a field that has not its form; arguments are right by now */
     st = file_st == EE_E_NOMEM ? eei_nomem(err) : judge(&s, policy ? policy : production, at_unix_s, file_st, &why, out, err);
 done:
     json_decref(s.json);

@@ -90,6 +90,7 @@ ee_policy *eei_policy_ref(const ee_policy *policy) {
 
 const char *ee_policy_hash(const ee_policy *policy) { return policy ? policy->hash_hex : ""; }
 const uint8_t *eei_policy_hash_bytes(const ee_policy *policy) { return policy->hash; }
+const uint8_t *eei_policy_image(const ee_policy *policy) { return policy->has_image ? policy->image : NULL; }
 int ee_policy_simulated(const ee_policy *policy) { return policy && policy->simulated; }
 
 /* ---- hash ---- */

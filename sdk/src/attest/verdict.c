@@ -1,5 +1,5 @@
-/* verdict.c - the list of checks, and its two faces: a table for people and JSON for programs. It makes no check itself.
- * Called by verify.c, appraise.c, evidence_file.c and through eesdk/verify.h. */
+/* verdict.c - the list of checks: built row by row, sealed once, read after. It makes no check itself; how a verdict looks to people and
+ * to programs is in verdict_text.c and verdict_json.c. Called by verify.c, appraise.c, evidence_file.c and through eesdk/verify.h. */
 #include "attest/verdict.h"
 
 #include "base/alloc.h"
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ARENA_MAX = 4 << 20, TEXT_MAX = 65536, JSON_MAX = 4 << 20, WIDTH = 100, TITLE_AT = 8, TEXT_AT = 31 };
+enum { ARENA_MAX = 4 << 20 };
 
 /* May be NOT_ASKED in a verified verdict; every other check must have passed. */
 static const struct {
@@ -63,6 +63,12 @@ const uint32_t eei_checks_of_evidence = QUOTE_CHECKS | CONTEXT_CHECKS | BIT(EEI_
 const uint32_t eei_checks_of_session = CONTEXT_CHECKS | BIT(EEI_CHECK_SESSION);
 
 const char *eei_check_name(eei_check_id id) { return checks[id].name; }
+const char *eei_check_title(const ee_verdict *v, eei_check_id id) { return v->rows[id].title ? v->rows[id].title : checks[id].title; }
+
+const char *eei_check_explain(const ee_verdict *v, eei_check_id id) {
+    const eei_check_row *row = &v->rows[id];
+    return row->state == EEI_CHECK_PENDING ? "not reached" : row->explain ? row->explain : "";
+}
 
 /* ---- life ---- */
 
@@ -166,247 +172,6 @@ ee_status eei_verdict_judge(ee_verdict *v, eei_check_id id, ee_status st, const 
     return st;
 }
 
-/* ---- the table ---- */
-
-typedef struct table {
-    eei_buf out;
-    ee_status status;
-} table;
-
-static void put(table *t, const char *text) {
-    if (!t->status) t->status = eei_buf_append_text(&t->out, text);
-}
-
-static void put_bytes(table *t, const char *text, size_t len) {
-    if (!t->status) t->status = eei_buf_append(&t->out, text, len);
-}
-
-static void pad(table *t, size_t columns) {
-    while (columns-- > 0) put(t, " ");
-}
-
-/* Columns of the first `bytes` bytes: code points, as all we print is narrow. */
-static size_t columns_of(const char *text, size_t bytes) {
-    size_t n = 0;
-    for (size_t i = 0; i < bytes; i++) n += ((unsigned char)text[i] & 0xc0) != 0x80;
-    return n;
-}
-
-/* Text from column TEXT_AT on, broken at spaces; a word that is too long is cut. */
-static void put_wrapped(table *t, const char *text) {
-    size_t room = WIDTH - TEXT_AT;
-    while (*text) {
-        size_t len = strlen(text), fits = 0, last_space = 0;
-        for (size_t i = 0; i <= len; i++) {
-            if (columns_of(text, i) > room) break;
-            fits = i;
-            if (text[i] == ' ' || !text[i]) last_space = i;
-        }
-        while (fits < len && ((unsigned char)text[fits] & 0xc0) == 0x80) fits--;
-        size_t take = last_space ? last_space : fits;
-        put_bytes(t, text, take);
-        put(t, "\n");
-        text += take;
-        while (*text == ' ') text++;
-        if (*text) pad(t, TEXT_AT);
-    }
-}
-
-/* "5b1f…c2" for long hex, so that a row stays a row; JSON has all of it. */
-static void shorten(const char *text, char out[96]) {
-    size_t len = text ? strlen(text) : 0;
-    const char *hex = len > 40 ? strrchr(text, ' ') : NULL;
-    hex = hex ? hex + 1 : text;
-    size_t hex_len = len ? strlen(hex) : 0;
-    if (hex_len > 40 && strspn(hex, "0123456789abcdef") == hex_len)
-        snprintf(out, 96, "%.*s%.8s\xe2\x80\xa6%s", (int)(hex - text > 60 ? 60 : hex - text), text, hex, hex + hex_len - 4);
-    else
-        snprintf(out, 96, "%s", text ? text : "");
-}
-
-static const char *explain_of(const eei_check_row *row) {
-    return row->state == EEI_CHECK_PENDING ? "not reached" : row->explain ? row->explain : "";
-}
-static const char *title_of(const ee_verdict *v, size_t id) { return v->rows[id].title ? v->rows[id].title : checks[id].title; }
-
-static void put_row(table *t, const ee_verdict *v, size_t id) {
-    static const char *const words[] = {"  skip  ", "  pass  ", "  FAIL  ", "  skip  "};
-    const eei_check_row *row = &v->rows[id];
-    const char *title = title_of(v, id), *explain = explain_of(row);
-    char expected[96], actual[96], both[256];
-    put(t, words[row->state]);
-    put(t, title);
-    size_t used = TITLE_AT + columns_of(title, strlen(title));
-    pad(t, used < TEXT_AT - 1 ? TEXT_AT - used : 1);
-    bool compare = row->state == EEI_CHECK_FAILED && ((row->expected && *row->expected) || (row->actual && *row->actual));
-    if (compare) {
-        shorten(row->expected, expected);
-        shorten(row->actual, actual);
-        snprintf(both, sizeof both, "expected %s   actual %s", *expected ? expected : "-", *actual ? actual : "-");
-        put_wrapped(t, both);
-        if (*explain) pad(t, TEXT_AT);
-    }
-    if (*explain) put_wrapped(t, explain);
-    if (!*explain && !compare) put(t, "\n");
-}
-
-static void count_rows(const ee_verdict *v, size_t counts[4]) {
-    memset(counts, 0, 4 * sizeof counts[0]);
-    for (size_t i = 0; i < EEI_CHECK_COUNT; i++)
-        if (v->wanted & EEI_CHECK_BIT(i)) counts[v->rows[i].state]++;
-}
-
-static char *make_text(const ee_verdict *v) {
-    table t = {EEI_BUF_INIT(TEXT_MAX), EE_OK};
-    size_t counts[4], all = 0;
-    char utc[32], line[128];
-    count_rows(v, counts);
-    for (size_t i = 0; i < 4; i++) all += counts[i];
-    const char *head = v->node ? v->node : v->has_statement ? "evidence" : "TDX quote";
-    eei_format_utc(v->now_unix_s * 1000, utc);
-    put(&t, head);
-    pad(&t, columns_of(head, strlen(head)) < 58 ? 58 - columns_of(head, strlen(head)) : 2);
-    if (strlen(utc) == 20) {
-        utc[10] = ' ';
-        utc[19] = '\0';
-    }
-    put(&t, utc);
-    put(&t, " UTC\n");
-    for (size_t i = 0; i < EEI_CHECK_COUNT; i++)
-        if (v->wanted & EEI_CHECK_BIT(i)) put_row(&t, v, i);
-    if (v->policy->simulated) put(&t, "SIMULATED: a devnet's own root, not Intel's. It shows how things work; it protects nothing.\n");
-    if (v->verified)
-        snprintf(line, sizeof line, "VERIFIED: %zu checks passed, %zu not asked for.\n", counts[EEI_CHECK_PASSED],
-                 counts[EEI_CHECK_NOT_ASKED]);
-    else
-        snprintf(line, sizeof line, "NOT VERIFIED: %zu of %zu checks failed.\n", counts[EEI_CHECK_FAILED], all);
-    put(&t, line);
-    const char *text = t.status ? NULL : eei_buf_cstr(&t.out);
-    char *kept = text ? eei_strdup(text) : NULL;
-    eei_buf_clear(&t.out);
-    return kept;
-}
-
-/* ---- JSON ---- */
-
-static void set(json_t *object, const char *key, json_t *value, bool *ok) {
-    if (json_object_set_new(object, key, value)) *ok = false; /* also when value is NULL: out of memory */
-}
-
-static json_t *hex_json(const uint8_t *data, size_t len) {
-    char hex[129];
-    EE_ASSERT(len <= 64);
-    eei_hex_encode(eei_span(data, len), hex);
-    return json_string(hex);
-}
-
-static json_t *checks_json(const ee_verdict *v, bool *ok) {
-    static const char *const words[] = {"skipped", "pass", "fail", "skipped"};
-    json_t *list = json_array();
-    for (size_t i = 0; i < EEI_CHECK_COUNT; i++) {
-        if (!(v->wanted & EEI_CHECK_BIT(i))) continue;
-        const eei_check_row *row = &v->rows[i];
-        json_t *item = json_object();
-        set(item, "name", json_string(checks[i].name), ok);
-        set(item, "title", json_string(title_of(v, i)), ok);
-        set(item, "status", json_string(words[row->state]), ok);
-        bool decided = row->state == EEI_CHECK_PASSED || row->state == EEI_CHECK_FAILED; /* null: neither */
-        set(item, "passed", decided ? json_boolean(row->state == EEI_CHECK_PASSED) : json_null(), ok);
-        set(item, "reason", json_string(row->state == EEI_CHECK_FAILED ? ee_status_word(row->reason) : ""), ok);
-        set(item, "expected", json_string(row->expected ? row->expected : ""), ok);
-        set(item, "actual", json_string(row->actual ? row->actual : ""), ok);
-        set(item, "explain", json_string(explain_of(row)), ok);
-        if (json_array_append_new(list, item)) *ok = false;
-    }
-    return list;
-}
-
-/* ---- JSON: what the quote says ---- */
-
-static json_t *le_hex(uint64_t value) {
-    uint8_t bytes[8];
-    for (size_t i = 0; i < 8; i++) bytes[i] = (uint8_t)(value >> (8 * i));
-    return hex_json(bytes, 8);
-}
-
-/* Bytes in the order in which they lie in the quote. */
-static void quote_json(const eei_quote *q, json_t *out, bool *ok) {
-    set(out, "quote_version", json_integer(q->version), ok);
-    set(out, "tee_type", json_integer(q->tee_type), ok);
-    set(out, "body_type", json_integer(q->body_type), ok);
-    for (int i = 0; i < EEI_PIN_COUNT; i++) set(out, eei_pin_names[i], hex_json(eei_pin_of_quote(q, (eei_pin_id)i), 48), ok);
-    set(out, "report_data", hex_json(q->report_data, 64), ok);
-    set(out, "mr_signer_seam", hex_json(q->mr_signer_seam, 48), ok);
-    set(out, "seam_attributes", hex_json(q->seam_attributes, 8), ok);
-    set(out, "td_attributes", le_hex(q->td_attributes), ok);
-    set(out, "xfam", le_hex(q->xfam), ok);
-    set(out, "tee_tcb_svn", hex_json(q->tee_tcb_svn, 16), ok);
-    if (q->body_type == EEI_BODY_TD15) {
-        set(out, "tee_tcb_svn2", hex_json(q->tee_tcb_svn2, 16), ok);
-        set(out, "mr_service_td", hex_json(q->mr_service_td, 48), ok);
-    }
-    set(out, "cert_data_type", json_integer(q->cert_type), ok);
-}
-
-static void platform_json(const ee_verdict *v, json_t *out, bool *ok) {
-    set(out, "fmspc", hex_json(v->pck.fmspc, 6), ok);
-    set(out, "pceid", hex_json(v->pck.pceid, 2), ok);
-    set(out, "pcesvn", json_integer(v->pck.pcesvn), ok);
-    set(out, "cpusvn", hex_json(v->pck.cpusvn, 16), ok);
-    set(out, "ppid", hex_json(v->pck.ppid, 16), ok);
-    set(out, "machine_id", hex_json(eei_pck_machine_id(&v->pck), 16), ok);
-    set(out, "tcb_evaluation", json_integer((json_int_t)v->tcb_evaluation), ok);
-    set(out, "qe_evaluation", json_integer((json_int_t)v->qe_evaluation), ok);
-    if (v->tcb_date) set(out, "tcb_date", json_string(v->tcb_date), ok);
-}
-
-/* What a signature stands behind is named at the top. Otherwise it is kept apart, so that nobody reads it by mistake. */
-static void fields_json(const ee_verdict *v, json_t *out, bool *ok) {
-    json_t *fields = v->authentic ? out : json_object();
-    if (!v->quote.version) { /* did not parse */
-        if (!v->authentic) json_decref(fields);
-        return;
-    }
-    quote_json(&v->quote, fields, ok);
-    set(fields, "quote_len_used", json_integer((json_int_t)(v->quote.bytes_used)), ok);
-    set(fields, "trailing_bytes", json_integer((json_int_t)v->quote.trailing.len), ok);
-    if (v->authentic)
-        platform_json(v, fields, ok);
-    else
-        set(out, "unverified", fields, ok);
-}
-
-json_t *eei_verdict_to_json(const ee_verdict *v) {
-    bool ok = true;
-    char utc[32];
-    json_t *out = json_object(), *advisories = json_array();
-    set(out, "verified", json_boolean(v->verified), &ok);
-    set(out, "simulated", json_boolean(v->policy->simulated), &ok);
-    set(out, "node", v->node ? json_string(v->node) : json_null(), &ok);
-    set(out, "tcb_status", json_string(v->tcb_status ? v->tcb_status : ""), &ok);
-    for (size_t i = 0; i < v->advisory_count; i++)
-        if (json_array_append_new(advisories, json_string(v->advisories[i]))) ok = false;
-    set(out, "advisory_ids", advisories, &ok);
-    set(out, "checks", checks_json(v, &ok), &ok);
-    set(out, "verified_at", json_string(eei_format_utc(v->now_unix_s * 1000, utc)), &ok);
-    set(out, "policy_hash", json_string(v->policy->hash_hex), &ok);
-    fields_json(v, out, &ok);
-    if (ok && out) return out;
-    json_decref(out);
-    return NULL;
-}
-
-static char *make_json(const ee_verdict *v) {
-    eei_buf out = EEI_BUF_INIT(JSON_MAX);
-    json_t *json = eei_verdict_to_json(v);
-    ee_status st = json ? eei_json_dump(json, &out, NULL) : EE_E_NOMEM;
-    const char *text = st ? NULL : eei_buf_cstr(&out);
-    char *kept = text ? eei_strdup(text) : NULL;
-    json_decref(json);
-    eei_buf_clear(&out);
-    return kept;
-}
-
 /* ---- sealing ---- */
 
 static ee_status tell(const ee_verdict *v, ee_error *err) {
@@ -416,10 +181,10 @@ static ee_status tell(const ee_verdict *v, ee_error *err) {
         if (row->state == EEI_CHECK_NOT_ASKED && checks[i].optional) continue;
         const char *actual = row->actual ? row->actual : "", *expected = row->expected ? row->expected : "";
         if (*expected || *actual)
-            eei_fail(err, EE_E_ATTESTATION, "%s: %.200s; expected %.100s, actual %.100s", checks[i].name, explain_of(row),
-                     *expected ? expected : "-", *actual ? actual : "-");
+            eei_fail(err, EE_E_ATTESTATION, "%s: %.200s; expected %.100s, actual %.100s", checks[i].name,
+                     eei_check_explain(v, (eei_check_id)i), *expected ? expected : "-", *actual ? actual : "-");
         else
-            eei_fail(err, EE_E_ATTESTATION, "%s: %.400s", checks[i].name, explain_of(row));
+            eei_fail(err, EE_E_ATTESTATION, "%s: %.400s", checks[i].name, eei_check_explain(v, (eei_check_id)i));
         if (err)
             snprintf(err->details, sizeof err->details, "{\"check\":\"%s\",\"reason\":\"%s\"}", checks[i].name,
                      row->state == EEI_CHECK_FAILED ? ee_status_word(row->reason) : ee_status_word(EE_E_ATTESTATION));
@@ -456,8 +221,9 @@ ee_status eei_verdict_seal(ee_verdict **v, ee_verdict **out, ee_error *err) {
 int ee_verdict_verified(const ee_verdict *verdict) { return verdict && verdict->verified; }
 int ee_verdict_simulated(const ee_verdict *verdict) { return verdict && verdict->policy->simulated; }
 const char *ee_verdict_tcb_status(const ee_verdict *verdict) { return verdict && verdict->tcb_status ? verdict->tcb_status : ""; }
+
 /* The first to ask makes it; of two that ask at once, one keeps its own work and the other's goes. */
-static const char *made_once(const ee_verdict *verdict, _Atomic(char *) *slot, char *(*make)(const ee_verdict *)) {
+const char *eei_verdict_made_once(const ee_verdict *verdict, _Atomic(char *) *slot, char *(*make)(const ee_verdict *)) {
     char *have = atomic_load_explicit(slot, memory_order_acquire);
     if (have) return have;
     char *mine = make(verdict);
@@ -465,16 +231,6 @@ static const char *made_once(const ee_verdict *verdict, _Atomic(char *) *slot, c
     if (atomic_compare_exchange_strong_explicit(slot, &have, mine, memory_order_acq_rel, memory_order_acquire)) return mine;
     eei_free(mine);
     return have;
-}
-
-const char *ee_verdict_text(const ee_verdict *verdict) {
-    ee_verdict *v = (ee_verdict *)(uintptr_t)verdict; /* immutable but for what is made late */
-    return v ? made_once(v, &v->text, make_text) : "";
-}
-
-const char *ee_verdict_json(const ee_verdict *verdict) {
-    ee_verdict *v = (ee_verdict *)(uintptr_t)verdict;
-    return v ? made_once(v, &v->json, make_json) : "";
 }
 
 size_t ee_verdict_check_count(const ee_verdict *verdict) {
@@ -493,7 +249,7 @@ ee_status ee_verdict_check_at(const ee_verdict *verdict, size_t index, ee_check 
         out->result = results[row->state];
         out->expected = row->expected ? row->expected : "";
         out->actual = row->actual ? row->actual : "";
-        out->explain = explain_of(row);
+        out->explain = eei_check_explain(verdict, (eei_check_id)i);
         return EE_OK;
     }
     return eei_fail(err, EE_E_INVALID, "the verdict has %zu checks", ee_verdict_check_count(verdict));

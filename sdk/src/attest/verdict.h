@@ -72,6 +72,7 @@ enum {
 };
 typedef struct eei_expect_copy {
     uint8_t purpose, role;
+    bool no_app;
     uint32_t given;
     uint8_t value[EEI_EXPECT_COUNT][32];
     bool has_report_data;
@@ -132,6 +133,10 @@ void eei_verdict_compare(ee_verdict *v, eei_check_id id, const char *expected, c
 ee_status eei_verdict_seal(ee_verdict **v, ee_verdict **out, ee_error *err) EE_MUST_USE;
 
 const char *eei_check_name(eei_check_id id);
+const char *eei_check_title(const ee_verdict *v, eei_check_id id);
+const char *eei_check_explain(const ee_verdict *v, eei_check_id id);
+/* One of a verdict's faces, made by the first to ask for it; "" when out of memory. Any thread. */
+const char *eei_verdict_made_once(const ee_verdict *verdict, _Atomic(char *) *slot, char *(*make)(const ee_verdict *));
 /* {"verified": ...}: new reference; NULL when out of memory. */
 json_t *eei_verdict_to_json(const ee_verdict *v);
 

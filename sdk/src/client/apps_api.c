@@ -28,6 +28,7 @@ enum {
 struct ee_app {
     ee_client *client;
     char name[EEI_NAME_BYTES_MAX + 1], base_url[128], http_url[128];
+    ee_policy *policy; /* NULL: the client's */
     bool strict;
     uint32_t timeout_ms;
     pthread_mutex_t mutex; /* guards: pool, verdicts, first_fd */
@@ -128,10 +129,12 @@ static bool may_come_back(ee_app *app, const ee_cancel *cancel) {
 }
 
 /* A new attested connection to the app, wherever it runs by the deadline. */
-static ee_status dial_app(ee_app *app, uint32_t timeout_ms, bool strict, const ee_cancel *cancel, client_conn **out, ee_error *err) {
+static ee_status dial_app(ee_app *app, uint32_t timeout_ms, bool strict, const ee_policy *policy, const ee_cancel *cancel,
+                          client_conn **out, ee_error *err) {
     client_dial dial = {.kind = EEI_OPEN_APP,
                         .target = app->name,
                         .alpn = EEI_ALPN_APP,
+                        .policy = policy ? policy : app->policy,
                         .strict = strict,
                         .deadline_ms = eei_mono_ms() + timeout_ms,
                         .cancel = cancel};
@@ -166,7 +169,7 @@ static ee_status open_socket(void *user, int *fd, ee_error *err) {
     ee_app *app = user;
     client_conn *conn = NULL;
     if ((*fd = take_first(app)) >= 0) return EE_OK;
-    ee_status st = dial_app(app, app->timeout_ms, app->strict, NULL, &conn, err);
+    ee_status st = dial_app(app, app->timeout_ms, app->strict, NULL, NULL, &conn, err);
     if (!st) st = client_conn_to_socket(conn, fd, err);
     client_conn_free(conn);
     return st;
@@ -181,7 +184,7 @@ static bool name_ok(const char *name) {
 /* The first connection is made and attested here, and kept: what ee_connect() promises is true before it returns. */
 static ee_status first_connection(ee_app *app, const ee_connect_options *options, ee_error *err) {
     client_conn *conn = NULL;
-    ee_status st = dial_app(app, app->timeout_ms, app->strict, options->cancel, &conn, err);
+    ee_status st = dial_app(app, app->timeout_ms, app->strict, NULL, options->cancel, &conn, err);
     if (!st) st = client_conn_to_socket(conn, &app->first_fd, err);
     client_conn_free(conn);
     return st;
@@ -199,7 +202,6 @@ ee_status ee_connect(ee_client *client, const char *name, const ee_connect_optio
         return eei_fail(err, EE_E_INVALID, "ee_connect_options has %zu bytes, this library knows %zu", options->struct_bytes,
                         sizeof *options);
     if (!name || !name_ok(name)) return eei_fail(err, EE_E_INVALID, "an app's name has 1 to %u of a-z, 0-9 and \"-\"", EEI_NAME_BYTES_MAX);
-    if (options->policy) return eei_fail(err, EE_E_INVALID, "a policy for one app is not supported yet; give it to the client");
     st = client_resolve(&client, err);
     if (st) return st;
     app = eei_calloc(1, sizeof *app);
@@ -207,6 +209,7 @@ ee_status ee_connect(ee_client *client, const char *name, const ee_connect_optio
     app->client = client;
     app->first_fd = -1;
     app->strict = options->strict != 0;
+    app->policy = eei_policy_ref(options->policy);
     app->timeout_ms = options->timeout_ms ? options->timeout_ms : CONNECT_TIMEOUT_MS;
     pthread_mutex_init(&app->mutex, NULL);
     (void)snprintf(app->name, sizeof app->name, "%s", name);
@@ -237,6 +240,7 @@ void ee_app_free(ee_app *app) {
     if (app->first_fd >= 0) close(app->first_fd);
     for (size_t i = 0; i < app->verdict_count; i++) ee_verdict_free(app->verdicts[i]);
     eei_free(app->verdicts);
+    ee_policy_free(app->policy);
     pthread_mutex_destroy(&app->mutex);
     eei_free(app);
 }
@@ -355,9 +359,10 @@ ee_status ee_app_socket(ee_app *app, const ee_connect_options *options, int *out
     client_conn *conn = NULL;
     uint32_t timeout = options && options->timeout_ms ? options->timeout_ms : app->timeout_ms;
     bool strict = app->strict || (options && options->strict);
-    *out_fd = strict == app->strict ? take_first(app) : -1;
+    const ee_policy *policy = options ? options->policy : NULL;
+    *out_fd = strict == app->strict && !policy ? take_first(app) : -1;
     if (*out_fd >= 0) return EE_OK;
-    ee_status st = dial_app(app, timeout, strict, options ? options->cancel : NULL, &conn, err);
+    ee_status st = dial_app(app, timeout, strict, policy, options ? options->cancel : NULL, &conn, err);
     if (!st) st = client_conn_to_socket(conn, out_fd, err);
     client_conn_free(conn);
     return st;

@@ -48,6 +48,7 @@ struct client_conn {
     eei_open open;
     char target[65], alpn[16], node_name[64];
     uint8_t token[1024];
+    ee_policy *policy; /* NULL = the judge's */
     bool strict;
     /* loop thread only */
     client_conn *next, *next_waiting;
@@ -111,6 +112,7 @@ static void conn_unref(client_conn *conn) {
     client_waiter_clear(&conn->waiter);
     pthread_mutex_destroy(&conn->mutex);
     ee_verdict_free(conn->verdict);
+    ee_policy_free(conn->policy);
     eei_buf_clear(&conn->received);
     eei_buf_clear(&conn->held);
     eei_buf_clear(&conn->to_send);
@@ -207,8 +209,12 @@ static void dial_now(client_conn *conn) {
     eei_buf payload = EEI_BUF_INIT(4096);
     eei_channel *channel = NULL;
     ee_error err = {0};
-    eei_channel_client options = {
-        .ctx = engine->tls, .judge = engine->judge, .alpn = conn->alpn, .node_name = conn->node_name, .strict = conn->strict};
+    eei_channel_client options = {.ctx = engine->tls,
+                                  .judge = engine->judge,
+                                  .policy = conn->policy,
+                                  .alpn = conn->alpn,
+                                  .node_name = conn->node_name,
+                                  .strict = conn->strict};
     eei_pipe_callbacks callbacks = {conn, pipe_open, pipe_readable, pipe_writable, pipe_end};
 
     memcpy(options.instance_id, conn->open.instance_id, sizeof options.instance_id);
@@ -334,6 +340,7 @@ static ee_status conn_new(client_engine *engine, const client_dial *dial, client
     conn->held = (eei_buf)EEI_BUF_INIT(HELD_MAX);
     conn->to_send = (eei_buf)EEI_BUF_INIT_SECRET(SEND_QUEUE_MAX);
     conn->strict = dial->strict;
+    conn->policy = eei_policy_ref(dial->policy);
     (void)snprintf(conn->target, sizeof conn->target, "%s", dial->target);
     (void)snprintf(conn->alpn, sizeof conn->alpn, "%s", dial->alpn);
     (void)snprintf(conn->node_name, sizeof conn->node_name, "%s", dial->node_name ? dial->node_name : "");

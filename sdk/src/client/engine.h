@@ -19,6 +19,7 @@ typedef struct client_dial {
     uint8_t instance_id[32];
     ee_span token;
     const char *alpn, *node_name;
+    const ee_policy *policy; /* NULL = the judge's */
     bool strict;
     uint64_t deadline_ms; /* mono */
     const ee_cancel *cancel;

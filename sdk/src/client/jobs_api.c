@@ -68,8 +68,6 @@ static ee_status check_options(const ee_job_options *options, ee_error *err) {
         return eei_fail(err, EE_E_INVALID, "ee_job_options has %zu bytes, this library knows %zu: use EE_JOB() or ee_job_options_init()",
                         options->struct_bytes, sizeof *options);
     if (!options->image || !*options->image) return eei_fail(err, EE_E_INVALID, "the image is missing");
-    /* Never silently weaker than asked for: until a job can have its own judge, it is refused. */
-    if (options->policy) return eei_fail(err, EE_E_INVALID, "a policy for one job is not supported yet; give it to the client");
     return EE_OK;
 }
 
@@ -193,6 +191,7 @@ static ee_status deliver(ee_job *job, const ee_job_options *options, ee_error *e
                         .token = eei_buf_span(&job->admission.token),
                         .alpn = EEI_ALPN_JOB,
                         .node_name = job->node,
+                        .policy = job->spec.policy,
                         .deadline_ms = eei_mono_ms() + DIAL_DEADLINE_MS,
                         .cancel = options->cancel};
     memcpy(dial.instance_id, job->admission.instance_id, sizeof dial.instance_id);

@@ -93,8 +93,23 @@ static ee_status set_name(char out[EEI_NAME_BYTES_MAX + 1], ee_span *span, const
     return EE_OK;
 }
 
+/* A job leaves no event that a quote covers: what its policy says of the image is compared with the order itself, before anything is
+ * locked. */
+static ee_status check_image(const client_spec *spec, const char *image, ee_error *err) {
+    const uint8_t *pin = eei_policy_image(spec->policy);
+    char want[65], have[65];
+    if (!pin || eei_same(pin, spec->image.digest, 32)) return EE_OK;
+    eei_hex_encode(eei_span(pin, 32), want);
+    eei_hex_encode(eei_span(spec->image.digest, 32), have);
+    eei_fail(err, EE_E_ATTESTATION, "image: %.200s is another image than the policy pins; expected sha256:%s, actual sha256:%s", image,
+             want, have);
+    if (err) (void)snprintf(err->details, sizeof err->details, "{\"check\":\"image\",\"reason\":\"attestation\"}");
+    return eei_hint(err, EE_E_ATTESTATION, "nothing was locked; REPOSITORY@sha256:DIGEST names exactly one image");
+}
+
 static ee_status finish_spec(ee_client *client, client_spec *spec, const char *image, const ee_cancel *cancel, ee_error *err) {
     ee_status st = client_image_resolve(client, image, cancel, &spec->image, err);
+    if (!st) st = check_image(spec, image, err);
     if (st) return st;
     spec->message.repository = eei_span_text(spec->image.repository);
     spec->message.tag = eei_span_text(spec->image.tag);
@@ -116,6 +131,7 @@ ee_status client_spec_job(ee_client *client, const ee_job_options *options, clie
     if (options->stdin_bytes > EEI_STDIN_BYTES_MAX)
         return eei_fail(err, EE_E_LIMIT, "stdin has %zu bytes; at most %u", options->stdin_bytes, EEI_STDIN_BYTES_MAX);
     spec->stdin_data = eei_span(options->stdin_data, options->stdin_bytes);
+    spec->policy = options->policy ? options->policy : client->config.policy;
     spec->message.output_max = options->output_limit_bytes;
     st = set_args(spec, options->command, err);
     if (!st) st = set_env(spec, options->env, err);
@@ -129,6 +145,7 @@ ee_status client_spec_app(ee_client *client, const ee_deploy_options *options, c
     memset(spec, 0, sizeof *spec);
     spec->message.kind = EEI_SPEC_APP;
     spec->message.port = options->port;
+    spec->policy = client->config.policy;
     if (!options->port) return eei_fail(err, EE_E_INVALID, "the app's port is missing");
     if (!options->name) return eei_fail(err, EE_E_INVALID, "the app's name is missing");
     st = set_args(spec, options->command, err);
@@ -228,7 +245,7 @@ static ee_status authorize(ee_client *client, const client_spec *spec, const cli
     eei_buf body = EEI_BUF_INIT(1024);
     memcpy(auth.auth_id, out->auth_id, sizeof auth.auth_id);
     memcpy(auth.spec_hash, spec->hash, sizeof auth.spec_hash);
-    memcpy(auth.policy_hash, eei_policy_hash_bytes(client->config.policy), sizeof auth.policy_hash);
+    memcpy(auth.policy_hash, eei_policy_hash_bytes(spec->policy), sizeof auth.policy_hash);
     ee_status st = client_control_instance(client, sealed_for, err);
     if (!st) memcpy(auth.control_instance, sealed_for, sizeof auth.control_instance);
     if (!st) st = eei_encode(&eei_spend_auth_schema, &auth, &body, err);

@@ -15,6 +15,7 @@ typedef struct client_spec {
     uint8_t hash[32];
     char node[EEI_NAME_BYTES_MAX + 1], name[EEI_NAME_BYTES_MAX + 1];
     ee_span stdin_data;
+    const ee_policy *policy; /* of this order: the options' or the client's, borrowed */
 } client_spec;
 ee_status client_spec_job(ee_client *client, const ee_job_options *options, client_spec *out, ee_error *err) EE_MUST_USE;
 ee_status client_spec_app(ee_client *client, const ee_deploy_options *options, client_spec *out, ee_error *err) EE_MUST_USE;

@@ -118,13 +118,13 @@ static SSL *transfer_ssl(const transfer *t) {
 static ee_status before_challenge(transfer *t, SSL *ssl, ee_error *err) {
     eei_fetch *fetch = t->slot->fetch;
     X509 *certificate = SSL_get1_peer_certificate(ssl);
-    eei_expect expect = {.role = EEI_ROLE_CONTROL, .node_id = fetch->network_id};
+    eei_expect expect = {.role = EEI_ROLE_CONTROL, .node_id = fetch->network_id, .node_name = "control plane"};
     ee_status st = EE_OK;
     ee_verdict_free(eei_take(&t->certificate));
     if (SSL_version(ssl) != TLS1_3_VERSION || SSL_session_reused(ssl))
         st = eei_fail(err, EE_E_ATTESTATION, "the connection is not a fresh TLS 1.3 one");
     if (!st && !certificate) st = eei_fail(err, EE_E_ATTESTATION, "the peer sent no certificate");
-    if (!st) st = eei_judge_certificate(fetch->judge, certificate, &expect, &t->certificate, err);
+    if (!st) st = eei_judge_certificate(fetch->judge, certificate, NULL, &expect, &t->certificate, err);
     if (!st) st = eei_certificate_spki_sha256(certificate, t->spki, err);
     if (!st) st = eei_tls_binder(ssl, t->nonce, t->binder, err);
     if (!st) st = proof_attach(t->slot, ssl, err);

@@ -351,7 +351,7 @@ static ee_status job_start(job *j, ee_error *err) {
 
 static void judge_run(job *j) {
     const eei_expect expect = {.role = EEI_ROLE_CONTROL, .node_id = j->network_id, .node_name = "control plane"};
-    j->status = eei_judge_certificate(j->judge, j->certificate, &expect, &j->verdict, &j->error);
+    j->status = eei_judge_certificate(j->judge, j->certificate, NULL, &expect, &j->verdict, &j->error);
 }
 
 static ee_status on_ws_message(void *user, ee_span message, ee_error *err) {

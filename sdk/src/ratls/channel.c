@@ -38,6 +38,7 @@ struct eei_channel {
 
     /* client */
     eei_judge *judge;
+    ee_policy *policy; /* NULL: the judge's */
     uint8_t instance_id[32];
     char node_name[EEI_NAME_BYTES_MAX + 1];
     eei_buf evidence;
@@ -141,6 +142,7 @@ static ee_status send_challenge(eei_channel *c, ee_error *err) {
     eei_buf bytes = EEI_BUF_INIT(CHALLENGE_MAX);
     ee_status st = eei_random(challenge.r, sizeof challenge.r, err);
 
+    memcpy(challenge.policy_hash, eei_policy_hash_bytes(c->policy ? c->policy : eei_judge_policy(c->judge)), 32);
     if (!st) st = eei_encode(&eei_challenge_schema, &challenge, &bytes, err);
     if (!st) st = bind(c, challenge.r, eei_buf_span(&bytes), err);
     if (!st) st = send_frame(c, EEI_FRAME_CHALLENGE, eei_buf_span(&bytes), err);
@@ -331,6 +333,8 @@ static ee_status check_instance(const eei_channel *c, const ee_verdict *verdict,
     return EE_OK;
 }
 
+static bool for_app(const eei_channel *c) { return strcmp(c->alpn, EEI_ALPN_APP) == 0; }
+
 static ee_status judge_session(eei_channel *c, const ee_verdict *base, ee_verdict **out, ee_error *err) {
     uint8_t spki[32];
     const eei_expect expect = {.purpose = EEI_PURPOSE_CHALLENGE,
@@ -341,18 +345,19 @@ static ee_status judge_session(eei_channel *c, const ee_verdict *base, ee_verdic
                                .instance_pub = eei_verdict_statement(base)->instance_pub,
                                .node_id = eei_verdict_statement(base)->node_id,
                                .transcript = c->transcript,
-                               .node_name = c->node_name};
+                               .node_name = c->node_name,
+                               .no_app = !for_app(c)};
     ee_status st = eei_certificate_spki_sha256(c->certificate, spki, err);
 
     if (st) return st;
-    if (c->strict) return eei_judge_evidence(c->judge, eei_buf_span(&c->evidence), &expect, out, err);
+    if (c->strict) return eei_judge_evidence(c->judge, eei_buf_span(&c->evidence), c->policy, &expect, out, err);
     return eei_judge_session(c->judge, eei_buf_span(&c->evidence), base, &expect, out, err);
 }
 
 static ee_status judge(eei_channel *c, ee_verdict **out, ee_error *err) {
-    const eei_expect expect = {.role = EEI_ROLE_AGENT, .node_name = c->node_name};
+    const eei_expect expect = {.role = EEI_ROLE_AGENT, .node_name = c->node_name, .no_app = !for_app(c)};
     ee_verdict *base = NULL;
-    ee_status st = eei_judge_certificate(c->judge, c->certificate, &expect, &base, err);
+    ee_status st = eei_judge_certificate(c->judge, c->certificate, c->policy, &expect, &base, err);
 
     if (st) {
         *out = eei_take(&base);
@@ -509,6 +514,7 @@ ee_status eei_channel_new_client(const eei_channel_client *o, uint64_t now_ms, e
     c->client = true;
     c->strict = o->strict;
     c->judge = eei_judge_ref(o->judge);
+    c->policy = eei_policy_ref(o->policy);
     memcpy(c->instance_id, o->instance_id, 32);
     if (o->node_name) memcpy(c->node_name, o->node_name, strnlen(o->node_name, sizeof c->node_name - 1));
     c->ssl = SSL_new(o->ctx);
@@ -555,5 +561,6 @@ void eei_channel_free(eei_channel *c) {
     ee_verdict_free(c->made_verdict);
     ee_verdict_free(c->verdict);
     eei_judge_free(c->judge);
+    ee_policy_free(c->policy);
     eei_free(c);
 }

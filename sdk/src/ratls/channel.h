@@ -3,10 +3,10 @@
  * Called by net/link's users: SDK (client side), agent (server side), uptime server (client side). Proto: docs/protocol.md#channel
  * (threats Q9, Q11, Q12)
  *
- * After the TLS handshake, inside TLS:  client CHALLENGE {kind session, r, strict} -> <- server EVIDENCE, then the user's bytes.
- * nonce = eei_nonce_derive(0, 0, r, 0), binder = exporter(nonce), transcript = SHA-256(CHALLENGE's payload), purpose CHALLENGE: a statement
- * signed by the instance key, on top of the certificate's quote; or, strict, a quote of its own.
- * One thread at a time, but for eei_channel_work(). */
+ * After the TLS handshake, inside TLS:  client CHALLENGE {kind session, r, strict, policy hash} -> <- server EVIDENCE, then the user's
+ * bytes. nonce = eei_nonce_derive(0, 0, r, 0), binder = exporter(nonce), transcript = SHA-256(CHALLENGE's payload), purpose CHALLENGE: a
+ * statement signed by the instance key, on top of the certificate's quote; or, strict, a quote of its own. One thread at a time, but for
+ * eei_channel_work(). */
 #ifndef EEI_CHANNEL_H
 #define EEI_CHANNEL_H
 #include "ratls/session.h"
@@ -18,9 +18,10 @@ typedef struct eei_channel eei_channel;
 #define EEI_ALPN_HEALTH "ee-health/1"
 
 typedef struct eei_channel_client {
-    SSL_CTX *ctx;     /* eei_client_ctx_new(); shared */
-    eei_judge *judge; /* shared */
-    const char *alpn;
+    SSL_CTX *ctx;            /* eei_client_ctx_new(); shared */
+    eei_judge *judge;        /* shared */
+    const ee_policy *policy; /* of this channel; shared. NULL = the judge's */
+    const char *alpn;        /* only for EEI_ALPN_APP does a policy's image ask for a measured app */
     uint8_t instance_id[32]; /* whom the control plane assigned: another one is refused (Q11) */
     const char *node_name;   /* for the verdict */
     bool strict;             /* ask for a full quote */

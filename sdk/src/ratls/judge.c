@@ -183,7 +183,8 @@ static ee_status unproved(ee_error *err, ee_status st) {
     return eei_fail(err, EE_E_ATTESTATION, "%.500s", text);
 }
 
-static ee_status appraise(eei_judge *judge, const eei_evidence *evidence, const eei_expect *expect, ee_verdict **out, ee_error *err) {
+static ee_status appraise(eei_judge *judge, const eei_evidence *evidence, const ee_policy *policy, const eei_expect *expect,
+                          ee_verdict **out, ee_error *err) {
     eei_collateral_id id = {0};
     collateral_entry *entry = NULL;
     ee_status st = eei_quote_collateral_id(evidence->quote, &id, err);
@@ -191,13 +192,13 @@ static ee_status appraise(eei_judge *judge, const eei_evidence *evidence, const 
     if (st) return unproved(err, st);
     st = collateral_get(judge, &id, COLLATERAL_AGE_MAX_MS, &entry, err);
     if (st) return st;
-    st = eei_appraise(evidence, entry->collateral, judge->policy, expect, wall_s(judge), out, err);
+    st = eei_appraise(evidence, entry->collateral, policy, expect, wall_s(judge), out, err);
     if (st == EE_E_ATTESTATION && mono(judge) - entry->fetched_ms > COLLATERAL_RETRY_MS) {
         collateral_entry *again = NULL;
         if (collateral_fetch(judge, &id, &again, NULL) == EE_OK) {
             ee_verdict_free(*out);
             *out = NULL;
-            st = eei_appraise(evidence, again->collateral, judge->policy, expect, wall_s(judge), out, err);
+            st = eei_appraise(evidence, again->collateral, policy, expect, wall_s(judge), out, err);
         }
         entry_drop(again);
     }
@@ -205,7 +206,8 @@ static ee_status appraise(eei_judge *judge, const eei_evidence *evidence, const 
     return st;
 }
 
-ee_status eei_judge_evidence(eei_judge *judge, ee_span bytes, const eei_expect *expect, ee_verdict **out, ee_error *err) {
+ee_status eei_judge_evidence(eei_judge *judge, ee_span bytes, const ee_policy *policy, const eei_expect *expect, ee_verdict **out,
+                             ee_error *err) {
     eei_arena arena = EEI_ARENA_INIT(EVIDENCE_ARENA_MAX);
     eei_evidence evidence = {0};
     ee_status st;
@@ -217,7 +219,7 @@ ee_status eei_judge_evidence(eei_judge *judge, ee_span bytes, const eei_expect *
     } else if (!evidence.quote.len) {
         st = eei_fail(err, EE_E_ATTESTATION, "evidence: a quote is needed, a signed statement was sent");
     } else {
-        st = appraise(judge, &evidence, expect, out, err);
+        st = appraise(judge, &evidence, policy ? policy : judge->policy, expect, out, err);
     }
     eei_arena_clear(&arena);
     return st;
@@ -251,8 +253,8 @@ static void key_part(eei_writer *w, const uint8_t *value) {
     if (value) eei_write_bytes(w, value, 32);
 }
 
-/* A verdict answers one question: the certificate and everything that was expected of it. */
-static ee_status cache_question(X509 *certificate, const eei_expect *e, uint8_t out[32], ee_error *err) {
+/* A verdict answers one question: the certificate, the policy and everything that was expected. */
+static ee_status cache_question(X509 *certificate, const ee_policy *policy, const eei_expect *e, uint8_t out[32], ee_error *err) {
     eei_buf text = EEI_BUF_INIT(1024);
     eei_writer w = eei_writer_init(&text);
     uint8_t *der = NULL, hash[32];
@@ -261,9 +263,20 @@ static ee_status cache_question(X509 *certificate, const eei_expect *e, uint8_t 
     if (len <= 0) return eei_tls_fail(err, EE_E_MALFORMED, "certificate");
     eei_sha256(eei_span(der, (size_t)len), hash);
     OPENSSL_free(der);
-    const uint8_t *const parts[] = {hash,       e->nonce,      e->binder,       e->spki_sha256, e->instance_pub,
-                                    e->node_id, e->transcript, e->image_digest, e->spec_hash};
+    const uint8_t *const parts[] = {
+        hash,
+        eei_policy_hash_bytes(policy),
+        e->nonce,
+        e->binder,
+        e->spki_sha256,
+        e->instance_pub,
+        e->node_id,
+        e->transcript,
+        e->image_digest,
+        e->spec_hash,
+    };
     eei_write_u8(&w, e->role);
+    eei_write_u8(&w, e->no_app);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) key_part(&w, parts[i]);
     if (e->node_name) eei_write_bytes(&w, e->node_name, strnlen(e->node_name, 256));
     if (!w.status) eei_sha256(eei_buf_span(&text), out);
@@ -319,7 +332,8 @@ static ee_status check_shell(eei_judge *judge, X509 *certificate, ee_error *err)
     return EE_OK;
 }
 
-ee_status eei_judge_certificate(eei_judge *judge, X509 *certificate, const eei_expect *expect, ee_verdict **out, ee_error *err) {
+ee_status eei_judge_certificate(eei_judge *judge, X509 *certificate, const ee_policy *policy, const eei_expect *expect, ee_verdict **out,
+                                ee_error *err) {
     static const uint8_t zero[32];
     uint8_t spki[32], question[32];
     eei_expect e = *expect;
@@ -336,11 +350,11 @@ ee_status eei_judge_certificate(eei_judge *judge, X509 *certificate, const eei_e
     e.binder = zero; /* a certificate is for every connection */
     e.transcript = zero;
     e.nonce = NULL;
-    st = cache_question(certificate, &e, question, err);
+    st = cache_question(certificate, policy ? policy : judge->policy, &e, question, err);
     if (st) return st;
     *out = verdict_find(judge, question);
     if (*out) return EE_OK;
-    st = eei_judge_evidence(judge, evidence, &e, out, err);
+    st = eei_judge_evidence(judge, evidence, policy, &e, out, err);
     if (!st) verdict_put(judge, question, *out);
     return st;
 }

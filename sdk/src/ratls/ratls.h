@@ -37,13 +37,17 @@ ee_status eei_judge_new(const ee_policy *policy, const eei_collateral_source *so
 void eei_judge_free(eei_judge *judge);
 eei_judge *eei_judge_ref(eei_judge *judge);
 const ee_policy *eei_judge_policy(const eei_judge *judge);
-/* Quoted evidence against expectations; fetches collateral when it is not cached. *out also on EE_E_ATTESTATION. */
-ee_status eei_judge_evidence(eei_judge *judge, ee_span evidence, const eei_expect *expect, ee_verdict **out, ee_error *err) EE_MUST_USE;
+/* Quoted evidence against expectations; fetches collateral when it is not cached. *out also on EE_E_ATTESTATION.
+ * policy: of this one question; NULL = the judge's. */
+ee_status eei_judge_evidence(eei_judge *judge, ee_span evidence, const ee_policy *policy, const eei_expect *expect, ee_verdict **out,
+                             ee_error *err) EE_MUST_USE;
 /* A peer's certificate: its evidence, purpose CERTIFICATE, bound to its own key. Verdicts are cached by certificate hash (at most 64,
  * at most half of EEI_EVIDENCE_AGE_MAX_MS), so a reconnect costs no quote check. expect->purpose is set by this function. */
-ee_status eei_judge_certificate(eei_judge *judge, X509 *certificate, const eei_expect *expect, ee_verdict **out, ee_error *err) EE_MUST_USE;
+ee_status eei_judge_certificate(eei_judge *judge, X509 *certificate, const ee_policy *policy, const eei_expect *expect, ee_verdict **out,
+                                ee_error *err) EE_MUST_USE;
 
-/* A signed session statement on top of `base`, a verified verdict over the same TLS key: no quote, no collateral. */
+/* A signed session statement on top of `base`, a verified verdict over the same TLS key: no quote, no collateral. It is judged by the
+ * policy of its base. */
 ee_status eei_judge_session(eei_judge *judge, ee_span evidence, const ee_verdict *base, const eei_expect *expect, ee_verdict **out,
                             ee_error *err) EE_MUST_USE;
 

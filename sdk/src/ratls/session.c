@@ -407,7 +407,8 @@ void eei_session_expect(const eei_session *s, eei_expect *out) {
                         .instance_pub = s->peer.instance_pub,
                         .node_id = s->o.listening ? NULL : s->o.network_id,
                         .transcript = s->transcript,
-                        .node_name = s->o.listening ? s->peer_node : "control plane"};
+                        .node_name = s->o.listening ? s->peer_node : "control plane",
+                        .no_app = true};
 }
 
 uint64_t eei_session_deadline_ms(const eei_session *s) { return s->deadline_ms; }
@@ -536,7 +537,8 @@ ee_status eei_session_appraisal(const eei_session *s, eei_judge *judge, const ui
                              .instance_pub = keep(a->instance_pub, e.instance_pub),
                              .node_id = keep(a->node_id, e.node_id),
                              .transcript = keep(a->transcript, e.transcript),
-                             .node_name = a->node_name};
+                             .node_name = a->node_name,
+                             .no_app = e.no_app};
     snprintf(a->node_name, sizeof a->node_name, "%s", e.node_name);
     *out = a;
     return EE_OK;
@@ -549,7 +551,7 @@ ee_status eei_appraisal_run(eei_appraisal *a, ee_error *err) {
     ee_verdict_free(eei_take(&a->verdict));
     a->error = (ee_error){0};
     st = a->is_signed ? eei_judge_session(a->judge, evidence, a->base, &a->expect, &a->verdict, &a->error)
-                      : eei_judge_evidence(a->judge, evidence, &a->expect, &a->verdict, &a->error);
+                      : eei_judge_evidence(a->judge, evidence, NULL, &a->expect, &a->verdict, &a->error);
     if (st && err) *err = a->error;
     return st;
 }

@@ -187,6 +187,7 @@ static const eei_field challenge_fields[] = {
     FIELD(eei_challenge, 3, slot, EEI_KIND_U64, false, 0, 0, NULL),
     FIELD(eei_challenge, 4, observer, EEI_KIND_TEXT, false, EEI_NAME_BYTES_MAX, 0, NULL),
     FIELD(eei_challenge, 5, strict, EEI_KIND_BOOL, false, 0, 0, NULL),
+    FIELD(eei_challenge, 6, policy_hash, EEI_KIND_FIXED, true, 32, 0, NULL),
 };
 SCHEMA(challenge, challenge_fields);
 

@@ -167,9 +167,10 @@ typedef enum eei_challenge_kind { EEI_CHALLENGE_HEALTH = 1, EEI_CHALLENGE_ATTEST
 typedef struct eei_challenge { /* CHALLENGE: on stream 0 from the control plane; first frame of an inner channel from its client */
     uint64_t kind;
     uint8_t r[32];
-    uint64_t slot;    /* health */
-    ee_span observer; /* health: who asks */
-    bool strict;      /* session: a full quote, please */
+    uint64_t slot;           /* health */
+    ee_span observer;        /* health: who asks */
+    bool strict;             /* session: a full quote, please */
+    uint8_t policy_hash[32]; /* the policy that the answer will be judged by */
 } eei_challenge;
 typedef struct eei_app_probe {
     ee_span app_id;

@@ -1,0 +1,132 @@
+/* verdict_json.c - a verdict for programs: every check, then what the quote says. It decides nothing.
+ * Called through eesdk/verify.h, and by evidence_file.c. */
+#include "attest/verdict.h"
+#include "base/alloc.h"
+#include "base/clock.h"
+
+#include <string.h>
+
+enum { JSON_BYTES_MAX = 4 << 20 };
+
+static void set(json_t *object, const char *key, json_t *value, bool *ok) {
+    if (json_object_set_new(object, key, value)) *ok = false; /* also when value is NULL: out of memory */
+}
+
+static json_t *hex_json(const uint8_t *data, size_t len) {
+    char hex[129];
+    EE_ASSERT(len <= 64);
+    eei_hex_encode(eei_span(data, len), hex);
+    return json_string(hex);
+}
+
+static json_t *checks_json(const ee_verdict *v, bool *ok) {
+    static const char *const words[] = {"skipped", "pass", "fail", "skipped"};
+    json_t *list = json_array();
+    for (size_t i = 0; i < EEI_CHECK_COUNT; i++) {
+        if (!(v->wanted & EEI_CHECK_BIT(i))) continue;
+        const eei_check_row *row = &v->rows[i];
+        json_t *item = json_object();
+        set(item, "name", json_string(eei_check_name((eei_check_id)i)), ok);
+        set(item, "title", json_string(eei_check_title(v, (eei_check_id)i)), ok);
+        set(item, "status", json_string(words[row->state]), ok);
+        bool decided = row->state == EEI_CHECK_PASSED || row->state == EEI_CHECK_FAILED; /* null: neither */
+        set(item, "passed", decided ? json_boolean(row->state == EEI_CHECK_PASSED) : json_null(), ok);
+        set(item, "reason", json_string(row->state == EEI_CHECK_FAILED ? ee_status_word(row->reason) : ""), ok);
+        set(item, "expected", json_string(row->expected ? row->expected : ""), ok);
+        set(item, "actual", json_string(row->actual ? row->actual : ""), ok);
+        set(item, "explain", json_string(eei_check_explain(v, (eei_check_id)i)), ok);
+        if (json_array_append_new(list, item)) *ok = false;
+    }
+    return list;
+}
+
+/* ---- what the quote says ---- */
+
+static json_t *le_hex(uint64_t value) {
+    uint8_t bytes[8];
+    for (size_t i = 0; i < 8; i++) bytes[i] = (uint8_t)(value >> (8 * i));
+    return hex_json(bytes, 8);
+}
+
+/* Bytes in the order in which they lie in the quote. */
+static void quote_json(const eei_quote *q, json_t *out, bool *ok) {
+    set(out, "quote_version", json_integer(q->version), ok);
+    set(out, "tee_type", json_integer(q->tee_type), ok);
+    set(out, "body_type", json_integer(q->body_type), ok);
+    for (int i = 0; i < EEI_PIN_COUNT; i++) set(out, eei_pin_names[i], hex_json(eei_pin_of_quote(q, (eei_pin_id)i), 48), ok);
+    set(out, "report_data", hex_json(q->report_data, 64), ok);
+    set(out, "mr_signer_seam", hex_json(q->mr_signer_seam, 48), ok);
+    set(out, "seam_attributes", hex_json(q->seam_attributes, 8), ok);
+    set(out, "td_attributes", le_hex(q->td_attributes), ok);
+    set(out, "xfam", le_hex(q->xfam), ok);
+    set(out, "tee_tcb_svn", hex_json(q->tee_tcb_svn, 16), ok);
+    if (q->body_type == EEI_BODY_TD15) {
+        set(out, "tee_tcb_svn2", hex_json(q->tee_tcb_svn2, 16), ok);
+        set(out, "mr_service_td", hex_json(q->mr_service_td, 48), ok);
+    }
+    set(out, "cert_data_type", json_integer(q->cert_type), ok);
+}
+
+static void platform_json(const ee_verdict *v, json_t *out, bool *ok) {
+    set(out, "fmspc", hex_json(v->pck.fmspc, 6), ok);
+    set(out, "pceid", hex_json(v->pck.pceid, 2), ok);
+    set(out, "pcesvn", json_integer(v->pck.pcesvn), ok);
+    set(out, "cpusvn", hex_json(v->pck.cpusvn, 16), ok);
+    set(out, "ppid", hex_json(v->pck.ppid, 16), ok);
+    set(out, "machine_id", hex_json(eei_pck_machine_id(&v->pck), 16), ok);
+    set(out, "tcb_evaluation", json_integer((json_int_t)v->tcb_evaluation), ok);
+    set(out, "qe_evaluation", json_integer((json_int_t)v->qe_evaluation), ok);
+    if (v->tcb_date) set(out, "tcb_date", json_string(v->tcb_date), ok);
+}
+
+/* What a signature stands behind is named at the top. Otherwise it is kept apart, so that nobody reads it by mistake. */
+static void fields_json(const ee_verdict *v, json_t *out, bool *ok) {
+    json_t *fields = v->authentic ? out : json_object();
+    if (!v->quote.version) { /* did not parse */
+        if (!v->authentic) json_decref(fields);
+        return;
+    }
+    quote_json(&v->quote, fields, ok);
+    set(fields, "quote_len_used", json_integer((json_int_t)(v->quote.bytes_used)), ok);
+    set(fields, "trailing_bytes", json_integer((json_int_t)v->quote.trailing.len), ok);
+    if (v->authentic)
+        platform_json(v, fields, ok);
+    else
+        set(out, "unverified", fields, ok);
+}
+
+json_t *eei_verdict_to_json(const ee_verdict *v) {
+    bool ok = true;
+    char utc[32];
+    json_t *out = json_object(), *advisories = json_array();
+    set(out, "verified", json_boolean(v->verified), &ok);
+    set(out, "simulated", json_boolean(v->policy->simulated), &ok);
+    set(out, "node", v->node ? json_string(v->node) : json_null(), &ok);
+    set(out, "tcb_status", json_string(v->tcb_status ? v->tcb_status : ""), &ok);
+    for (size_t i = 0; i < v->advisory_count; i++)
+        if (json_array_append_new(advisories, json_string(v->advisories[i]))) ok = false;
+    set(out, "advisory_ids", advisories, &ok);
+    set(out, "checks", checks_json(v, &ok), &ok);
+    set(out, "verified_at", json_string(eei_format_utc(v->now_unix_s * 1000, utc)), &ok);
+    set(out, "policy_hash", json_string(v->policy->hash_hex), &ok);
+    fields_json(v, out, &ok);
+    if (ok && out) return out;
+    json_decref(out);
+    return NULL;
+}
+
+static char *make_json(const ee_verdict *v) {
+    eei_buf out = EEI_BUF_INIT(JSON_BYTES_MAX);
+    json_t *json = eei_verdict_to_json(v);
+    ee_status st = json ? eei_json_dump(json, &out, NULL) : EE_E_NOMEM;
+    const char *text = st ? NULL : eei_buf_cstr(&out);
+    char *kept = text ? eei_strdup(text) : NULL;
+    json_decref(json);
+    eei_buf_clear(&out);
+    return kept;
+}
+
+const char *ee_verdict_json(const ee_verdict *verdict) {
+    ee_verdict *v = (ee_verdict *)(uintptr_t)verdict; /* immutable but for what is made late */
+    return v ? eei_verdict_made_once(v, &v->json, make_json) : "";
+}
