@@ -205,6 +205,7 @@ def lint_tests():
         python_tool("layers_self_test", "tools/check_layers.py", "--self-test"),
         python_tool("banned", "tools/check_banned.py"),
         python_tool("banned_self_test", "tools/check_banned.py", "--self-test"),
+        python_tool("runner_self_test", "tools/run_tests.py", "--self-test"),
         python_tool("status_tables", "tools/gen_status.py", "--check"),
         python_tool("format", "tools/lint.py", "--format"),
         python_tool("scripts", "tools/lint.py", "--scripts"),
@@ -326,8 +327,21 @@ def finish(done, left_out, started):
         print("\nfailed:")
         for test in failed:
             print(f"  {test.name}")
-    print(f"\n{passed} passed, {len(failed)} failed" + (f", {len(skips)} skipped" if skips else ""), flush=True)
+    print("\n" + "\n".join(verdict(passed, len(failed), len(skips))), flush=True)
     return 1 if failed or not passed else 0
+
+
+def verdict(passed, failed, skipped):
+    """The last lines. The very last is for programs and always of this form; what was skipped stands before it."""
+    return ([f"{skipped} skipped"] if skipped else []) + [f"{passed} passed, {failed} failed"]
+
+
+def self_test():
+    for given, lines in (((3, 0, 0), ["3 passed, 0 failed"]), ((3, 1, 2), ["2 skipped", "3 passed, 1 failed"]), ((0, 0, 1), ["1 skipped", "0 passed, 0 failed"])):
+        if verdict(*given) != lines:
+            print(f"verdict{given} is {verdict(*given)}, not {lines}")
+            return 1
+    return 0
 
 
 def main():
@@ -336,7 +350,10 @@ def main():
     parser.add_argument("--quick", action="store_true", help="unit, property, fuzz-corpus and header tests and the checks of the sources")
     parser.add_argument("--build", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--only", default="", help=argparse.SUPPRESS)  # a kind: lint, unit ...
+    parser.add_argument("--self-test", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.self_test:
+        return self_test()
     started = time.monotonic()
     done = []
     if options.build:
