@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"regexp"
 	"runtime"
 	"sort"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -179,11 +179,13 @@ func (s JobSpec) build() (*builtSpec, error) {
 
 func (b *builtSpec) free() { raw.Ees_job_spec_free(b.c) }
 
+var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
 func envBlock(env map[string]string) ([]byte, error) {
 	var out []byte
 	for name, value := range env {
-		if name == "" || strings.ContainsAny(name, "=\x00") {
-			return nil, newError(statusInvalid, fmt.Sprintf("%q cannot be the name of an env variable", name))
+		if !envName.MatchString(name) {
+			return nil, newError(statusInvalid, fmt.Sprintf("%q cannot be the name of an env variable: letters, digits and _, not a digit first", name))
 		}
 		if err := checkText("env "+name, value); err != nil { // the name, never the value
 			return nil, err

@@ -78,6 +78,15 @@ int cli_usage(const cli *c, const char *command, const char *format, ...) {
     return cli_error(c, &err);
 }
 
+int cli_file_error(const cli *c, const char *command, const char *option, const char *path) {
+    int why = errno;
+    ee_error err = {.status = EE_E_NOT_FOUND};
+    if (why != ENOENT && why != ENOTDIR) return cli_usage(c, command, "%s%s%s: %s", option, option[0] ? " " : "", path, strerror(why));
+    (void)snprintf(err.word, sizeof err.word, "%s", ee_status_word(err.status));
+    (void)snprintf(err.message, sizeof err.message, "%s%sthere is no file %.300s", option, option[0] ? ": " : "", path);
+    return cli_error(c, &err);
+}
+
 void cli_talk(const cli *c, const char *format, ...) {
     va_list args;
     if (c->quiet || c->json) return;

@@ -43,6 +43,8 @@ ee_client *cli_client(cli *c, int *code);
 int cli_error(const cli *c, const ee_error *err);
 /* "ee: invalid: <message>" with the command's usage; exit code 2. */
 int cli_usage(const cli *c, const char *command, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* A file that the call named could not be opened or read; errno says why. Not there is not_found, all else invalid. */
+int cli_file_error(const cli *c, const char *command, const char *option, const char *path);
 /* Signed call; the answer parsed. NULL and *code on failure. */
 json_t *cli_call(cli *c, const char *method, const char *path, const json_t *body, const char *key, int *code);
 void cli_print_json(const json_t *value);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ENV_MAX = 1024, STDIN_MAX = 1 << 20, FILE_VALUE_MAX = 1 << 20, PLATFORM_FAULT = 125 };
+enum { ENV_MAX = 1024, STDIN_MAX = 1 << 20, FILE_VALUE_MAX = 1 << 20, ENV_FILE_MAX = 4 << 20, PLATFORM_FAULT = 125 };
 
 typedef struct env_list {
     char *items[ENV_MAX + 1]; /* owned "NAME=value", NULL-ended */
@@ -38,42 +38,71 @@ static int add_env(const cli *c, env_list *env, const char *name, size_t name_le
     return 0;
 }
 
-/* NAME, NAME=value, NAME=@file, NAME=- */
+static int add_env_value(const cli *c, env_list *env, const char *name, size_t name_len, const char *data, size_t len) {
+    if (len > FILE_VALUE_MAX) return cli_usage(c, "run", "-e %.*s: the value has more than %d bytes", (int)name_len, name, FILE_VALUE_MAX);
+    if (strlen(data) != len) /* what is behind would be lost */
+        return cli_usage(c, "run", "-e %.*s: byte %zu of the value is a NUL, which no environment can hold", (int)name_len, name,
+                         strlen(data) + 1);
+    return add_env(c, env, name, name_len, data);
+}
+
+/* NAME, NAME=value, NAME=@file, NAME=-. A value is never in a message. */
 static int add_env_argument(const cli *c, env_list *env, const char *arg) {
     const char *equals = strchr(arg, '='), *value;
     size_t name_len = equals ? (size_t)(equals - arg) : strlen(arg), len = 0;
-    if (!name_len) return cli_usage(c, "run", "-e %s has no name", arg);
+    if (!name_len) return cli_usage(c, "run", "-e has no name before the \"=\"");
     if (!equals) {
         value = getenv(arg);
         return value ? add_env(c, env, arg, name_len, value)
                      : cli_usage(c, "run", "%s is not set here. Use -e %s=value, -e %s=@file, or export it first", arg, arg, arg);
     }
     if (equals[1] != '@' && strcmp(equals + 1, "-") != 0) return add_env(c, env, arg, name_len, equals + 1);
-    FILE *from = equals[1] == '@' ? fopen(equals + 2, "rb") : stdin;
-    if (!from) return cli_usage(c, "run", "-e %.*s: %s: %s", (int)name_len, arg, equals + 2, strerror(errno));
+    const char *path = equals[1] == '@' ? equals + 2 : "/dev/stdin";
+    FILE *from = equals[1] == '@' ? fopen(path, "rb") : stdin;
+    if (!from) return cli_file_error(c, "run", "-e", path);
     char *data = read_stream(from, FILE_VALUE_MAX, &len);
+    int code = !data ? 1 : ferror(from) ? cli_file_error(c, "run", "-e", path) : add_env_value(c, env, arg, name_len, data, len);
     if (from != stdin) (void)fclose(from);
-    int code = !data                  ? 1
-               : len > FILE_VALUE_MAX ? cli_usage(c, "run", "-e %.*s: the value has more than %d bytes", (int)name_len, arg, FILE_VALUE_MAX)
-                                      : add_env(c, env, arg, name_len, data);
     if (data) explicit_bzero(data, len);
     free(data);
     return code;
 }
 
+/* One line, closed by its NUL. What is no name is refused here already, with the line's number: it may be the rest of a value. */
+static int add_env_line(const cli *c, env_list *env, const char *path, unsigned number, const char *line, size_t len) {
+    const char *equals = memchr(line, '=', len);
+    if (!len || line[0] == '#') return 0;
+    if (strlen(line) != len)
+        return cli_usage(c, "run", "%s:%u: byte %zu is a NUL, which no environment can hold", path, number, strlen(line) + 1);
+    size_t name_len = equals ? (size_t)(equals - line) : 0;
+    size_t good = strspn(line, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789");
+    if (!name_len || good < name_len || (line[0] >= '0' && line[0] <= '9'))
+        return cli_usage(c, "run", "%s:%u is not NAME=value with a name of letters, digits and _", path, number);
+    return add_env(c, env, line, name_len, equals + 1);
+}
+
 static int add_env_file(const cli *c, env_list *env, const char *path) {
-    char line[8192];
+    size_t len = 0;
     int code = 0;
-    FILE *from = fopen(path, "r");
-    if (!from) return cli_usage(c, "run", "--env-file %s: %s", path, strerror(errno));
-    for (unsigned number = 1; !code && fgets(line, sizeof line, from); number++) {
-        line[strcspn(line, "\r\n")] = 0;
-        const char *equals = strchr(line, '=');
-        if (!line[0] || line[0] == '#') continue;
-        code = equals && equals != line ? add_env(c, env, line, (size_t)(equals - line), equals + 1)
-                                        : cli_usage(c, "run", "%s:%u is not NAME=value", path, number);
+    FILE *from = fopen(path, "rb");
+    if (!from) return cli_file_error(c, "run", "--env-file", path);
+    char *text = read_stream(from, ENV_FILE_MAX, &len), *at = text;
+    if (!text)
+        code = 1;
+    else if (ferror(from))
+        code = cli_file_error(c, "run", "--env-file", path);
+    else if (len > ENV_FILE_MAX) /* half a file would be another environment */
+        code = cli_usage(c, "run", "--env-file %s has more than %d bytes", path, ENV_FILE_MAX);
+    for (unsigned number = 1; !code && at < text + len; number++) {
+        char *end = memchr(at, '\n', (size_t)(text + len - at)), *next = end ? end + 1 : text + len;
+        if (!end) end = text + len;
+        if (end > at && end[-1] == '\r') end--;
+        *end = 0;
+        code = add_env_line(c, env, path, number, at, (size_t)(end - at));
+        at = next;
     }
-    explicit_bzero(line, sizeof line);
+    if (text) explicit_bzero(text, len);
+    free(text);
     (void)fclose(from);
     return code;
 }
@@ -162,8 +191,9 @@ static int print_quote(cli *c, ee_client *client, const ee_job_options *options)
 /* A platform fault is 125 whatever its kind, but for what the caller got wrong or has not. */
 static int fault_code(ee_status status) {
     int code = ee_status_exit_code(status);
-    return status == EE_E_INVALID || status == EE_E_INVALID_AMOUNT || status == EE_E_CONFIG || status == EE_E_AUTH ||
-                   status == EE_E_LOW_BALANCE || status == EE_E_BUDGET || status == EE_E_CANCELLED || status == EE_E_JOB_TIMEOUT
+    return status == EE_E_INVALID || status == EE_E_INVALID_AMOUNT || status == EE_E_LIMIT || status == EE_E_CONFIG ||
+                   status == EE_E_AUTH || status == EE_E_LOW_BALANCE || status == EE_E_BUDGET || status == EE_E_CANCELLED ||
+                   status == EE_E_JOB_TIMEOUT
                ? code
                : PLATFORM_FAULT;
 }

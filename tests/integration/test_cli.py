@@ -61,6 +61,57 @@ class Cli(DevnetCase):
                 self.assertIn("standard output could not be written", result.stderr)
         self.assertEqual(self.shell("ee --version >&-").returncode, 1)
 
+    # ---- environments: whole values, names that are names, and no value in a message
+
+    def env_of(self, *args, file=None, **kw):
+        """What the job's environment is, name by name, beside what the image sets."""
+        path = self.net.home / "job.env"
+        if file is not None:
+            path.write_bytes(file)
+        result = self.net.ee("run", *(["--env-file", str(path)] if file is not None else []), *args, "myapp:latest", "--", "sh", "-c", "cat /proc/self/environ", text=False, **kw)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        found = (item.split(b"=", 1) for item in result.stdout.split(b"\0") if item)
+        return {name.decode(): value for name, value in found if name.decode() not in ("PATH", "HOME", "HOSTNAME", "PWD", "SHLVL", "OLDPWD", "_")}
+
+    def test_L3_a_long_line_of_an_env_file_is_one_value(self):
+        for length in (8186, 8187, 8188, 131_044):
+            with self.subTest(length=length):
+                secret = b"A" * length + b"LEAKEDPARTOFTHESECRET=="
+                self.assertEqual(self.env_of(file=b"KEY=" + secret), {"KEY": secret})
+
+    def test_env_files_as_people_write_them(self):
+        text = b"# a comment\n\nA=1\r\nB=two words \nC=a\rb\nD=x=y\nE=\n#F=no\nG=last line has no end"
+        self.assertEqual(self.env_of(file=text), {"A": b"1", "B": b"two words ", "C": b"a\rb", "D": b"x=y", "E": b"", "G": b"last line has no end"})
+
+    def test_L2_what_is_no_env_is_refused_and_not_shown(self):
+        wrong = self.net.home / "wrong.env"
+        for text, where in ((b"export A=hunter2\n", ":1"), (b"A=1\nC =hunter2\n", ":2"), (b"A B=hunter2", ":1"), (b"\n1A=hunter2", ":2"), (b"=hunter2", ":1"), (b"hunter2", ":1"), (b"A-hunter2=1", ":1"),
+                            (b" A=hunter2", ":1"), (b"A=1\nB=hunter2\0hunter2\n", ":2"), (b"\0hunter2", ":1"), (b"A\0B=hunter2", ":1"), (b"A=" + b"hunter2" * 700_000, "4194304 bytes")):
+            with self.subTest(text=text[:40]):
+                wrong.write_bytes(text)
+                result = self.net.ee("run", "--env-file", str(wrong), "myapp:latest")
+                self.assertError(result, "invalid", 2)
+                self.assertIn(where, result.stderr)
+                self.assertNotIn("hunter2", result.stderr)
+        wrong.write_bytes(b"KEY=" + b"hunter2" * 20_000)  # more than Linux hands to a program in one piece
+        result = self.net.ee("run", "--env-file", str(wrong), "myapp:latest")
+        self.assertError(result, "limit", 2)
+        self.assertNotIn("hunter2", result.stderr)
+        nul, large = self.net.home / "nul", self.net.home / "large"
+        nul.write_bytes(b"hunter2\0hunter2")
+        large.write_bytes(b"hunter2" * 150_000)
+        for given in (f"A=@{nul}", f"A=@{large}", "=hunter2", "export A=hunter2", "A =hunter2", "1=hunter2", "A-B=hunter2"):
+            with self.subTest(given=given):
+                result = self.net.ee("run", "-e", given, "myapp:latest")
+                self.assertError(result, "invalid", 2)
+                self.assertNotIn("hunter2", result.stderr)
+        result = self.net.ee("run", "-e", "A=-", "myapp:latest", input=b"hunter2\0hunter2", text=False)
+        self.assertEqual(result.returncode, 2)
+        self.assertNotIn(b"hunter2", result.stderr)
+        self.assertEqual(self.env_of("-e", "A=-", input=b"hunter2\n"), {"A": b"hunter2\n"})
+        nul.write_bytes(b"line\n")
+        self.assertEqual(self.env_of("-e", f"A=@{nul}"), {"A": b"line\n"})
+
     # ---- 2: verbs take what they know
 
     def test_words_that_mean_nothing_are_refused(self):

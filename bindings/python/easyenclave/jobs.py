@@ -141,6 +141,7 @@ def _preview(text: str) -> str:
 # ---- what is asked for ----------------------------------------------------------------------------------------------------------------
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:iB|B)?", re.ASCII)
 
 
@@ -201,8 +202,8 @@ def _environment(env: Optional[Mapping[str, str]]) -> List[str]:
     found = []
     for name, value in (env or {}).items():
         _calls.text_of("the name of an env variable", name)
-        if not name or "=" in name:
-            raise errors.InvalidRequestError(f"{name!r} cannot be the name of an env variable")
+        if not _NAME.fullmatch(name):
+            raise errors.InvalidRequestError(f"{name!r} cannot be the name of an env variable", hint="letters, digits and _, not a digit first")
         found.append(f"{name}={_calls.text_of(f'env {name}', value)}")  # the message has the name, never the value
     return found
 

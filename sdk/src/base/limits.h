@@ -21,6 +21,7 @@
 #define EEI_EVENTS_MAX           4096u       /* RTMR3 events of one boot */
 #define EEI_NAME_BYTES_MAX       63u         /* account, node and app names: one DNS label */
 #define EEI_ENV_BYTES_MAX        (1u << 20)  /* all of a job's environment together */
+#define EEI_ENV_ITEM_BYTES_MAX   131071u     /* one NAME=value of it; Linux starts no program with a longer one (MAX_ARG_STRLEN) */
 #define EEI_ARGS_MAX             1024u       /* command arguments, env names */
 #define EEI_STDIN_BYTES_MAX      (1u << 20)  /* whole stdin given at the start; streaming comes with its own frames */
 #define EEI_OUTPUT_CAPTURE_MAX   (64u << 20) /* most output a result keeps per stream */

@@ -44,6 +44,17 @@ static int by_name(const void *a, const void *b) {
     return order ? order : (x.len > y.len) - (x.len < y.len);
 }
 
+/* Names travel in the clear, values do not: what is no name may be the rest of a value that was cut, so it is counted but never shown. */
+static ee_status check_env_name(ee_span name, size_t number, ee_error *err) {
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_";
+    if (name.len > 255) return eei_fail(err, EE_E_INVALID, "the name of env variable %zu has %zu bytes; at most 255", number, name.len);
+    for (size_t i = 0; i < name.len; i++)
+        if (!memchr(letters, name.data[i], sizeof letters - 1) && (i == 0 || name.data[i] < '0' || name.data[i] > '9'))
+            return eei_fail(err, EE_E_INVALID, "byte %zu of the name of env variable %zu is none of A-Z a-z _%s", i + 1, number,
+                            i ? " 0-9" : "");
+    return EE_OK;
+}
+
 static ee_status set_env(client_spec *spec, const char *const *env, ee_error *err) {
     size_t n = list_length(env), total = 0;
     if (n > EEI_ARGS_MAX) return eei_fail(err, EE_E_INVALID, "env has %zu variables; at most %u", n, EEI_ARGS_MAX);
@@ -54,8 +65,13 @@ static ee_status set_env(client_spec *spec, const char *const *env, ee_error *er
         const char *equals = strchr(env[i], '=');
         if (!equals || equals == env[i]) return eei_fail(err, EE_E_INVALID, "env variable %zu is not NAME=value", i + 1);
         spec->env[i] = (eei_env){eei_span(env[i], (size_t)(equals - env[i])), eei_span_text(equals + 1)};
-        if (spec->env[i].name.len > 255) return eei_fail(err, EE_E_INVALID, "the name of env variable %zu is longer than 255 bytes", i + 1);
-        total += strlen(env[i]) + 1;
+        ee_status st = check_env_name(spec->env[i].name, i + 1, err);
+        if (st) return st;
+        size_t bytes = strlen(env[i]);
+        if (bytes > EEI_ENV_ITEM_BYTES_MAX)
+            return eei_fail(err, EE_E_LIMIT, "env variable %zu has %zu bytes with its name; at most %u", i + 1, bytes,
+                            EEI_ENV_ITEM_BYTES_MAX);
+        total += bytes + 1;
     }
     if (total > EEI_ENV_BYTES_MAX) return eei_fail(err, EE_E_LIMIT, "env has %zu bytes in all; at most %u", total, EEI_ENV_BYTES_MAX);
     qsort(spec->env, n, sizeof *spec->env, by_name);
