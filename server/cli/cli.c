@@ -12,8 +12,6 @@
 
 enum { NAME_BYTES_MAX = 63, EXIT_READER_GONE = 128 + 13 /* as if SIGPIPE had ended us */ };
 
-#define DEVNET_ORIGIN "devnet file "
-
 /* ---- errors and talk ------------------------------------------------------------------------------------------------- */
 
 static json_t *money_json(ee_money amount) {
@@ -44,7 +42,7 @@ static void error_json(const ee_error *err) {
 static const ee_error *with_devnet_hint(const cli *c, const ee_error *err, ee_error *copy) {
     if (!c->client || (err->status != EE_E_CONNECT && err->status != EE_E_TIMEOUT)) return err;
     json_t *config = json_loads(ee_client_config_json(c->client), 0, NULL);
-    if (strncmp(cli_text(json_object_get(config, "url"), "origin"), DEVNET_ORIGIN, sizeof DEVNET_ORIGIN - 1) == 0) {
+    if (cli_uses_devnet(config)) {
         *copy = *err;
         (void)snprintf(copy->hint, sizeof copy->hint,
                        "`ee devnet status` shows what of the devnet still runs; `ee devnet down`, then `ee devnet up`, start anew");
@@ -54,9 +52,28 @@ static const ee_error *with_devnet_hint(const cli *c, const ee_error *err, ee_er
     return err;
 }
 
+/* The library speaks to every caller; here what it advises has a name that can be typed. */
+static const ee_error *with_commands(const ee_error *err, ee_error *copy) {
+    static const char *const words[][2] = {{"add credits", "add credits with `ee credits buy`"},
+                                           {"raise max_cost", "raise --max-cost"},
+                                           {"the timeout", "--timeout"},
+                                           {"the vcpus", "--vcpus"}};
+    if (err->status != EE_E_LOW_BALANCE && err->status != EE_E_BUDGET) return err;
+    ee_error made = *err;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        char rest[sizeof made.hint];
+        char *at = strstr(made.hint, words[i][0]);
+        if (!at) continue;
+        (void)snprintf(rest, sizeof rest, "%s", at + strlen(words[i][0]));
+        (void)snprintf(at, sizeof made.hint - (size_t)(at - made.hint), "%s%s", words[i][1], rest);
+    }
+    *copy = made;
+    return copy;
+}
+
 int cli_error(const cli *c, const ee_error *err) {
-    ee_error copy;
-    err = with_devnet_hint(c, err, &copy);
+    ee_error copy, worded;
+    err = with_commands(with_devnet_hint(c, err, &copy), &worded);
     if (c->json) {
         error_json(err);
     } else {

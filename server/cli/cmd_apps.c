@@ -1,4 +1,4 @@
-/* cmd_apps.c - `ee apps`, `ee curl`, `ee forward`, `ee nodes`, `ee verify`, `ee config`. */
+/* cmd_apps.c - `ee apps`, `ee curl`, `ee forward`, `ee nodes`, `ee verify`. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -169,13 +169,17 @@ static char *read_body(cli *c, const char *data, size_t *len, int *code) {
         return strdup(data);
     }
     from = strcmp(data, "@-") == 0 ? stdin : fopen(data + 1, "rb");
-    body = from ? malloc(BODY_MAX + 1) : NULL;
+    if (!from) {
+        *code = cli_file_error(c, "curl", "-d", data + 1);
+        return NULL;
+    }
+    body = malloc(BODY_MAX + 1);
     if (body) *len = fread(body, 1, BODY_MAX + 1, from);
     if (!body || ferror(from))
         *code = cli_usage(c, "curl", "-d %s: %s", data, strerror(errno));
     else if (*len > BODY_MAX) /* half a body would be another request */
         *code = cli_usage(c, "curl", "-d %s has more than %d bytes", data, BODY_MAX);
-    if (from && from != stdin) (void)fclose(from);
+    if (from != stdin) (void)fclose(from);
     return body;
 }
 
@@ -455,17 +459,5 @@ int cmd_verify(cli *c, int argc, char **argv) {
     if (!code)
         code = file ? verify_file(c, rest[0], policy) : control ? verify_control(c, export_path) : verify_app(c, rest[0], export_path);
     free(rest);
-    return code;
-}
-
-int cmd_config(cli *c, int argc, char **argv) {
-    const char *verb;
-    int code = 0;
-    if (cli_arguments(c, "config", argc, argv, 0, 1, &verb, "ee config show")) return 2;
-    if (verb && strcmp(verb, "show") != 0) return cli_usage(c, "config", "there is no `ee config %s`", verb);
-    ee_client *client = cli_client(c, &code);
-    json_t *config = client ? json_loads(ee_client_config_json(client), 0, NULL) : NULL;
-    if (config) cli_print_object(c, config);
-    json_decref(config);
     return code;
 }

@@ -266,6 +266,7 @@ static int env(cli *c) {
     (void)snprintf(policy, sizeof policy, "%s/policy.toml", net.dir);
     const char *values[][2] = {{"EE_URL", cli_text(file, "url")},
                                {"EE_API_KEY", cli_text(file, "api_key")},
+                               {"EE_ADMIN_TOKEN", cli_text(file, "admin_token")},
                                {"EE_NETWORK_ID", cli_text(file, "network_id")},
                                {"EE_REGISTRY", cli_text(file, "registry")},
                                {"EE_POLICY", policy}};

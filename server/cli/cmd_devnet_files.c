@@ -186,9 +186,9 @@ ee_status devnet_write_files(devnet *net, ee_error *err) {
 
 ee_status devnet_write_profile(const devnet *net, pid_t pid, ee_error *err) {
     eei_buf text = EEI_BUF_INIT_SECRET(1 << 16);
-    json_t *file = json_pack("{s:i, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "version", 1, "pid", (json_int_t)pid, "url", net->url,
-                             "network", "devnet", "network_id", net->network_id, "account", "dev", "api_key", net->dev_key, "policy",
-                             net->policy, "registry", net->registry);
+    json_t *file = json_pack("{s:i, s:I, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "version", 1, "pid", (json_int_t)pid, "url", net->url,
+                             "network", "devnet", "network_id", net->network_id, "account", "dev", "api_key", net->dev_key, "admin_token",
+                             net->admin_token, "policy", net->policy, "registry", net->registry);
     ee_status st = file ? eei_json_dump(file, &text, err) : eei_nomem(err);
     if (!st) st = eei_file_write_atomic(net->file, eei_buf_span(&text), 0600, err);
     json_decref(file);

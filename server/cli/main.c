@@ -33,8 +33,11 @@ const cli_command cli_commands[] = {
      "  On a terminal a transfer of more than $50 asks first. Without one, or with --json, it goes through: a script said what it wants.\n",
      cmd_transfer},
     {"balance", "", "what you have and what is locked", "", cmd_balance},
-    {"credits", "buy ACCOUNT AMOUNT", "mint credits against a payment (the owner's; EE_ADMIN_TOKEN)",
-     "  ee credits buy ACCOUNT AMOUNT --reference REF\n", cmd_credits},
+    {"credits", "buy [ACCOUNT] AMOUNT", "credit a payment (the network owner's)",
+     "  ee credits buy [ACCOUNT] AMOUNT --reference REF       to your own account when none is named\n"
+     "  REF is the payment's own number: it is credited once, however often this is repeated. On a devnet it may be left out.\n"
+     "  The owner's token comes from EE_ADMIN_TOKEN_FILE (0600), EE_ADMIN_TOKEN, admin_token of the profile, or the devnet.\n",
+     cmd_credits},
     {"jobs", "[ls|show ID|cancel ID]", "your jobs", "  ee jobs [ls]\n  ee jobs show ID\n  ee jobs cancel ID\n", cmd_jobs},
     {"apps", "[ls|show|deploy|stop]", "apps of the network",
      "  ee apps [ls]\n  ee apps show APP\n  ee apps deploy NAME IMAGE --port P [--vcpus N] [--memory M] [--node N] [-- CMD...]\n  ee apps "

@@ -202,7 +202,7 @@ static ee_status low_balance(const ledger_posting *p, const ledger_counters *pay
     if (payer->dn) (void)snprintf(more, sizeof more, " (%s more is locked)", ee_money_format(payer->dn, held));
     ee_status st = eei_fail(err, EE_E_LOW_BALANCE, "%s %s and your balance is %s%s", p->subject ? p->subject : "this needs",
                             ee_money_format(p->amount, needed), ee_money_format(available, has), more);
-    (void)eei_hint(err, st, "Add credits with `ee credits buy`%s%s.", p->code == LEDGER_LOCK ? ", lower --timeout" : "",
+    (void)eei_hint(err, st, "add credits%s%s", p->code == LEDGER_LOCK ? ", lower the timeout" : "",
                    payer->dn ? ", or wait for what is locked to settle" : "");
     if (err) {
         err->needed = p->amount;

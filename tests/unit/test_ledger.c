@@ -239,7 +239,7 @@ static void test_low_balance_says_the_numbers(void **state) {
     fix_ok(fix_lock(f, f->alice.id, 3 * FIX_USD, FIX_LATE, &seq));
     assert_int_equal(fix_transfer(f, f->alice.id, "bob", 200 * FIX_USD, "k1", NULL), EE_E_LOW_BALANCE);
     assert_string_equal(fix_err.message, "this transfer needs $200.00 and your balance is $0.12 ($3.00 more is locked)");
-    assert_string_equal(fix_err.hint, "Add credits with `ee credits buy`, or wait for what is locked to settle.");
+    assert_string_equal(fix_err.hint, "add credits, or wait for what is locked to settle");
     assert_int_equal(fix_err.needed, 200 * FIX_USD);
     assert_int_equal(fix_err.available, 120000);
     assert_int_equal(fix_err.locked, 3 * FIX_USD);

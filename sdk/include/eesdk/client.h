@@ -40,9 +40,16 @@ EE_API void ee_client_options_init(ee_client_options *options);
 EE_API EE_MUST_USE ee_status ee_client_new(const ee_client_options *options, ee_client **out, ee_error *err);
 EE_API void ee_client_free(ee_client *client);
 
-/** Where the values came from, as JSON: {"url": {"value": ..., "origin": "devnet file /run/..."}, ...}; the key is masked. Tied to the
- * client. */
+/** Where the values came from, as JSON: {"url": {"value": ..., "origin": "devnet file /run/..."}, ...}; secrets are masked. With the files
+ * that were looked for: {"devnet_file": {"value": path, "origin": "in use" | "is not there" ...}}. Tied to the client. */
 EE_API const char *ee_client_config_json(const ee_client *client);
+
+/**
+ * What ee_client_new() would use and where from, as ee_client_config_json() tells it, without making a client. Opens no connection.
+ * @param options NULL for all defaults
+ * @param out_json [out, owned] ee_string_free(); also set on failure, with what was found before, so that it can be shown beside the error
+ */
+EE_API EE_MUST_USE ee_status ee_client_config_find(const ee_client_options *options, char **out_json, ee_error *err);
 
 /** Outcome of ee_transfer_credits(). */
 typedef struct ee_transfer {
@@ -72,7 +79,8 @@ EE_API EE_MUST_USE ee_status ee_balance_get(ee_client *client, ee_balance *out, 
 
 /**
  * Call the control plane's HTTP API as this account and hand back its JSON, for lists and for what has no function of its own.
- * The request is signed, sent only to an attested control plane, and retried like any other when it is safe.
+ * The request is signed, sent only to an attested control plane, and retried like any other when it is safe. A call that is the network
+ * owner's (POST /v1/credits/purchase) also carries the owner's token, from EE_ADMIN_TOKEN, EE_ADMIN_TOKEN_FILE, the profile or the devnet.
  * @param method "GET", "POST", "DELETE"   @param path "/v1/nodes"   @param body_json NULL for none
  * @param idempotency_key nullable; needed by calls that move money or start work
  * @param out_json [out, owned] NUL-terminated; release with ee_string_free()

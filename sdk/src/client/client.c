@@ -60,6 +60,13 @@ static ee_status open_parts(ee_client *client, ee_error *err) {
     return st;
 }
 
+static ee_status check_client_options(const ee_client_options **options, const ee_client_options *defaults, ee_error *err) {
+    if (!*options) *options = defaults;
+    if ((*options)->struct_bytes == sizeof **options) return EE_OK;
+    return eei_fail(err, EE_E_INVALID, "ee_client_options has %zu bytes, this library knows %zu: call ee_client_options_init()",
+                    (*options)->struct_bytes, sizeof **options);
+}
+
 ee_status ee_client_new(const ee_client_options *options, ee_client **out, ee_error *err) {
     ee_client_options defaults;
     ee_client *client = NULL;
@@ -68,10 +75,8 @@ ee_status ee_client_new(const ee_client_options *options, ee_client **out, ee_er
     if (!out) return eei_fail(err, EE_E_INVALID, "ee_client_new: out is NULL");
     *out = NULL;
     ee_client_options_init(&defaults);
-    if (!options) options = &defaults;
-    if (options->struct_bytes != sizeof *options)
-        return eei_fail(err, EE_E_INVALID, "ee_client_options has %zu bytes, this library knows %zu: call ee_client_options_init()",
-                        options->struct_bytes, sizeof *options);
+    st = check_client_options(&options, &defaults, err);
+    if (st) return st;
     client = eei_calloc(1, sizeof *client);
     if (!client) return eei_nomem(err);
     pthread_mutex_init(&client->mutex, NULL);
@@ -101,6 +106,20 @@ void ee_client_free(ee_client *client) {
     client_config_clear(&client->config);
     pthread_mutex_destroy(&client->mutex);
     eei_free(client);
+}
+
+ee_status ee_client_config_find(const ee_client_options *options, char **out_json, ee_error *err) {
+    ee_client_options defaults;
+    client_config *config = eei_calloc(1, sizeof *config);
+    *out_json = NULL;
+    if (!config) return eei_nomem(err);
+    ee_client_options_init(&defaults);
+    ee_status st = check_client_options(&options, &defaults, err);
+    if (!st) st = client_config_load(options, config, err);
+    *out_json = eei_take(&config->json);
+    client_config_clear(config);
+    eei_free(config);
+    return st;
 }
 
 const char *ee_client_config_json(const ee_client *client) { return client->config.json; }
@@ -224,6 +243,8 @@ static ee_status sign(void *user, const uint8_t control_instance[32], eei_buf *l
     if (!st) st = add_header(lines, "Ee-Nonce", nonce, err);
     if (!st) st = add_header(lines, "Ee-Sig", eei_buf_cstr(&signature_text), err);
     if (!st && s->call->idempotency_key) st = add_header(lines, "Idempotency-Key", s->call->idempotency_key, err);
+    if (!st && s->call->owner && eei_buf_printf(lines, "Authorization: Bearer %s\n", s->client->config.admin_token.text))
+        st = eei_nomem(err);
     eei_buf_clear(&text);
     eei_buf_clear(&signature_text);
     return st;
@@ -313,6 +334,10 @@ ee_status client_call_api(ee_client *client, const client_call *call, json_t **o
     bool may_have_happened = false;
 
     *out = NULL;
+    if (call->owner && !client->config.admin_token.origin[0])
+        return eei_hint(
+            err, eei_fail(err, EE_E_CONFIG, "%s %s is the network owner's, and there is no owner's token here", call->method, call->path),
+            "set EE_ADMIN_TOKEN_FILE, a file that is yours alone (0600), or EE_ADMIN_TOKEN");
     if (call->body) st = eei_json_dump(call->body, &body, err);
     for (unsigned attempt = 0; !st; attempt++) {
         signing s = {client, call, eei_buf_span(&body)};
@@ -355,6 +380,11 @@ ee_status client_call_api(ee_client *client, const client_call *call, json_t **o
     return st;
 }
 
+/* The calls that take the owner's token; it goes with no other. */
+static bool is_owners(const char *method, const char *path) {
+    return strcmp(method, "POST") == 0 && strcmp(path, "/v1/credits/purchase") == 0;
+}
+
 ee_status ee_client_call(ee_client *client, const char *method, const char *path, const char *body_json, const char *idempotency_key,
                          char **out_json, ee_error *err) {
     json_t *body = NULL, *answer = NULL;
@@ -369,7 +399,8 @@ ee_status ee_client_call(ee_client *client, const char *method, const char *path
                         .path = path,
                         .body = body,
                         .idempotency_key = idempotency_key,
-                        .repeatable = strcmp(method, "GET") == 0 || idempotency_key};
+                        .repeatable = strcmp(method, "GET") == 0 || idempotency_key,
+                        .owner = is_owners(method, path)};
     if (!st) st = client_call_api(client, &call, &answer, err);
     if (!st) st = eei_json_dump(answer, &text, err);
     if (!st && !eei_buf_cstr(&text)) st = eei_nomem(err);

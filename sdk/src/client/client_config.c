@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/toml.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 
 #define HINT_NO_NETWORK                                                                                                                    \
     "run `ee devnet up` to start one on this machine, or set EE_URL, EE_NETWORK_ID and EE_API_KEY to use one that exists"
+#define CLIENT_IN_USE "in use"
 enum { DEFAULT_TIMEOUT_MS = 30000, DEFAULT_RETRIES = 3, CONFIG_FILE_MAX = 1 << 16, PATH_TEXT_MAX = 512 };
 
 /* ---- one value ------------------------------------------------------------------------------------------------------- */
@@ -44,6 +46,31 @@ ee_status client_devnet_path(char *out, size_t cap, ee_error *err) {
     return home_path(out, cap, "XDG_RUNTIME_DIR", ".local/state", "easyenclave/devnet.json", err);
 }
 
+static bool is_missing(const char *path) { return access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR); }
+
+/* A secret in a file that is the user's alone, named by a variable. The name is a setting, so a file that is not there is one that is
+ * wrong. */
+static ee_status offer_file(client_value *value, const char *variable, ee_error *err) {
+    const char *path = getenv(variable);
+    eei_buf text = EEI_BUF_INIT_SECRET(CLIENT_VALUE_MAX);
+    if (!path || !*path || value->origin[0]) return EE_OK;
+    if (is_missing(path)) return eei_fail(err, EE_E_CONFIG, "%s names %s, which does not exist", variable, path);
+    ee_status st = eei_file_check_private(path, err);
+    if (!st) st = eei_file_read(path, &text, err);
+    if (!st) {
+        while (text.len && (text.data[text.len - 1] == '\n' || text.data[text.len - 1] == '\r')) text.len--;
+        const char *secret = eei_buf_cstr(&text);
+        st = secret ? offer(value, variable, secret, variable, err) : eei_nomem(err);
+    }
+    eei_buf_clear(&text);
+    return st;
+}
+
+static void note(client_value *value, const char *path, const char *what) {
+    (void)snprintf(value->text, sizeof value->text, "%s", path);
+    (void)snprintf(value->origin, sizeof value->origin, "%s", what);
+}
+
 /* ---- sources --------------------------------------------------------------------------------------------------------- */
 
 static ee_status from_environment(client_config *config, char *policy_path, size_t policy_cap, ee_error *err) {
@@ -56,25 +83,17 @@ static ee_status from_environment(client_config *config, char *policy_path, size
         {"EE_NETWORK_ID", offsetof(client_config, network_id)},
         {"EE_REGISTRY", offsetof(client_config, registry)},
         {"EE_BUDGET", offsetof(client_config, budget)},
+        {"EE_ADMIN_TOKEN", offsetof(client_config, admin_token)},
     };
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
         client_value *value = (client_value *)(void *)((char *)config + plain[i].offset);
         ee_status st = offer(value, plain[i].variable, getenv(plain[i].variable), plain[i].variable, err);
         if (st) return st;
     }
-    const char *key_file = getenv("EE_API_KEY_FILE"), *policy = getenv("EE_POLICY");
-    if (key_file && *key_file && !config->api_key.origin[0]) {
-        eei_buf text = EEI_BUF_INIT_SECRET(CLIENT_VALUE_MAX);
-        ee_status st = eei_file_check_private(key_file, err);
-        if (!st) st = eei_file_read(key_file, &text, err);
-        if (!st) {
-            while (text.len && (text.data[text.len - 1] == '\n' || text.data[text.len - 1] == '\r')) text.len--;
-            const char *key = eei_buf_cstr(&text);
-            st = key ? offer(&config->api_key, "api_key", key, "EE_API_KEY_FILE", err) : eei_nomem(err);
-        }
-        eei_buf_clear(&text);
-        if (st) return st == EE_E_NOT_FOUND ? eei_fail(err, EE_E_CONFIG, "EE_API_KEY_FILE names %s, which does not exist", key_file) : st;
-    }
+    const char *policy = getenv("EE_POLICY");
+    ee_status st = offer_file(&config->api_key, "EE_API_KEY_FILE", err);
+    if (!st) st = offer_file(&config->admin_token, "EE_ADMIN_TOKEN_FILE", err);
+    if (st) return st;
     if (policy && *policy) snprintf(policy_path, policy_cap, "%s", policy);
     return EE_OK;
 }
@@ -109,11 +128,26 @@ static ee_status check_profile_keys(const eei_toml *file, const char *name, cons
     return EE_OK;
 }
 
+static ee_status no_profile(const char *name, const char *path, const json_t *root, bool is_active, ee_error *err) {
+    const char *other;
+    const json_t *value;
+    char others[200] = "";
+    size_t used = 0;
+    json_object_foreach(json_object_get(root, "profile"), other, value) {
+        int n = snprintf(others + used, sizeof others - used, "%s%s", used ? ", " : "", other);
+        if (n < 0 || (size_t)n >= sizeof others - used) break;
+        used += (size_t)n;
+    }
+    eei_fail(err, EE_E_CONFIG, "there is no profile \"%s\" in %s%s", name, path, is_active ? ", whose \"active\" names it" : "");
+    return used ? eei_hint(err, EE_E_CONFIG, "it has %.199s", others)
+                : eei_hint(err, EE_E_CONFIG, "it has no profile; write [profile.%s]", name);
+}
+
 /* config.toml: `active = "work"` names the active one; [profile.work] has url, network_id, policy, registry, budget.
  * credentials.toml (0600): [profile.work] api_key. No file and no name asked for: nothing found, which is fine. */
 static ee_status from_profile(const char *wanted, client_config *config, char *policy_path, size_t policy_cap, bool *found, ee_error *err) {
     static const char *const known[] = {"url", "network_id", "policy", "registry", "budget", NULL};
-    static const char *const known_secret[] = {"api_key", NULL};
+    static const char *const known_secret[] = {"api_key", "admin_token", NULL};
     char path[PATH_TEXT_MAX], secret_path[PATH_TEXT_MAX], name[64];
     eei_toml *file = NULL, *secrets = NULL;
     const json_t *profile, *active;
@@ -124,6 +158,7 @@ static ee_status from_profile(const char *wanted, client_config *config, char *p
     if (st) return asked && *asked ? st : EE_OK;
     ee_error why = {0}; /* no file is no failure: the caller's error stays untouched then */
     st = eei_toml_load(path, CONFIG_FILE_MAX, &file, &why);
+    note(&config->config_file, path, st == EE_E_NOT_FOUND ? "is not there" : st ? "cannot be used" : "no profile is asked for or active");
     if (st && st != EE_E_NOT_FOUND && err) *err = why;
     if (st == EE_E_NOT_FOUND)
         return asked && *asked ? eei_hint(err, eei_fail(err, EE_E_CONFIG, "profile \"%s\" is wanted, but there is no %s", asked, path),
@@ -139,11 +174,11 @@ static ee_status from_profile(const char *wanted, client_config *config, char *p
         goto done;
     profile = find_profile(file, name);
     if (!json_is_object(profile)) {
-        st = eei_hint(err, eei_fail(err, EE_E_CONFIG, "there is no profile \"%s\" in %s", name, path),
-                      "`ee config show` says what is used without it");
+        st = no_profile(name, path, eei_toml_root(file), !asked || !*asked, err);
         goto done;
     }
     *found = true;
+    (void)snprintf(config->config_file.origin, sizeof config->config_file.origin, "profile %s", name);
     st = check_profile_keys(file, name, profile, known, err);
     if (!st) st = profile_value(file, profile, name, "url", &config->url, err);
     if (!st) st = profile_value(file, profile, name, "network_id", &config->network_id, err);
@@ -162,6 +197,7 @@ static ee_status from_profile(const char *wanted, client_config *config, char *p
     if (json_is_object(profile)) {
         st = check_profile_keys(secrets, name, profile, known_secret, err);
         if (!st) st = profile_value(secrets, profile, name, "api_key", &config->api_key, err);
+        if (!st) st = profile_value(secrets, profile, name, "admin_token", &config->admin_token, err);
     }
 done:
     eei_toml_free(secrets);
@@ -172,14 +208,17 @@ done:
 /* The devnet file is trusted only if it is ours alone; the process behind it proves itself by the network id and the root that the file's
  * policy names, when the first connection attests it. */
 static ee_status from_devnet(client_config *config, ee_error *err) {
-    static const char *const known[] = {"version", "pid", "url", "network", "network_id", "account", "api_key", "policy", "registry", NULL};
+    static const char *const known[] = {"version", "pid",         "url",    "network",  "network_id", "account",
+                                        "api_key", "admin_token", "policy", "registry", NULL};
     char path[PATH_TEXT_MAX], origin[PATH_TEXT_MAX + 16];
-    const char *url = NULL, *network_id = NULL, *api_key = NULL, *policy = NULL, *registry = NULL;
+    const char *url = NULL, *network_id = NULL, *api_key = NULL, *admin_token = NULL, *policy = NULL, *registry = NULL;
     eei_buf text = EEI_BUF_INIT_SECRET(CONFIG_FILE_MAX);
     json_t *file = NULL;
     ee_status st = client_devnet_path(path, sizeof path, err);
 
-    if (st || access(path, F_OK) != 0) return EE_OK;
+    if (st) return EE_OK;
+    note(&config->devnet_file, path, access(path, F_OK) != 0 ? "is not there" : "cannot be used");
+    if (access(path, F_OK) != 0) return EE_OK;
     st = eei_file_check_private(path, err);
     if (!st) st = eei_file_read(path, &text, err);
     if (!st) st = eei_json_parse(eei_buf_span(&text), CONFIG_FILE_MAX, &file, err);
@@ -187,6 +226,7 @@ static ee_status from_devnet(client_config *config, ee_error *err) {
     if (!st) st = eei_json_string(file, "url", &url, err);
     if (!st) st = eei_json_string(file, "network_id", &network_id, err);
     if (!st) st = eei_json_string(file, "api_key", &api_key, err);
+    if (!st) st = eei_json_string(file, "admin_token", &admin_token, err);
     if (!st) st = eei_json_string(file, "policy", &policy, err);
     if (!st) st = eei_json_string(file, "registry", &registry, err);
     if (st) {
@@ -202,11 +242,13 @@ static ee_status from_devnet(client_config *config, ee_error *err) {
     }
     snprintf(origin, sizeof origin, "devnet file %s", path);
     config->devnet = !config->url.origin[0] || strcmp(config->url.text, url) == 0;
+    note(&config->devnet_file, path, config->devnet ? CLIENT_IN_USE : "not used: the url names another network");
     if (!config->devnet) goto done; /* another network was named: nothing of the devnet's may leak into it */
     st = offer(&config->url, "url", url, origin, err);
     if (!st) st = offer(&config->network_id, "network_id", network_id, origin, err);
     if (!st) st = offer(&config->api_key, "api_key", api_key, origin, err);
     if (!st) st = offer(&config->registry, "registry", registry, origin, err);
+    if (!st) st = offer(&config->admin_token, "admin_token", admin_token, origin, err);
     if (!st && !config->policy) {
         st = ee_policy_parse(policy, path, &config->policy, err);
         snprintf(config->policy_origin.origin, sizeof config->policy_origin.origin, "%s", origin);
@@ -219,31 +261,43 @@ done:
 
 /* ---- all together ---------------------------------------------------------------------------------------------------- */
 
-static ee_status add_json(json_t *object, const char *name, const client_value *value, bool secret, ee_error *err) {
+/* Of a secret at most what every one of its kind begins with. */
+static ee_status add_json(json_t *object, const char *name, const client_value *value, const char *shown, ee_error *err) {
     if (!value->origin[0]) return EE_OK;
-    char masked[32];
-    snprintf(masked, sizeof masked, "%.6s...", value->text);
-    json_t *item = json_pack("{s:s, s:s}", "value", secret ? masked : value->text, "origin", value->origin);
+    json_t *item = json_pack("{s:s, s:s}", "value", shown ? shown : value->text, "origin", value->origin);
     return item && json_object_set_new(object, name, item) == 0 ? EE_OK : eei_nomem(err);
 }
 
 static ee_status make_json(client_config *config, ee_error *err) {
     json_t *object = json_object();
+    char key[32];
     eei_buf text = EEI_BUF_INIT(1 << 14);
     ee_status st = object ? EE_OK : eei_nomem(err);
-    snprintf(config->policy_origin.text, sizeof config->policy_origin.text, "%s", ee_policy_hash(config->policy));
-    if (!st) st = add_json(object, "url", &config->url, false, err);
-    if (!st) st = add_json(object, "api_key", &config->api_key, true, err);
-    if (!st) st = add_json(object, "network_id", &config->network_id, false, err);
-    if (!st) st = add_json(object, "registry", &config->registry, false, err);
-    if (!st) st = add_json(object, "budget", &config->budget, false, err);
-    if (!st) st = add_json(object, "policy_hash", &config->policy_origin, false, err);
+    if (config->policy) snprintf(config->policy_origin.text, sizeof config->policy_origin.text, "%s", ee_policy_hash(config->policy));
+    snprintf(key, sizeof key, "%.6s...", config->api_key.text);
+    if (!st) st = add_json(object, "url", &config->url, NULL, err);
+    if (!st) st = add_json(object, "api_key", &config->api_key, key, err);
+    if (!st) st = add_json(object, "network_id", &config->network_id, NULL, err);
+    if (!st) st = add_json(object, "registry", &config->registry, NULL, err);
+    if (!st) st = add_json(object, "budget", &config->budget, NULL, err);
+    if (!st) st = add_json(object, "admin_token", &config->admin_token, "...", err);
+    if (!st && config->policy) st = add_json(object, "policy_hash", &config->policy_origin, NULL, err);
+    if (!st) st = add_json(object, "config_file", &config->config_file, NULL, err);
+    if (!st) st = add_json(object, "devnet_file", &config->devnet_file, NULL, err);
     if (!st) st = eei_json_dump(object, &text, err);
     if (!st && eei_buf_cstr(&text)) config->json = (char *)eei_take(&text.data);
     if (!st && !config->json) st = eei_nomem(err);
     eei_buf_clear(&text);
     json_decref(object);
     return st;
+}
+
+static ee_status check_token(const client_value *token, ee_error *err) {
+    for (const char *at = token->text; *at; at++)
+        if (*at <= ' ' || *at > '~') /* it becomes a header's value */
+            return eei_fail(err, EE_E_CONFIG, "byte %zu of the owner's token (%s) is not printable ASCII", (size_t)(at - token->text) + 1,
+                            token->origin);
+    return EE_OK;
 }
 
 static ee_status check(const client_config *config, ee_error *err) {
@@ -264,11 +318,18 @@ static ee_status check(const client_config *config, ee_error *err) {
         ee_status st = ee_money_parse(config->budget.text, &ignored, err);
         if (st) return eei_prefix(err, st, "budget");
     }
-    return EE_OK;
+    return check_token(&config->admin_token, err);
+}
+
+/* Named by a setting: one that is not there makes the setting wrong. */
+static ee_status load_policy(client_config *config, const char *path, const char *named_by, ee_error *err) {
+    snprintf(config->policy_origin.origin, sizeof config->policy_origin.origin, "%.500s", path);
+    if (is_missing(path)) return eei_fail(err, EE_E_CONFIG, "%s names %s, which does not exist", named_by, path);
+    return ee_policy_load(path, &config->policy, err);
 }
 
 ee_status client_config_load(const ee_client_options *options, client_config *config, ee_error *err) {
-    char policy_path[CLIENT_VALUE_MAX] = "";
+    char policy_path[CLIENT_VALUE_MAX] = "", path[PATH_TEXT_MAX];
     bool has_profile = false;
     ee_status st;
 
@@ -284,24 +345,25 @@ ee_status client_config_load(const ee_client_options *options, client_config *co
     if (!st) st = offer(&config->budget, "budget", options->budget, "argument", err);
     if (!st) st = from_environment(config, policy_path, sizeof policy_path, err);
     if (!st) st = from_profile(options->profile, config, policy_path, sizeof policy_path, &has_profile, err);
-    if (!st && *policy_path && !config->policy) {
-        st = ee_policy_load(policy_path, &config->policy, err);
-        snprintf(config->policy_origin.origin, sizeof config->policy_origin.origin, "%.500s", policy_path);
-    }
+    const char *from_env = getenv("EE_POLICY");
+    if (!st && *policy_path && !config->policy)
+        st = load_policy(config, policy_path, from_env && *from_env ? "EE_POLICY" : config->config_file.origin, err);
     /* A profile never silently takes a devnet's place, and a devnet never shadows a profile. */
     if (!st && !has_profile) st = from_devnet(config, err);
+    if (has_profile && client_devnet_path(path, sizeof path, NULL) == EE_OK && access(path, F_OK) == 0)
+        note(&config->devnet_file, path, "not used: a profile is");
     if (!st && !config->policy) {
         st = ee_policy_production(&config->policy, err);
         snprintf(config->policy_origin.origin, sizeof config->policy_origin.origin, "default: production");
     }
     if (!st) st = check(config, err);
-    if (!st) st = make_json(config, err);
-    if (st) client_config_clear(config);
-    return st;
+    ee_status shown = make_json(config, st ? NULL : err);
+    return st ? st : shown;
 }
 
 void client_config_clear(client_config *config) {
     eei_wipe(config->api_key.text, sizeof config->api_key.text);
+    eei_wipe(config->admin_token.text, sizeof config->admin_token.text);
     ee_policy_free(config->policy);
     eei_free(config->json);
     memset(config, 0, sizeof *config);

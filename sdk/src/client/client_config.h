@@ -13,13 +13,15 @@ typedef struct client_value {
 } client_value;
 
 typedef struct client_config {
-    client_value url, api_key, network_id, registry, budget, policy_origin;
-    ee_policy *policy; /* owned */
-    bool devnet;       /* the network is the running devnet's */
+    client_value url, api_key, network_id, registry, budget, admin_token, policy_origin;
+    client_value config_file, devnet_file; /* where files were looked for, and as origin what came of it */
+    ee_policy *policy;                     /* owned */
+    bool devnet;                           /* the network is the running devnet's */
     uint32_t timeout_ms, max_retries;
     char *json; /* ee_client_config_json() */
 } client_config;
 
+/* On failure too *out has what was found, with its json, to be shown or cleared. */
 ee_status client_config_load(const ee_client_options *options, client_config *out, ee_error *err) EE_MUST_USE;
 void client_config_clear(client_config *config);
 /* $XDG_RUNTIME_DIR/easyenclave/devnet.json, else ~/.local/state/easyenclave/devnet.json. */

@@ -42,6 +42,7 @@ typedef struct client_call {
     const json_t *body;          /* nullable */
     const char *idempotency_key; /* nullable */
     bool repeatable;             /* safe to send again: GET, or carries an idempotency key the server honours */
+    bool owner;                  /* for the network's owner: carries the owner's token beside the signature */
     bool brief;                  /* one attempt of at most CLIENT_BRIEF_MS, whatever `repeatable` says */
     const ee_cancel *cancel;
 } client_call;

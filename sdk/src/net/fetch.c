@@ -399,7 +399,7 @@ static void reply_reset(eei_reply *reply, size_t max) {
 static ee_status attempt(slot *s, const eei_request *request, eei_reply *reply, uint64_t deadline_ms, bool *again, ee_error *err) {
     bool attested = s->fetch->trust == EEI_FETCH_ATTESTED;
     transfer t = {.slot = s, .reply = reply};
-    eei_buf lines = EEI_BUF_INIT(8192);
+    eei_buf lines = EEI_BUF_INIT_SECRET(8192); /* the owner's token may be among them */
     ee_status st = EE_OK;
     *again = false;
     reply_reset(reply, request->response_max);
