@@ -119,6 +119,7 @@ static ee_status open_link(program *p, ee_error *err) {
                                 .role = EEI_ROLE_AGENT,
                                 .node = p->agent.node,
                                 .release = ee_version(),
+                                .limits_off = !agent_runtime_get_facts(p->agent.runtime)->limits_enforced,
                                 .judge = p->agent.judge,
                                 .prover = p->agent.prover,
                                 .reconnect = true,

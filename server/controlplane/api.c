@@ -144,13 +144,14 @@ static ee_status post_attest(call *c, json_t **out, ee_error *err) {
 static json_t *node_json(const registry_node *node, uint32_t trust, ee_money effective, const char *reason) {
     char attested[32], instance[65];
     eei_hex_encode(eei_span(node->instance_id, 32), instance);
-    return json_pack("{s:s, s:s, s:s, s:o, s:I, s:o, s:s, s:b, s:s, s:o, s:I, s:I, s:I, s:I, s:b, s:s, s:s}", "node", node->profile.name,
-                     "tier", routing_tier_word(node->profile.tier), "provider", node->profile.provider_name, "price_per_vcpu_hour",
-                     eei_json_money(node->profile.price), "trust_ppm", (json_int_t)trust, "effective", eei_json_money(effective), "state",
-                     node_state_word(node->state), "eligible", reason[0] == 0, "reason", reason, "stake",
-                     eei_json_money(node->profile.stake), "vcpus_milli", (json_int_t)node->profile.vcpus_milli, "vcpus_used_milli",
+    return json_pack("{s:s, s:s, s:s, s:o, s:I, s:o, s:s, s:b, s:s, s:o, s:I, s:I, s:I, s:I, s:b, s:o, s:s, s:s}", "node",
+                     node->profile.name, "tier", routing_tier_word(node->profile.tier), "provider", node->profile.provider_name,
+                     "price_per_vcpu_hour", eei_json_money(node->profile.price), "trust_ppm", (json_int_t)trust, "effective",
+                     eei_json_money(effective), "state", node_state_word(node->state), "eligible", reason[0] == 0, "reason", reason,
+                     "stake", eei_json_money(node->profile.stake), "vcpus_milli", (json_int_t)node->profile.vcpus_milli, "vcpus_used_milli",
                      (json_int_t)node->vcpus_used_milli, "memory_bytes", (json_int_t)node->profile.memory_bytes, "memory_used",
-                     (json_int_t)node->memory_used, "simulated", node->simulated, "attested_at",
+                     (json_int_t)node->memory_used, "simulated", node->simulated, "limits_enforced",
+                     node->session ? json_boolean(!node->limits_off) : json_null(), "attested_at",
                      node->evidence_ms ? eei_format_utc(node->evidence_ms, attested) : "", "instance_id", instance);
 }
 

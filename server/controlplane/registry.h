@@ -30,6 +30,7 @@ typedef struct registry_node {
     uint8_t instance_id[32]; /* of the attested instance; 0 = none */
     uint8_t instance_pub[32];
     bool simulated;
+    bool limits_off;                        /* its agent says that sandboxes' memory, vcpus and pids are not enforced there */
     uint64_t evidence_ms;                   /* last good attestation */
     uint64_t seen_ms;                       /* last sign of life */
     uint32_t health_misses;                 /* in a row */

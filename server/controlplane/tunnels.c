@@ -465,6 +465,7 @@ static ee_status admit_agent(cp_tunnel *tunnel, ee_error *err) {
         st = registry_attach(cp->registry, node, tunnel, tunnel->instance_id, tunnel->instance_pub, ee_verdict_simulated(verdict) != 0,
                              eei_wall_ms(), &replaced, err);
     if (st) return st;
+    node->limits_off = eei_session_peer_hello(tunnel->session)->limits_off;
     tunnel->attached = true;
     if (replaced && replaced != tunnel) {
         cp_tunnel *old = replaced;

@@ -94,6 +94,7 @@ struct pair {
 static eei_session_options dialing_options(pair *p, uint8_t role) {
     eei_session_options o = {.role = role,
                              .release = "0.1.0",
+                             .limits_off = role == EEI_ROLE_AGENT,
                              .peer_spki_sha256 = eei_prover_spki_sha256(p->f->control),
                              .base = p->f->base,
                              .binder = binder,
@@ -224,6 +225,8 @@ static void test_agent_opens_with_both_sides_proved(void **state) {
     assert_int_equal(eei_session_accepted(p.dialing)->session_id[3], 0x5e);
     assert_null(eei_session_accepted(p.listening));
     assert_true(eei_span_equal(eei_session_peer_hello(p.listening)->node, eei_span_text("node-a")));
+    assert_true(eei_session_peer_hello(p.listening)->limits_off);
+    assert_false(eei_session_peer_hello(p.dialing)->limits_off);
     assert_int_equal(eei_session_deadline_ms(p.dialing), UINT64_MAX);
     assert_int_equal(eei_session_deadline_ms(p.listening), UINT64_MAX);
     pair_close(&p);

@@ -400,6 +400,7 @@ static ee_status session_start(conn *c, ee_error *err) {
     eei_session_options s = {.role = o->role,
                              .node = c->link->node,
                              .release = c->link->release,
+                             .limits_off = o->limits_off,
                              .instance_pub = o->prover ? eei_key_public(eei_prover_key(o->prover)) : NULL,
                              .peer_spki_sha256 = c->spki,
                              .base = c->base,

@@ -15,6 +15,7 @@ typedef struct eei_link_options {
     uint8_t role;
     const char *node; /* agents and uptime servers */
     const char *release;
+    bool limits_off; /* agents: said in HELLO */
     uint8_t network_id[32];
     eei_judge *judge;   /* judges the control plane; shared */
     eei_prover *prover; /* NULL for clients */

@@ -110,6 +110,7 @@ static ee_status send_hello(eei_session *s, uint64_t version, ee_error *err) {
     if (s->o.listening) memcpy(h.session_id, s->o.session_id, 16);
     h.release = eei_span_text(s->release);
     h.node = eei_span_text(s->node);
+    h.limits_off = s->o.limits_off;
     eei_buf_reset(&s->our_hello);
     st = eei_encode(&eei_hello_schema, &h, &s->our_hello, err);
     return st ? st : queue_bytes(s, EEI_FRAME_HELLO, eei_buf_span(&s->our_hello), err);

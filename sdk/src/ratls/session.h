@@ -23,6 +23,7 @@ typedef struct eei_session_options {
     uint8_t role;     /* ours */
     const char *node; /* dialing agents and uptime servers: their ledger name */
     const char *release;
+    bool limits_off;             /* agents: said in HELLO */
     const uint8_t *instance_pub; /* 32; NULL for clients */
     uint8_t policy_hash[32];
     uint8_t network_id[32];          /* expected of, or stated by, the control plane */

@@ -24,6 +24,7 @@ static const eei_field hello_fields[] = {
     FIELD(eei_hello, 9, release, EEI_KIND_TEXT, false, 64, 0, NULL),
     FIELD(eei_hello, 10, node, EEI_KIND_TEXT, false, EEI_NAME_BYTES_MAX, 0, NULL),
     FIELD(eei_hello, 11, policy_hash, EEI_KIND_FIXED, false, 32, 0, NULL),
+    FIELD(eei_hello, 128, limits_off, EEI_KIND_BOOL, false, 0, 0, NULL),
 };
 SCHEMA(hello, hello_fields);
 

@@ -17,6 +17,7 @@ typedef struct eei_hello { /* HELLO, both ways */
     ee_span release; /* "0.1.0" */
     ee_span node;    /* agent, uptime: its name in the ledger */
     uint8_t policy_hash[32];
+    bool limits_off; /* agent: on its machine memory, vcpus and pids of sandboxes are not enforced */
 } eei_hello;
 
 typedef struct eei_accept { /* ACCEPT, control plane -> dialing side */
