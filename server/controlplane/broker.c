@@ -62,6 +62,8 @@ static ee_status quote_into(cp_context *cp, const broker_spec *spec, const routi
         const routing_candidate *candidate = &candidates[choices[i].index];
         registry_node *node = registry_find(cp->registry, eei_span_text(candidate->name));
         ee_money ceiling = 0;
+        /* One that was not asked for is no answer to why the one that was cannot. */
+        if (spec->message.node.len && !eei_span_equal(spec->message.node, eei_span_text(candidate->name))) continue;
         if (!choices[i].eligible) {
             if (json_object_set_new(rejected, candidate->name, json_string(choices[i].reason))) return eei_nomem(err);
             continue;
@@ -81,10 +83,12 @@ ee_status broker_quote(cp_context *cp, const broker_spec *spec, json_t **out, ee
     routing_choice *choices = eei_calloc(count + 1, sizeof *choices);
     json_t *items = json_array(), *rejected = json_object();
     routing_request request;
+    registry_node *asked;
     ee_status st = candidates && choices && items && rejected ? EE_OK : eei_nomem(err);
 
     *out = NULL;
     routing_for(cp, spec, spec->message.node, eei_wall_ms(), &request);
+    if (!st && spec->message.node.len) st = registry_get(cp->registry, spec->message.node, &asked, err);
     if (!st) {
         count = registry_candidates(cp->registry, candidates, count);
         (void)routing_rank(&request, candidates, count, choices);
@@ -628,12 +632,18 @@ void broker_sweep(cp_context *cp, uint64_t now_ms) {
 
 /* ---- reading --------------------------------------------------------------------------------------------------------- */
 
+/* What only a receipt says is null where there is none: a job that was lost has no exit code. */
 static json_t *row_json(const job_row *row) {
-    char created[32], digest[65];
+    char created[32], digest[65], receipt[65], seconds[40];
+    bool has = row->state == JOB_DONE;
     eei_hex_encode(eei_span(row->spec_hash, 32), digest);
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:s, s:s, s:s}", "id", row->id, "node", row->node_name, "state",
-                     job_state_word(row->state), "reason", row->word, "locked", eei_json_money(row->locked), "charged",
-                     eei_json_money(row->charge), "refunded", eei_json_money(row->returned), "exit_code", (json_int_t)row->exit_code,
+    eei_hex_encode(eei_span(row->receipt_hash, 32), receipt);
+    (void)snprintf(seconds, sizeof seconds, "%llu.%03u", (unsigned long long)(row->vcpu_ms / 1000), (unsigned)(row->vcpu_ms % 1000));
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:s}", "id", row->id, "node", row->node_name,
+                     "state", job_state_word(row->state), "reason", row->word, "locked", eei_json_money(row->locked), "charged",
+                     eei_json_money(row->charge), "refunded", eei_json_money(row->returned), "price_per_vcpu_hour",
+                     eei_json_money(row->price), "vcpu_seconds", has ? json_string(seconds) : json_null(), "exit_code",
+                     has ? json_integer((json_int_t)row->exit_code) : json_null(), "receipt_id", has ? json_string(receipt) : json_null(),
                      "message", row->message, "created_at", eei_format_utc(row->created_ms, created), "spec_hash", digest);
 }
 

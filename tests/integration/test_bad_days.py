@@ -57,6 +57,21 @@ class BadInput(DevnetCase):
         document = json.loads(self.net.ee("--json", "run", "myapp:latest", "--vcpus", "64").stderr)
         self.assertEqual(set(document["error"]["details"]["rejected"]), {"node-a", "node-b", "node-c"})
 
+    def test_node_that_does_not_exist(self):
+        for args, code in ((["run"], 4), (["run", "--quote"], 4), (["apps", "deploy", "x", "--port", "80"], 4)):
+            with self.subTest(args=args):
+                result = self.net.ee(*args, "--node", "node-d", "myapp:latest") if args[0] == "run" else self.net.ee(*args[:3], "myapp:latest", *args[3:], "--node", "node-d")
+                self.assertError(result, "not_found", code)
+                self.assertEqual(result.stderr.count("node-d"), 1)
+                self.assertRegex(result.stderr, 'there is no node "node-d".*node-[abc]')
+
+    def test_only_the_node_that_was_asked_for_is_explained(self):
+        result = self.net.ee("run", "--node", "node-b", "--vcpus", "64", "myapp:latest")
+        self.assertError(result, "no_eligible_node", 125)
+        self.assertIn("node-b: has ", result.stderr)
+        self.assertNotIn("node-a", result.stderr)
+        self.assertNotIn("asked for", result.stderr)
+
     def test_app_unknown(self):
         self.assertError(self.net.ee("curl", "no-app/x"), "not_found", 4)
 
@@ -162,10 +177,15 @@ class BadLuck(unittest.TestCase):
         self.net.kill("node-b")
         out, err = job.communicate(timeout=60)
         self.assertEqual(job.returncode, 125, err)
-        self.assertEqual(json.loads(err)["error"]["code"], "job_lost")
+        error = json.loads(err)["error"]
+        self.assertEqual(error["code"], "job_lost")
         wait_for("the lock is back", lambda: self.net.balance() == before, 30)
         jobs = self.net.json("jobs")["items"]
-        self.assertEqual([j["state"] for j in jobs], ["failed"])
+        self.assertEqual([(j["state"], j["exit_code"]) for j in jobs], [("failed", None)])  # nobody saw it exit
+        self.assertEqual((error["details"]["job_id"], error["details"]["node"]), (jobs[0]["id"], "node-b"))
+        self.assertRegex(self.net.ee("jobs", "show", jobs[0]["id"]).stdout, r"exit_code +-\n")
+        infos = self.net.run(["python3", "-c", "import easyenclave; print([j.exit_code for j in easyenclave.Client().jobs()])"])
+        self.assertEqual(infos.stdout, "[None]\n", infos.stderr)
 
     def test_interrupt_cancels_and_charges_what_ran(self):
         before = self.net.balance()

@@ -49,7 +49,8 @@ class JobInfo:
     state: str
     reason: str
     message: str
-    exit_code: int
+    exit_code: Optional[int]
+    """None when no machine reported one: the job has not ended, or was lost."""
     locked: Money
     charged: Money
     refunded: Money
@@ -118,8 +119,8 @@ class Client:
         on_progress: Optional[Callable[[Progress], None]] = None,
         idempotency_key: Optional[str] = None,
     ) -> JobResult:
-        """Run a private workload: price quoted, credits locked, node chosen and attested by this process, secrets sent only inside the channel
-        to it, output streamed back, receipt verified. A non-zero exit code is a result, unless check=True."""
+        """Run an image once on a machine that has proved itself, and wait for what it came to. The function of this name in `easyenclave` tells
+        what each argument means and what can go wrong; a non-zero exit code is a result, unless check=True."""
         job = self.start_private_job(
             image,
             command,
@@ -192,7 +193,7 @@ class Client:
                 state=item["state"],
                 reason=item["reason"],
                 message=item["message"],
-                exit_code=int(item["exit_code"]),
+                exit_code=None if item["exit_code"] is None else int(item["exit_code"]),
                 locked=money_of(item["locked"]),
                 charged=money_of(item["charged"]),
                 refunded=money_of(item["refunded"]),
@@ -396,7 +397,34 @@ def run_private_job(
     on_progress: Optional[Callable[[Progress], None]] = None,
     idempotency_key: Optional[str] = None,
 ) -> JobResult:
-    """Client.run_private_job() on the default client."""
+    """Run an image once on a machine that has proved itself, and wait for what it came to. Uses the default client.
+
+    In this order: the image's digest is resolved, the price quoted, the most it can cost locked, a node chosen, and its attestation checked in
+    this process. Only then do env and stdin leave, inside the channel to that machine. The output comes back in order, and the receipt is checked.
+
+    image            "myapp:latest", "registry.example/etl@sha256:..."; the digest that ran is in the result.
+    command          a list like ["sh", "-c", "..."]; left out: the image's own.
+    env              {"NAME": "value"}. The network sees the names, only the attested machine the values.
+    stdin            bytes or text, at most 1 MiB.
+    vcpus, memory    what the job gets: 1 and "512M" unless said. vcpus has at most three decimals.
+    timeout          seconds, or text like "90s", "10m", "1h30m"; with vcpus it sets what the job can cost at most.
+    output_limit     how much of stdout and of stderr the result keeps; more is counted, and `truncated` says so.
+    max_cost         "$0.50": refused before anything is locked when it could cost more.
+    node             only on this node; left out: the one with the lowest effective price.
+    policy           what the machine has to satisfy, instead of the client's policy.
+    check            raise JobFailed when the exit code is not 0; else that is a result like any other.
+    on_output        called with each Chunk as it comes; on_progress with each Progress (PHASES). An exception of theirs cancels the job.
+    idempotency_key  one key starts one job and is charged once, however often the call is repeated; left out, one is made.
+
+    Returns a JobResult: exit_code, stdout, stderr, cost, receipt, attestation, node ... `print(result)` is three lines for people.
+
+    Raises NoEligibleNodeError (`rejected`: why each node cannot), LowBalanceError and BudgetExceededError (`needed`, `available`), ImageError,
+    AttestationError (`attestation`: every check), JobTimeout (`result`: what came before), JobLost, OutcomeUnknownError (repeat with its
+    `idempotency_key`) and other Errors. Ctrl-C, or leaving by an exception, cancels the job; what it did not use comes back.
+
+        result = run_private_job("myapp:latest", env={"SECRET": "value"}, max_cost="$0.50")
+        print(result.stdout, result.exit_code, result.cost)
+    """
     return _default.run_private_job(
         image,
         command,
@@ -417,10 +445,31 @@ def run_private_job(
 
 
 def transfer_credits(to: str, amount: Amount, *, memo: str = "", idempotency_key: Optional[str] = None) -> Transfer:
-    """Client.transfer_credits() on the default client."""
+    """Pay another account, and return once it is booked. Uses the default client.
+
+    to               the account's name.
+    amount           text like "$200" or "200.50 USD", a Decimal or Money: at most six decimals. A float or an int is refused: dollars or cents?
+    memo             at most 140 bytes; both accounts see it.
+    idempotency_key  one key moves money once, however often the call is repeated; left out, one is made for this call and its own retries.
+
+    Returns a Transfer: id, amount, balance_after, idempotency_key, replayed (the key had paid before; nothing moved again).
+
+    Raises InvalidAmountError, NotFoundError (no such account), LowBalanceError (`needed`, `available`, `locked`), IdempotencyMismatchError (the
+    key paid something else), OutcomeUnknownError (no answer came: repeat with its `idempotency_key`, it cannot happen twice).
+    """
     return _default.transfer_credits(to, amount, memo=memo, idempotency_key=idempotency_key)
 
 
 def connect(app: str, *, policy: Optional[Policy] = None, timeout: float = DEFAULT_TIMEOUT, strict: bool = False) -> AppClient:
-    """Client.connect() on the default client."""
+    """A verified way to a private app, for HTTP: the app's machine has proved itself when this returns. Uses the default client.
+
+    app      its name.
+    policy   what the machine has to satisfy, instead of the client's policy.
+    timeout  seconds for finding and attesting it.
+    strict   ask for a full quote on every connection, not for a signed statement of the session.
+
+    Returns an AppClient: get(), post() ..., requests_session(), httpx_transport(), forward(). Use `with`, or close().
+
+    Raises NotFoundError, AppUnavailableError (not running, or being moved), AttestationError (`attestation`: every check), CallTimeout.
+    """
     return _default.connect(app, policy=policy, timeout=timeout, strict=strict)

@@ -250,6 +250,14 @@ static ee_status sign(void *user, const uint8_t control_instance[32], eei_buf *l
     return st;
 }
 
+void client_set_details(ee_error *err, json_t *details) {
+    eei_buf text = EEI_BUF_INIT(err ? sizeof err->details : 0);
+    if (err && json_is_object(details) && eei_json_dump(details, &text, NULL) == EE_OK && eei_buf_cstr(&text))
+        (void)snprintf(err->details, sizeof err->details, "%s", (const char *)text.data);
+    eei_buf_clear(&text);
+    json_decref(details);
+}
+
 static void copy_text(char *out, size_t cap, const json_t *object, const char *field) {
     const char *text = json_string_value(json_object_get(object, field));
     if (text) (void)snprintf(out, cap, "%s", text);
@@ -275,11 +283,7 @@ static ee_status error_from_reply(const eei_reply *reply, ee_error *err) {
             take_money(error, "needed", &story.needed);
             take_money(error, "available", &story.available);
             take_money(error, "locked", &story.locked);
-            const json_t *details = json_object_get(error, "details");
-            eei_buf text = EEI_BUF_INIT(sizeof story.details);
-            if (json_is_object(details) && eei_json_dump(details, &text, NULL) == EE_OK && eei_buf_cstr(&text))
-                (void)snprintf(story.details, sizeof story.details, "%s", (const char *)text.data);
-            eei_buf_clear(&text);
+            client_set_details(&story, json_incref(json_object_get(error, "details")));
         }
     }
     json_decref(body);

@@ -61,6 +61,8 @@ ee_status client_account_name(ee_client *client, char out[EEI_NAME_BYTES_MAX + 1
 ee_status client_budget_take(ee_client *client, ee_money amount, ee_error *err) EE_MUST_USE;
 void client_budget_return(ee_client *client, ee_money amount);
 ee_status client_make_key(const char *prefix, const char *given, char out[72], ee_error *err) EE_MUST_USE;
+/* Facts for programs beside the message; what is too large for ee_error is left out. Takes `details`, which may be NULL. */
+void client_set_details(ee_error *err, json_t *details);
 ee_status client_u64(const json_t *object, const char *field, uint64_t *out, ee_error *err) EE_MUST_USE;
 /* {"micros": n} of a money object. */
 ee_status client_money(const json_t *object, const char *field, ee_money *out, ee_error *err) EE_MUST_USE;

@@ -382,7 +382,8 @@ static ee_status take_frame(ee_job *job, const eei_frame *frame, ee_job_event *e
 
 static ee_status lost(ee_job *job, const ee_error *why, ee_error *err) {
     char locked[32];
-    eei_fail(err, EE_E_JOB_LOST, "node %s went away while the job ran (%s)", job->node, why->message);
+    eei_fail(err, EE_E_JOB_LOST, "node %s went away while job %s ran (%s)", job->node, job->id, why->message);
+    client_set_details(err, json_pack("{s:s, s:s}", "job_id", job->id, "node", job->node));
     return eei_hint(err, EE_E_JOB_LOST, "what is not used of the %s that were locked comes back; run it again to use another node",
                     ee_money_format(job->admission.locked, locked));
 }

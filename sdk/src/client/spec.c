@@ -211,14 +211,7 @@ static ee_status no_node(const json_t *answer, ee_error *err) {
         used += (size_t)n;
     }
     eei_fail(err, EE_E_NO_NODE, "no node can take this: %s", used ? reasons : "there are no nodes");
-    if (err) {
-        eei_buf text = EEI_BUF_INIT(sizeof err->details);
-        json_t *details = json_pack("{s:O}", "rejected", rejected);
-        if (details && eei_json_dump(details, &text, NULL) == EE_OK && eei_buf_cstr(&text))
-            (void)snprintf(err->details, sizeof err->details, "%s", (const char *)text.data);
-        json_decref(details);
-        eei_buf_clear(&text);
-    }
+    client_set_details(err, json_pack("{s:O}", "rejected", rejected));
     return eei_hint(err, EE_E_NO_NODE, "ask for less, or see `ee nodes`");
 }
 

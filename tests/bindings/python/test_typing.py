@@ -36,6 +36,24 @@ def mypy():
     return [str(python), "-m", "mypy"]
 
 
+class HelpTest(unittest.TestCase):
+    def test_help_of_the_three_calls_names_every_argument(self):
+        for function in (client.run_private_job, client.transfer_credits, client.connect, aio.run_private_job, aio.transfer_credits, aio.connect):
+            told = inspect.getdoc(function)
+            arguments = re.split(r"\n\n(?:Returns|Raises)\b", told.split("\n\n", 1)[1])[0]
+            for name in inspect.signature(function).parameters:
+                with self.subTest(function=function.__qualname__, argument=name):
+                    self.assertRegex(arguments, rf"\b{name}\b")
+            for part in ("Returns", "Raises"):
+                self.assertIn(f"\n{part} ", told)
+
+    def test_help_names_errors_that_exist(self):
+        for function in (client.run_private_job, client.transfer_credits, client.connect):
+            for name in re.findall(r"\b(?:[A-Z][a-z]+)+Error\b|\bJob(?:Timeout|Lost|Failed)\b|\bCallTimeout\b", inspect.getdoc(function)):
+                with self.subTest(function=function.__qualname__, name=name):
+                    self.assertTrue(issubclass(getattr(support.easyenclave, name), support.easyenclave.Error))
+
+
 class MypyTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
