@@ -44,8 +44,10 @@ static const ee_error *with_devnet_hint(const cli *c, const ee_error *err, ee_er
     json_t *config = json_loads(ee_client_config_json(c->client), 0, NULL);
     if (cli_uses_devnet(config)) {
         *copy = *err;
-        (void)snprintf(copy->hint, sizeof copy->hint,
-                       "`ee devnet status` shows what of the devnet still runs; `ee devnet down`, then `ee devnet up`, start anew");
+        (void)snprintf(
+            copy->hint, sizeof copy->hint,
+            "`ee devnet status` shows what of the devnet still runs, `ee devnet heal` starts again what ended; `ee devnet down`, then "
+            "`ee devnet up`, start anew");
         err = copy;
     }
     json_decref(config);

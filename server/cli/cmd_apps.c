@@ -254,10 +254,17 @@ int cmd_forward(cli *c, int argc, char **argv) {
 
 /* ---- nodes ----------------------------------------------------------------------------------------------------------- */
 
+/* Whether the machine holds jobs to what they asked for; it says so itself, once it is connected. */
+static const char *limits_word(const json_t *node) {
+    const json_t *enforced = json_object_get(node, "limits_enforced");
+    return json_is_true(enforced) ? "enforced" : json_is_false(enforced) ? "not enforced" : "";
+}
+
 static void print_nodes(cli *c, const json_t *answer, bool eligible) {
-    cli_table table = {.columns = 8,
-                       .heads = {"NODE", "TIER", "$/vCPU-h", "TRUST", "EFFECTIVE", "STATE", "STAKE", "ATTESTED"},
-                       .right = {false, false, true, true, true, false, true, false}};
+    /* What a narrow terminal must keep stands first. */
+    cli_table table = {.columns = 9,
+                       .heads = {"NODE", "EFFECTIVE", "STATE", "$/vCPU-h", "TRUST", "TIER", "STAKE", "LIMITS", "ATTESTED"},
+                       .right = {false, true, false, true, true, false, true, false, false}};
     json_t *item;
     size_t i;
     json_array_foreach(json_object_get(answer, "items"), i, item) {
@@ -265,12 +272,13 @@ static void print_nodes(cli *c, const json_t *answer, bool eligible) {
         if (eligible && !json_is_true(json_object_get(item, "eligible"))) continue;
         (void)snprintf(trust, sizeof trust, "%.2f", (double)cli_number(item, "trust_ppm") / 1e6);
         const char *cells[] = {cli_text(item, "node"),
-                               cli_text(item, "tier"),
-                               cli_money(item, "price_per_vcpu_hour", price),
-                               trust,
                                cli_money(item, "effective", effective),
                                cli_text(item, "state"),
+                               cli_money(item, "price_per_vcpu_hour", price),
+                               trust,
+                               cli_text(item, "tier"),
                                cli_money(item, "stake", stake),
+                               limits_word(item),
                                cli_text(item, "attested_at")};
         cli_table_add(&table, cells);
     }
@@ -289,7 +297,8 @@ static void explain_nodes(cli *c, const json_t *answer, bool eligible) {
         if (eligible && !is_eligible) continue;
         (void)snprintf(sum, sizeof sum, "%s / %.4f = %s", cli_money(item, "price_per_vcpu_hour", price),
                        (double)cli_number(item, "trust_ppm") / 1e6, cli_money(item, "effective", effective));
-        (void)snprintf(why, sizeof why, "%s%s", is_eligible ? "eligible" : "not eligible: ", is_eligible ? "" : cli_text(item, "reason"));
+        (void)snprintf(why, sizeof why, "%s%s%s", is_eligible ? "eligible" : "not eligible: ", is_eligible ? "" : cli_text(item, "reason"),
+                       json_is_false(json_object_get(item, "limits_enforced")) ? "; limits are not enforced" : "");
         const char *cells[] = {cli_text(item, "node"), cli_text(item, "state"), sum, why};
         cli_table_add(&table, cells);
     }

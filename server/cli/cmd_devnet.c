@@ -1,4 +1,4 @@
-/* cmd_devnet.c - `ee devnet up|down|status|env|logs`: a whole network on this machine, real underneath, with simulated TDX. */
+/* cmd_devnet.c - `ee devnet up|down|status|env|logs|kill|heal`: a whole network on this machine, real underneath, with simulated TDX. */
 #include "base/clock.h"
 #include "base/encoding.h"
 #include "base/file.h"
@@ -16,10 +16,25 @@
 
 enum { DOWN_MS = 15000, ATTEST_MS = 30000, DEFAULT_PORT = 7443 };
 
-static int tell_up(cli *c, const devnet *net, uint64_t took_ms, const char *url, const char *registry) {
+/* Whether what is typed next in this shell goes to the devnet that is up now, and if not, why. */
+static void tell_use(cli *c, const char *url) {
+    ee_error err = {0};
+    json_t *settings = cli_settings(c, &err);
+    const json_t *used = json_object_get(settings, "url");
+    if (cli_uses_devnet(settings) && strcmp(cli_text(used, "value"), url) == 0 && !err.status)
+        (void)printf("This shell uses it already.   Stop it with   ee devnet down\n");
+    else if (err.status)
+        (void)printf("This shell does not use it: %s\nUse it with   eval \"$(ee devnet env)\"\n", err.message);
+    else
+        (void)printf("This shell uses another network: %s (%s). Use this one with   eval \"$(ee devnet env)\"\n", cli_text(used, "value"),
+                     cli_text(used, "origin"));
+    json_decref(settings);
+}
+
+static int tell_up(cli *c, const devnet *net, uint64_t took_ms, const char *url, const char *registry, bool limits) {
     if (c->json) {
-        json_t *value = json_pack("{s:s, s:s, s:I, s:s, s:b}", "url", url, "registry", registry, "took_ms", (json_int_t)took_ms, "profile",
-                                  net->file, "simulated", 1);
+        json_t *value = json_pack("{s:s, s:s, s:I, s:s, s:b, s:b}", "url", url, "registry", registry, "took_ms", (json_int_t)took_ms,
+                                  "profile", net->file, "simulated", 1, "limits_enforced", limits);
         cli_print_json(value);
         json_decref(value);
         return 0;
@@ -30,14 +45,14 @@ static int tell_up(cli *c, const devnet *net, uint64_t took_ms, const char *url,
     (void)printf("  nodes     node-a premium $0.04/vCPU-h   node-b standard $0.036   node-c economy $0.03\n");
     (void)printf("  you       dev $1,000.00   contractor-id $0.00\n");
     (void)printf("  image     myapp:latest    app  app-name  (try: ee curl app-name/api/private)\n");
-    if (getenv("EE_URL") || getenv("EE_PROFILE"))
-        (void)printf("This shell is set to another network. Use this one with   eval \"$(ee devnet env)\"\n");
-    else
-        (void)printf("This shell uses it already: no profile is set.   Stop it with   ee devnet down\n");
+    if (!limits)
+        (void)printf("Jobs are not held to their memory, vcpus and pids on these nodes: that needs %s.\n",
+                     geteuid() == 0 ? "cgroups this machine does not have" : "a devnet that root started");
+    tell_use(c, url);
     return 0;
 }
 
-/* "up\turl\tregistry" or "error\tword\tmessage\thint" */
+/* "up\turl\tregistry\tlimited" or "error\tword\tmessage\thint" */
 static int read_outcome(cli *c, const devnet *net, int fd, uint64_t started_ms) {
     char line[2048] = "";
     size_t len = 0;
@@ -45,9 +60,10 @@ static int read_outcome(cli *c, const devnet *net, int fd, uint64_t started_ms) 
     line[strcspn(line, "\n")] = 0;
     char *save = NULL, *kind = strtok_r(line, "\t", &save), *first = strtok_r(NULL, "\t", &save), *second = strtok_r(NULL, "\t", &save),
          *third = strtok_r(NULL, "\t", &save);
-    if (kind && strcmp(kind, "up") == 0 && second) return tell_up(c, net, eei_mono_ms() - started_ms, first, second);
-    ee_error err = {.status = EE_E_SERVER};
-    (void)snprintf(err.word, sizeof err.word, "%s", first ? first : "server");
+    if (kind && strcmp(kind, "up") == 0 && third)
+        return tell_up(c, net, eei_mono_ms() - started_ms, first, second, strcmp(third, "limited") == 0);
+    ee_error err = {.status = first ? eei_status_from_word(first) : EE_E_SERVER};
+    (void)snprintf(err.word, sizeof err.word, "%s", ee_status_word(err.status));
     (void)snprintf(err.message, sizeof err.message, "the devnet did not come up: %s",
                    second ? second : "its supervisor ended without a word");
     (void)snprintf(err.hint, sizeof err.hint, "%s", third ? third : "see `ee devnet logs`");
@@ -158,17 +174,6 @@ static int down(cli *c) {
     return 0;
 }
 
-/* The names of the programs that ended by themselves, "a, b"; "" when all run. */
-static void find_ended(const json_t *children, char out[256]) {
-    size_t i, len = 0;
-    json_t *item;
-    out[0] = 0;
-    json_array_foreach(json_object_get(children, "items"), i, item) {
-        if (json_is_true(json_object_get(item, "running")) || len >= 200) continue;
-        len += (size_t)snprintf(out + len, 256 - len, "%s%.31s", len ? ", " : "", cli_text(item, "name"));
-    }
-}
-
 static bool has_ended(const json_t *children, const char *name) {
     size_t i;
     json_t *item;
@@ -186,7 +191,7 @@ static int no_devnet(cli *c, const devnet *net) {
         (void)printf("the devnet of %s ended without a word; clean up with `ee devnet down`, then `ee devnet up`\n", net->file);
     else
         (void)printf("no devnet is up (start one with `ee devnet up`)\n");
-    return c->json ? 0 : 1;
+    return 1;
 }
 
 static void tell_status(cli *c, pid_t pid, json_t *health, json_t *children, const char *ended) {
@@ -211,7 +216,7 @@ static void tell_status(cli *c, pid_t pid, json_t *health, json_t *children, con
         bool running = json_is_true(json_object_get(item, "running"));
         (void)printf("  %-10s %s  process %lld\n", cli_text(item, "name"), running ? "up   " : "ended", cli_number(item, "pid"));
     }
-    if (ended[0]) (void)printf("%s ended: `ee devnet logs` may say why; `ee devnet down`, then `ee devnet up`, start anew\n", ended);
+    if (ended[0]) (void)printf("%s ended: `ee devnet logs` may say why; `ee devnet heal` starts again what ended\n", ended);
 }
 
 static int status(cli *c) {
@@ -223,7 +228,7 @@ static int status(cli *c) {
     pid_t pid = devnet_running(&net);
     if (!pid) return no_devnet(c, &net);
     json_t *children = devnet_read_children(&net), *health = NULL;
-    find_ended(children, ended);
+    devnet_find_ended(children, ended);
     if (!has_ended(children, "control")) health = cli_call(c, "GET", "/health", NULL, NULL, &code);
     if (!code) {
         tell_status(c, pid, health, children, ended);
@@ -239,11 +244,11 @@ static int up_already(cli *c, const devnet *net) {
     ee_error err = {0};
     char ended[256];
     json_t *children = devnet_read_children(net);
-    find_ended(children, ended);
+    devnet_find_ended(children, ended);
     json_decref(children);
     if (ended[0])
         eei_hint(&err, eei_fail(&err, EE_E_CONFLICT, "a devnet is up already, but %s of it ended", ended),
-                 "`ee devnet down`, then `ee devnet up`, start anew; `ee devnet logs` may say why it ended");
+                 "`ee devnet heal` starts again what ended; `ee devnet down`, then `ee devnet up`, start anew");
     else
         eei_hint(&err, eei_fail(&err, EE_E_CONFLICT, "a devnet is up already"), "`ee devnet status` shows it, `ee devnet down` stops it");
     return cli_error(c, &err);
@@ -325,13 +330,25 @@ static int logs(cli *c, const char *who) {
         if (!who) (void)printf("==> %s\n", all[i]);
         print_log(c, path);
     }
-    if (c->json && (shown || !who)) {
+    if (c->json && shown) {
         json_t *document = json_pack("{s:O}", "items", items);
         cli_print_json(document);
         json_decref(document);
     }
     json_decref(items);
-    return who && !shown ? cli_usage(c, "devnet", "there is no log of \"%s\"", who) : 0;
+    if (shown) return 0;
+    if (access(net.dir, F_OK) != 0)
+        return cli_error(
+            c, (eei_hint(&err, eei_fail(&err, EE_E_NOT_FOUND, "no devnet is up, and none left logs"), "run `ee devnet up`"), &err));
+    return cli_usage(c, "devnet", "there is no log of \"%s\"", who ? who : "it");
+}
+
+static int fault(cli *c, bool heals, int argc, char **argv) {
+    devnet net;
+    ee_error err = {0};
+    const char *name;
+    if (cli_arguments(c, "devnet", argc, argv, heals ? 0 : 1, 1, &name, heals ? "ee devnet heal [NAME]" : "ee devnet kill NAME")) return 2;
+    return devnet_find_paths(&net, &err) ? cli_error(c, &err) : devnet_fault(c, &net, heals, name);
 }
 
 int cmd_devnet(cli *c, int argc, char **argv) {
@@ -349,5 +366,6 @@ int cmd_devnet(cli *c, int argc, char **argv) {
     }
     if (strcmp(verb, "logs") == 0)
         return cli_arguments(c, "devnet", argc - 1, argv + 1, 0, 1, &who, "ee devnet logs [WHO]") ? 2 : logs(c, who);
-    return cli_usage(c, "devnet", "write: ee devnet up, down, status, env or logs");
+    if (strcmp(verb, "kill") == 0 || strcmp(verb, "heal") == 0) return fault(c, verb[0] == 'h', argc - 1, argv + 1);
+    return cli_usage(c, "devnet", "write: ee devnet up, down, status, env, logs, kill or heal");
 }

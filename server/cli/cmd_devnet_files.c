@@ -201,8 +201,9 @@ ee_status devnet_write_children(const devnet *net, ee_error *err) {
     json_t *items = json_array(), *file = json_pack("{s:O, s:s}", "items", items, "sandboxes", net->sandboxes);
     for (size_t i = 0; i < net->child_count; i++) {
         const devnet_child *child = &net->children[i];
-        json_array_append_new(
-            items, json_pack("{s:s, s:I, s:b}", "name", child->name, "pid", (json_int_t)child->started_as, "running", child->pid != 0));
+        json_array_append_new(items,
+                              json_pack("{s:s, s:I, s:b, s:I, s:s}", "name", child->name, "pid", (json_int_t)child->started_as, "running",
+                                        child->pid != 0, "answered", (json_int_t)child->answered, "failure", child->failure));
     }
     ee_status st = file && json_array_size(items) == net->child_count ? eei_json_dump(file, &text, err) : eei_nomem(err);
     if (!st) st = save(net, "children.json", eei_buf_span(&text), err);

@@ -3,6 +3,7 @@
 #ifndef CMD_DEVNET_PARTS_H
 #define CMD_DEVNET_PARTS_H
 #include "base/buf.h"
+#include "cli/cli.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -16,7 +17,14 @@ typedef struct devnet_child {
     pid_t pid; /* 0 = does not run */
     pid_t started_as;
     int ready_fd;
+    unsigned answered; /* orders to kill or heal it that were carried out */
+    char failure[256]; /* of the last one; "" */
 } devnet_child;
+
+/* Orders to the supervisor: this signal, with the child's place in children.json and what to do as its value. Realtime, so that none is
+ * merged with another. */
+#define DEVNET_ORDER SIGRTMIN
+enum { DEVNET_KILL = 0x100, DEVNET_HEAL = 0x200, DEVNET_PLACE = 0xff };
 
 typedef struct devnet {
     char dir[DEVNET_PATH_MAX];       /* state: files, logs, databases; removed by `down` */
@@ -40,9 +48,9 @@ ee_status devnet_find_paths(devnet *net, ee_error *err) EE_MUST_USE;
 ee_status devnet_write_files(devnet *net, ee_error *err) EE_MUST_USE;
 /* devnet.json, 0600: what clients look for. Written last, so that who finds it finds a network that is up. */
 ee_status devnet_write_profile(const devnet *net, pid_t pid, ee_error *err) EE_MUST_USE;
-/* dir/children.json: which programs run and which ended by themselves. Written by the supervisor on each change, read by `status`. */
+/* dir/children.json: which programs run and which ended. Written by the supervisor on each change and after each order. */
 ee_status devnet_write_children(const devnet *net, ee_error *err) EE_MUST_USE;
-/* {"items": [{"name", "pid", "running"}], "sandboxes": path}; NULL when there is no such file. */
+/* {"items": [{"name", "pid", "running", "answered", "failure"}], "sandboxes": path}; NULL when there is no such file. */
 json_t *devnet_read_children(const devnet *net);
 /* The supervisor's pid from devnet.json; 0 when there is none or it does not run any more. */
 pid_t devnet_running(const devnet *net);
@@ -55,18 +63,26 @@ ee_status devnet_push_image(const devnet *net, const char *layout, ee_error *err
 /* cmd_devnet_process.c */
 /* Run a tool to its end; EE_E_CONFIG when it is not installed, EE_E_IO with its last words when it fails. */
 ee_status devnet_tool(const char *const *argv, ee_error *err) EE_MUST_USE;
-/* Start a program of the network: log in dir/logs/NAME.log, dies with us, ready line on a pipe. env: NULL-ended "NAME=value" on top of
- * ours. */
+/* Start a program of the network, also one that ended: log in dir/logs/NAME.log, dies with us, ready line on a pipe. env: NULL-ended
+ * "NAME=value" on top of ours. */
 ee_status devnet_start(devnet *net, const char *name, const char *const *argv, const char *const *env, ee_error *err) EE_MUST_USE;
 /* Wait for "ready[ <port>]". EE_E_CONFIG with the end of its log when it ended instead. */
 ee_status devnet_wait_ready(devnet *net, const char *name, uint64_t timeout_ms, unsigned *port, ee_error *err) EE_MUST_USE;
-ee_status devnet_wait_port(uint16_t port, uint64_t timeout_ms, ee_error *err) EE_MUST_USE;
+/* The same for a program that says nothing when it is ready: until its port takes connections. */
+ee_status devnet_wait_port(devnet *net, const char *name, uint16_t port, uint64_t timeout_ms, ee_error *err) EE_MUST_USE;
 uint16_t devnet_free_port(uint16_t wanted);
 /* TERM to all, newest first, KILL after a grace; reaps everything. */
 void devnet_stop_all(devnet *net);
 /* The name of a child that ended by itself, NULL if none did. */
 const char *devnet_reap(devnet *net);
+/* KILL, and it is gone when this returns. */
+void devnet_kill(devnet_child *child);
 ee_status devnet_remove_dir(const char *path, ee_error *err) EE_MUST_USE;
+
+/* cmd_devnet_faults.c: `ee devnet kill NAME`, `ee devnet heal [NAME]`. */
+int devnet_fault(cli *c, const devnet *net, bool heals, const char *name);
+/* The names of the programs that ended, "a, b"; "" when all run. */
+void devnet_find_ended(const json_t *children, char out[256]);
 
 /* cmd_devnet_supervise.c: never returns to the caller's work; writes progress and "up" lines to tell_fd. */
 int devnet_supervise(devnet *net, int tell_fd);

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 extern char **environ;
-enum { TOOL_OUTPUT_MAX = 8192, STOP_GRACE_MS = 8000, LOG_TAIL = 1500 };
+enum { TOOL_OUTPUT_MAX = 8192, STOP_GRACE_MS = 8000, LOG_TAIL = 1500, EXIT_NOT_INSTALLED = 127 };
 
 /* ---- tools ----------------------------------------------------------------------------------------------------------- */
 
@@ -85,13 +85,14 @@ static void become_child(const devnet *net, const char *log, int ready, const ch
     for (size_t i = 0; env && env[i]; i++) (void)putenv((char *)(uintptr_t)env[i]);
     execvp(argv[0], (char *const *)(uintptr_t)argv);
     dprintf(2, "cannot run %s: %s\n", argv[0], strerror(errno));
-    _exit(127);
+    _exit(EXIT_NOT_INSTALLED);
 }
 
 ee_status devnet_start(devnet *net, const char *name, const char *const *argv, const char *const *env, ee_error *err) {
     char log[DEVNET_PATH_MAX + 64];
     int fds[2];
-    EE_ASSERT(net->child_count < DEVNET_CHILDREN_MAX);
+    devnet_child *child = find_child(net, name);
+    EE_ASSERT(child ? child->pid == 0 : net->child_count < DEVNET_CHILDREN_MAX);
     (void)snprintf(log, sizeof log, "%s/logs/%s.log", net->dir, name);
     if (pipe2(fds, O_CLOEXEC) != 0) return eei_fail_errno(err, EE_E_IO, errno, "pipe");
     pid_t pid = fork();
@@ -101,13 +102,19 @@ ee_status devnet_start(devnet *net, const char *name, const char *const *argv, c
         close(fds[0]);
         return eei_fail_errno(err, EE_E_IO, errno, "cannot start %s", name);
     }
-    devnet_child *child = &net->children[net->child_count++];
-    *child = (devnet_child){.pid = pid, .started_as = pid, .ready_fd = fds[0]};
-    (void)snprintf(child->name, sizeof child->name, "%s", name);
+    if (child) {
+        close(child->ready_fd);
+    } else {
+        child = &net->children[net->child_count++];
+        *child = (devnet_child){.pid = 0};
+        (void)snprintf(child->name, sizeof child->name, "%s", name);
+    }
+    child->pid = child->started_as = pid;
+    child->ready_fd = fds[0];
     return EE_OK;
 }
 
-static ee_status ended_early(const devnet *net, const char *name, ee_error *err) {
+static ee_status ended_early(const devnet *net, const char *name, bool not_installed, ee_error *err) {
     char log[DEVNET_PATH_MAX + 64], tail[LOG_TAIL + 1] = "";
     (void)snprintf(log, sizeof log, "%s/logs/%s.log", net->dir, name);
     FILE *from = fopen(log, "r");
@@ -119,7 +126,9 @@ static ee_status ended_early(const devnet *net, const char *name, ee_error *err)
         (void)fclose(from);
     }
     last_line(tail);
-    return eei_hint(err, eei_fail(err, EE_E_CONFIG, "%s did not start: %.400s", name, tail), "its log is %s", log);
+    eei_fail(err, EE_E_CONFIG, "%s did not start: %.400s", name, tail[0] ? tail : "it said nothing");
+    return not_installed ? eei_hint(err, EE_E_CONFIG, "./dev setup installs what a devnet needs")
+                         : eei_hint(err, EE_E_CONFIG, "its log is %s", log);
 }
 
 ee_status devnet_wait_ready(devnet *net, const char *name, uint64_t timeout_ms, unsigned *port, ee_error *err) {
@@ -134,11 +143,11 @@ ee_status devnet_wait_ready(devnet *net, const char *name, uint64_t timeout_ms, 
         if (now >= deadline || poll(&poll_fd, 1, (int)(deadline - now)) == 0)
             return eei_fail(err, EE_E_TIMEOUT, "%s was not ready within %llu ms", name, (unsigned long long)timeout_ms);
         ssize_t n = read(child->ready_fd, line + len, sizeof line - 1 - len);
-        if (n <= 0) return ended_early(net, name, err);
+        if (n <= 0) return ended_early(net, name, false, err);
         len += (size_t)n;
         line[len] = 0;
     }
-    if (strncmp(line, "ready", 5) != 0) return ended_early(net, name, err);
+    if (strncmp(line, "ready", 5) != 0) return ended_early(net, name, false, err);
     if (port) *port = (unsigned)strtoul(line + 5, NULL, 10);
     return EE_OK;
 }
@@ -163,16 +172,22 @@ uint16_t devnet_free_port(uint16_t wanted) {
     return port || !wanted ? port : devnet_free_port(0);
 }
 
-ee_status devnet_wait_port(uint16_t port, uint64_t timeout_ms, ee_error *err) {
+ee_status devnet_wait_port(devnet *net, const char *name, uint16_t port, uint64_t timeout_ms, ee_error *err) {
+    devnet_child *child = find_child(net, name);
     uint64_t deadline = eei_mono_ms() + timeout_ms;
-    for (;;) {
+    EE_ASSERT(child);
+    for (int status;;) {
         struct sockaddr_in address;
         int fd = loopback_socket(port, &address);
         int rc = fd < 0 ? -1 : connect(fd, (struct sockaddr *)&address, sizeof address);
         if (fd >= 0) close(fd);
+        if (child->pid && waitpid(child->pid, &status, WNOHANG) == child->pid) {
+            child->pid = 0;
+            return ended_early(net, name, WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NOT_INSTALLED, err);
+        }
         if (rc == 0) return EE_OK;
         if (eei_mono_ms() >= deadline)
-            return eei_fail(err, EE_E_TIMEOUT, "port %u did not answer within %llu ms", port, (unsigned long long)timeout_ms);
+            return eei_fail(err, EE_E_TIMEOUT, "%s did not answer on port %u within %llu ms", name, port, (unsigned long long)timeout_ms);
         (void)poll(NULL, 0, 10);
     }
 }
@@ -188,6 +203,13 @@ const char *devnet_reap(devnet *net) {
         return net->children[i].name;
     }
     return NULL;
+}
+
+void devnet_kill(devnet_child *child) {
+    if (!child->pid) return;
+    (void)kill(child->pid, SIGKILL);
+    while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR) continue;
+    child->pid = 0;
 }
 
 static bool any_left(const devnet *net) {

@@ -1,6 +1,7 @@
 /* cmd_devnet_supervise.c - the devnet's own process: brings the network up in order, watches it, takes it down. See cmd_devnet_parts.h. */
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/encoding.h"
 #include "cli/cmd_devnet_parts.h"
 
 #include <eesdk/eesdk.h>
@@ -113,6 +114,7 @@ static ee_status owner_client(const devnet *net, ee_client **out, ee_error *err)
     ee_client_options options;
     ee_policy *policy = NULL;
     ee_client_options_init(&options);
+    (void)setenv("XDG_CONFIG_HOME", net->dir, 1);      /* the user's profiles are for the user's networks */
     (void)setenv("EE_NETWORK_ID", net->network_id, 1); /* of this process only; a client takes no id as an argument */
     (void)setenv("EE_REGISTRY", net->registry, 1);
     ee_status st = ee_policy_parse(net->policy, "policy.toml", &policy, err);
@@ -124,7 +126,23 @@ static ee_status owner_client(const devnet *net, ee_client **out, ee_error *err)
     return st;
 }
 
-static ee_status deploy_app(const devnet *net, ee_error *err) {
+/* Whether every node holds jobs to their memory, vcpus and pids: not without root, nor without cgroups. */
+static ee_status ask_limits(ee_client *client, bool *enforced, ee_error *err) {
+    char *text = NULL;
+    json_t *nodes = NULL, *item;
+    size_t i;
+    *enforced = true;
+    ee_status st = ee_client_call(client, "GET", "/v1/nodes", NULL, NULL, &text, err);
+    if (!st) st = eei_json_parse(eei_span_text(text), 1 << 20, &nodes, err);
+    json_array_foreach(json_object_get(nodes, "items"), i, item) {
+        if (json_is_false(json_object_get(item, "limits_enforced"))) *enforced = false;
+    }
+    json_decref(nodes);
+    ee_string_free(text);
+    return st;
+}
+
+static ee_status deploy_app(const devnet *net, bool *limits, ee_error *err) {
     static const char *const command[] = {"httpd", "-f", "-p", "8080", "-h", "/www", NULL};
     ee_client *client = NULL;
     ee_deploy_options options;
@@ -138,6 +156,7 @@ static ee_status deploy_app(const devnet *net, ee_error *err) {
     options.memory_bytes = 64 << 20;
     ee_status st = owner_client(net, &client, err);
     if (!st) st = ee_app_deploy(client, &options, APP_MS, &json, err);
+    if (!st) st = ask_limits(client, limits, err);
     ee_string_free(json);
     ee_client_free(client);
     return st;
@@ -145,7 +164,7 @@ static ee_status deploy_app(const devnet *net, ee_error *err) {
 
 /* ---- up and down ----------------------------------------------------------------------------------------------------- */
 
-static ee_status bring_up(devnet *net, ee_error *err) {
+static ee_status bring_up(devnet *net, bool *limits, ee_error *err) {
     static const char *const agents[] = {"node-a", "node-b", "node-c", NULL};
     char layout[DEVNET_PATH_MAX];
     unsigned port = 0;
@@ -159,14 +178,40 @@ static ee_status bring_up(devnet *net, ee_error *err) {
     net->port = (uint16_t)port;
     for (size_t i = 0; !st && agents[i]; i++) st = start_agent(net, agents[i], err);
     if (!st) st = start_uptime(net, err);
-    if (!st) st = devnet_wait_port(net->registry_port, START_MS, err);
+    if (!st) st = devnet_wait_port(net, "registry", net->registry_port, START_MS, err);
     if (!st) st = devnet_push_image(net, layout, err);
     for (size_t i = 0; !st && agents[i]; i++) st = devnet_wait_ready(net, agents[i], START_MS, NULL, err);
     if (!st) st = devnet_wait_ready(net, "uptime-1", START_MS, NULL, err);
-    if (!st) st = deploy_app(net, err);
+    if (!st) st = deploy_app(net, limits, err);
     if (!st) st = devnet_write_children(net, err);
     if (!st) st = devnet_write_profile(net, getpid(), err);
     return st;
+}
+
+static ee_status heal(devnet *net, const char *name, ee_error *err) {
+    ee_status st;
+    if (strcmp(name, "registry") == 0) {
+        st = start_registry(net, err);
+        return st ? st : devnet_wait_port(net, name, net->registry_port, START_MS, err);
+    }
+    if (strcmp(name, "control") == 0)
+        st = start_control(net, err);
+    else
+        st = strcmp(name, "uptime-1") == 0 ? start_uptime(net, err) : start_agent(net, name, err);
+    return st ? st : devnet_wait_ready(net, name, START_MS, NULL, err);
+}
+
+/* What `ee devnet kill` and `heal` ask for. The answer is in children.json. */
+static void obey(devnet *net, int order) {
+    ee_error err = {0};
+    size_t place = (size_t)order & DEVNET_PLACE;
+    if (place >= net->child_count) return;
+    devnet_child *child = &net->children[place];
+    if (order & DEVNET_KILL) devnet_kill(child);
+    ee_status st = (order & DEVNET_HEAL) && !child->pid ? heal(net, child->name, &err) : EE_OK;
+    (void)snprintf(child->failure, sizeof child->failure, "%.255s", st ? err.message : "");
+    child->answered++;
+    dprintf(2, "devnet: %s %s%s%s\n", order & DEVNET_KILL ? "killed" : "healed", child->name, st ? ": " : "", child->failure);
 }
 
 static void watch(devnet *net, int signals) {
@@ -175,28 +220,47 @@ static void watch(devnet *net, int signals) {
         struct signalfd_siginfo info;
         if (poll(&fd, 1, -1) < 0 && errno != EINTR) return;
         if (read(signals, &info, sizeof info) != (ssize_t)sizeof info) continue;
-        if (info.ssi_signo != SIGCHLD) return;
+        if (info.ssi_signo != SIGCHLD && info.ssi_signo != (unsigned)DEVNET_ORDER) return;
+        if (info.ssi_signo == (unsigned)DEVNET_ORDER) obey(net, info.ssi_int);
         for (const char *name; (name = devnet_reap(net)) != NULL;) dprintf(2, "devnet: %s ended by itself\n", name);
         eei_ignored(devnet_write_children(net, NULL));
     }
 }
 
+/* The settings of the shell that said `ee devnet up` are for the network it uses: none reaches this one's programs. */
+static void drop_settings(void) {
+    extern char **environ;
+    for (char **at = environ; *at;) {
+        char name[128];
+        size_t len = strcspn(*at, "=");
+        if (strncmp(*at, "EE_", 3) != 0 || len >= sizeof name) {
+            at++;
+            continue;
+        }
+        (void)snprintf(name, sizeof name, "%.*s", (int)len, *at);
+        (void)unsetenv(name); /* the next one has its place now */
+    }
+}
+
 int devnet_supervise(devnet *net, int tell_fd) {
     sigset_t set;
+    bool limits = true;
     ee_error err = {0};
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGCHLD);
+    sigaddset(&set, DEVNET_ORDER);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     (void)setsid();
+    drop_settings();
     int signals = signalfd(-1, &set, SFD_CLOEXEC);
-    ee_status st = signals < 0 ? eei_fail_errno(&err, EE_E_IO, errno, "signalfd") : bring_up(net, &err);
+    ee_status st = signals < 0 ? eei_fail_errno(&err, EE_E_IO, errno, "signalfd") : bring_up(net, &limits, &err);
     if (st) {
         dprintf(tell_fd, "error\t%s\t%s\t%s\n", err.word, err.message, err.hint);
     } else {
-        dprintf(tell_fd, "up\t%s\t%s\n", net->url, net->registry);
+        dprintf(tell_fd, "up\t%s\t%s\t%s\n", net->url, net->registry, limits ? "limited" : "unlimited");
         close(tell_fd);
         watch(net, signals);
     }

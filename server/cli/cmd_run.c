@@ -191,9 +191,9 @@ static int print_quote(cli *c, ee_client *client, const ee_job_options *options)
 /* A platform fault is 125 whatever its kind, but for what the caller got wrong or has not. */
 static int fault_code(ee_status status) {
     int code = ee_status_exit_code(status);
-    return status == EE_E_INVALID || status == EE_E_INVALID_AMOUNT || status == EE_E_LIMIT || status == EE_E_CONFIG ||
-                   status == EE_E_AUTH || status == EE_E_LOW_BALANCE || status == EE_E_BUDGET || status == EE_E_CANCELLED ||
-                   status == EE_E_JOB_TIMEOUT
+    return status == EE_E_INVALID || status == EE_E_INVALID_AMOUNT || status == EE_E_LIMIT || status == EE_E_NOT_FOUND ||
+                   status == EE_E_CONFIG || status == EE_E_AUTH || status == EE_E_LOW_BALANCE || status == EE_E_BUDGET ||
+                   status == EE_E_CANCELLED || status == EE_E_JOB_TIMEOUT
                ? code
                : PLATFORM_FAULT;
 }

@@ -9,13 +9,15 @@
 
 const cli_command cli_commands[] = {
 #ifdef EE_SIMTDX /* a production build has no simulated machines and so no devnet */
-    {"devnet", "up|down|status|env|logs", "a whole network on this machine, with simulated TDX",
+    {"devnet", "up|down|status|env|logs|kill|heal", "a whole network on this machine, with simulated TDX",
      "  ee devnet up [--port P] [--registry-port P] [--attest-interval 30s]\n"
      "                                                        start it; says what there is to try\n"
      "  ee devnet down                                        stop it; nothing is left running\n"
      "  ee devnet status                                      what runs\n"
      "  ee devnet env                                         shell lines that point this shell at it\n"
-     "  ee devnet logs [WHO]                                  control, node-a, uptime-1, registry ...\n",
+     "  ee devnet logs [WHO]                                  control, node-a, uptime-1, registry ...\n"
+     "  ee devnet kill WHO                                    end one of them as a crash would\n"
+     "  ee devnet heal [WHO]                                  start again what ended; the ledger is kept\n",
      cmd_devnet},
 #endif
     {"run", "IMAGE [-- CMD...]", "run a private job",

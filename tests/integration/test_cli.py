@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """`ee` as a citizen of a shell: pipes that end, names that are whole, hints that exist, words for people and JSON for programs."""
-# deadline: 300
+# deadline: 500
 import json
 import os
 import pathlib
 import pty
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -13,10 +14,11 @@ import struct
 import subprocess
 import termios
 import threading
+import time
 import fcntl
 import unittest
 
-from devnet import BIN, ROOT, Devnet, DevnetCase, wait_for
+from devnet import BIN, BUILD, ROOT, Devnet, DevnetCase, wait_for
 
 
 class Cli(DevnetCase):
@@ -427,8 +429,8 @@ class Settings(DevnetCase):
         self.assertNotIn(b"tell-nobody", b"".join(heard))
 
 
-class Broken(DevnetCase):
-    """Devnets that lose programs. On a port of their own: who comes next to the usual one must not answer in their place."""
+class OwnDevnet(DevnetCase):
+    """One for each test, that may be broken, or not be up."""
 
     @classmethod
     def setUpClass(cls):
@@ -441,6 +443,13 @@ class Broken(DevnetCase):
     def setUp(self):
         self.net = Devnet()
         self.addCleanup(self.net.down)
+
+
+class Broken(OwnDevnet):
+    """Devnets that lose programs."""
+
+    def setUp(self):
+        super().setUp()
         self.net.up()
 
     def test_what_ended_is_said_with_the_next_step(self):
@@ -451,14 +460,51 @@ class Broken(DevnetCase):
         self.assertRegex(result.stdout, r"control +up")
         self.net.kill("control", signal.SIGKILL)
         result = wait_for("its end is known", lambda: (lambda r: r if "control, node-c ended" in r.stdout else None)(self.net.ee("devnet", "status")))
-        self.assertIn("`ee devnet down`, then `ee devnet up`", result.stdout)
+        self.assertIn("`ee devnet heal`", result.stdout)
+        self.assertEqual(json.loads(self.net.ee("--json", "devnet", "status").stdout)["healthy"], False)
         again = self.net.ee("devnet", "up")
         self.assertError(again, "conflict", 10)
         self.assertIn("control, node-c", again.stderr)
         for args in (["balance"], ["nodes"], ["curl", "app-name/"]):
             result = self.net.ee(*args)
             self.assertError(result, "connect", 9)
+            self.assertIn("`ee devnet heal`", result.stderr)
             self.assertIn("`ee devnet down`, then `ee devnet up`", result.stderr)
+
+    def test_killed_and_healed_with_the_ledger_kept(self):
+        self.assertEqual(self.net.ee("transfer", "contractor-id", "$1").returncode, 0)
+        before, app = self.net.balance(), json.loads(self.net.ee("curl", "app-name/api/private").stdout)
+        for name in ("node-b", "control", "registry", "uptime-1"):
+            with self.subTest(name=name):
+                self.assertEqual(self.net.json("devnet", "kill", name)["items"][0]["running"], False)
+                self.assertRegex(self.net.ee("devnet", "status").stdout, rf"{name} +ended")
+                self.assertError(self.net.ee("devnet", "kill", name), "conflict", 10)
+                healed = self.net.json("devnet", "heal", name)["items"]
+                self.assertEqual([(i["name"], i["running"]) for i in healed], [(name, True)])
+                self.assertEqual(self.net.ee("devnet", "status").returncode, 0)
+                self.assertError(self.net.ee("devnet", "heal", name), "conflict", 10)
+        self.assertEqual(self.net.balance(), before)
+        wait_for("node-b takes work", lambda: self.net.node("node-b")["eligible"], 60)
+        self.assertEqual(self.net.ee("run", "--node", "node-b", "myapp:latest").returncode, 0)
+        for name in ("registry", "node-a", "control"):
+            self.net.kill(name) if name != "registry" else self.net.json("devnet", "kill", name)
+        wait_for("their end is known", lambda: "registry, control, node-a ended" in self.net.ee("devnet", "status").stdout)
+        self.assertEqual([i["name"] for i in self.net.json("devnet", "heal")["items"]], ["registry", "control", "node-a"])
+        self.assertEqual(self.net.json("devnet", "heal")["items"], [])
+        self.assertEqual(wait_for("the app is back", lambda: (lambda r: json.loads(r.stdout) if r.returncode == 0 else None)(self.net.ee("curl", "app-name/api/private")), 60), app)
+        self.assertError(self.net.ee("devnet", "heal", "nobody"), "not_found", 4)
+        self.assertError(self.net.ee("devnet", "kill"), "invalid", 2)
+
+    def test_a_program_that_does_not_come_back_is_said(self):
+        self.net.json("devnet", "kill", "node-c")
+        machine = self.net.dir / "machines/node-c.json"
+        kept = machine.read_text()
+        machine.write_text("{}")
+        result = self.net.ee("devnet", "heal", "node-c")
+        self.assertError(result, "server", 1)
+        self.assertIn("node-c did not start: ", result.stderr)
+        machine.write_text(kept)
+        self.assertEqual(self.net.ee("devnet", "heal", "node-c").returncode, 0)
 
     def test_a_killed_supervisor_leaves_a_next_step(self):
         sandboxes = pathlib.Path(json.loads((self.net.dir / "children.json").read_text())["sandboxes"])
@@ -473,8 +519,97 @@ class Broken(DevnetCase):
         self.assertEqual(self.net.ee("devnet", "down").returncode, 0)
         self.assertFalse(self.net.file.exists() or self.net.dir.exists() or sandboxes.exists())
         self.assertIn("start one", self.net.ee("devnet", "status").stdout)
+        self.assertEqual(self.net.ee("--json", "devnet", "status").returncode, 1)
+        for args in (["logs"], ["--json", "devnet", "logs"]):
+            result = self.net.ee(*(["devnet"] if args == ["logs"] else []), *args)
+            self.assertEqual((result.returncode, result.stdout), (4, ""))
+        for verb in (["kill", "node-a"], ["heal"], ["env"]):
+            self.assertError(self.net.ee("devnet", *verb), "config", 3)
         self.net.up()
         self.assertTrue(self.net.json("devnet", "status")["healthy"])
+
+
+class Up(OwnDevnet):
+    """What `ee devnet up` says: of this shell, of this machine, of what is missing."""
+
+    def start(self, **env):
+        result = self.net.ee("devnet", "up", "--port", str(self.net.port), env=env, timeout=120)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result.stdout
+
+    def test_whether_this_shell_uses_it(self):
+        self.assertIn("This shell uses it already.", self.start())
+        self.assertEqual(self.net.ee("devnet", "down").returncode, 0)
+        config = self.net.home / "config/easyenclave/config.toml"
+        config.parent.mkdir(parents=True)
+        config.write_text('active = "work"\n[profile.work]\nurl = "https://work.example:7443"\nnetwork_id = "' + "00" * 32 + '"\nbudget = "$0"\n')
+        secret = config.with_name("credentials.toml")
+        secret.write_text(f'[profile.work]\napi_key = "{self.new_key()}"\n')
+        secret.chmod(0o600)
+        said = self.start(EE_PROFILE="work", EE_BUDGET="$0.01", EE_POLICY="/nonexistent")  # of the user's network: nothing of it is the devnet's
+        self.assertIn("EE_POLICY names /nonexistent", said)
+        self.assertIn('eval "$(ee devnet env)"', said)
+        self.assertEqual(self.net.ee("devnet", "down").returncode, 0)
+        config.write_text(config.read_text().replace('budget = "$0"\n', ""))
+        said = self.start()
+        self.assertIn(f"This shell uses another network: https://work.example:7443 (profile work in {config}, line 3).", said)
+        self.assertNotIn("uses it already", said)
+        used = subprocess.run(["bash", "-c", 'eval "$(ee devnet env)"; ee balance'], env=self.net.env, capture_output=True, text=True)
+        self.assertIn("dev", used.stdout, used.stderr)
+
+    def new_key(self):
+        return self.net.run(["python3", "-c", "import easyenclave; print(easyenclave.generate_api_key())"]).stdout.strip()
+
+    def test_a_tool_that_is_not_installed(self):
+        tools = self.net.home / "tools"
+        tools.mkdir()
+        for folder in reversed(self.net.env["PATH"].split(os.pathsep)):
+            for program in pathlib.Path(folder).glob("*") if os.path.isdir(folder) else []:
+                if program.name != "docker-registry":
+                    (tools / program.name).unlink(missing_ok=True)
+                    (tools / program.name).symlink_to(program)
+        since = time.monotonic()
+        result = self.net.ee("devnet", "up", "--port", str(self.net.port), env={"PATH": str(tools)}, timeout=120)
+        self.assertError(result, "config", 3)
+        self.assertIn("registry did not start: cannot run docker-registry: No such file or directory\n  ./dev setup installs", result.stderr)
+        self.assertLess(time.monotonic() - since, 25)  # it is known at once; 30 s is how long a port is waited for
+
+    def test_limits_that_are_not_enforced_are_said(self):
+        """A devnet of a user without root: sandboxes work there, but nothing holds them to their memory."""
+        if os.geteuid() != 0:
+            self.skipTest("only root can become somebody else")
+        home = self.net.home
+        for folder in (home, home / "run"):
+            os.chown(folder, 65534, 65534)
+        shutil.copytree(BIN, home / "bin", ignore=lambda folder, names: [n for n in names if n not in ("ee", "ee-controlplane", "ee-agent", "ee-uptime", "ee-shim")])
+        shutil.copytree(BUILD / "lib", home / "lib", symlinks=True, ignore=lambda folder, names: [n for n in names if not n.startswith("libeesdk")])
+        env = {**self.net.env, "PATH": f"{home}/bin{os.pathsep}{self.net.env['PATH']}", "LD_LIBRARY_PATH": f"{home}/lib", "XDG_CACHE_HOME": f"{home}/cache"}
+
+        def ee(*args):
+            return subprocess.run([str(home / "bin/ee"), *args], env=env, capture_output=True, text=True, timeout=120, cwd="/", user=65534, group=65534, extra_groups=[])
+
+        up = ee("devnet", "up", "--port", str(self.net.port))
+        if up.returncode != 0 and "runtime" in up.stderr:
+            self.skipTest(f"no sandboxes without root here: {up.stderr.splitlines()[0]}")
+        self.addCleanup(ee, "devnet", "down")
+        self.assertEqual(up.returncode, 0, up.stderr)
+        self.assertIn("Jobs are not held to their memory, vcpus and pids on these nodes", up.stdout)
+        nodes = json.loads(ee("--json", "nodes").stdout)["items"]
+        self.assertEqual([n["limits_enforced"] for n in nodes], [False] * 3)
+        self.assertEqual(ee("nodes").stdout.count("not enforced"), 3)
+        self.assertEqual(ee("nodes", "--explain").stdout.count("limits are not enforced"), 3)
+        self.assertEqual(ee("run", "myapp:latest").returncode, 0)
+
+    def test_limits_as_the_agents_found_them(self):
+        if os.geteuid() != 0:
+            self.skipTest("limits need root")
+        said = self.start()
+        has = "limits=1" in (self.net.dir / "logs/node-a.log").read_text()  # a machine without cgroups has none for root either
+        self.assertEqual("not held" in said, not has)
+        self.assertEqual([n["limits_enforced"] for n in self.net.json("nodes")["items"]], [has] * 3)
+        self.net.json("devnet", "kill", "node-a")
+        wait_for("it is gone", lambda: self.net.node("node-a")["state"] == "gone")
+        self.assertIsNone(self.net.node("node-a")["limits_enforced"])
 
 
 if __name__ == "__main__":
