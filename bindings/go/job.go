@@ -79,7 +79,8 @@ type Chunk struct {
 // Receipt is what a job was charged, signed by the attested machine that ran it; checked before you see it.
 type Receipt struct {
 	ID, JobID, Period, Node, Status string
-	VCPUSeconds                     float64
+	VCPUSeconds                     float64 // metered: time by the vcpus reserved
+	PerVCPUHour                     Money
 	Locked, Charged, Refunded       Money
 	Signed                          string // the signed bytes, base64url
 }
@@ -368,8 +369,9 @@ func run(ctx context.Context, client *handle, c raw.Ee_client, spec *builtSpec) 
 func resultFrom(c raw.Ee_result) (*JobResult, error) {
 	var told struct {
 		ID, Period, Node, Status, Signed string
-		JobID                            string `json:"job_id"`
-		VCPUSeconds                      string `json:"vcpu_seconds"`
+		JobID                            string    `json:"job_id"`
+		VCPUSeconds                      string    `json:"vcpu_seconds"`
+		PerVCPUHour                      moneyJSON `json:"price_per_vcpu_hour"`
 		Locked, Charged, Refunded        moneyJSON
 	}
 	if err := json.Unmarshal([]byte(raw.Ee_result_receipt_json(c)), &told); err != nil {
@@ -388,7 +390,7 @@ func resultFrom(c raw.Ee_result) (*JobResult, error) {
 		ExitCode: raw.Ee_result_exit_code(c), Stdout: raw.Ee_result_output(c, streamStdout), Stderr: raw.Ee_result_output(c, streamStderr),
 		Truncated: raw.Ee_result_truncated(c) != 0, Cost: Money(raw.Ee_result_cost(c)), Locked: Money(raw.Ee_result_locked(c)),
 		Receipt: Receipt{
-			ID: told.ID, JobID: told.JobID, Period: told.Period, Node: told.Node, Status: told.Status, VCPUSeconds: seconds,
+			ID: told.ID, JobID: told.JobID, Period: told.Period, Node: told.Node, Status: told.Status, VCPUSeconds: seconds, PerVCPUHour: told.PerVCPUHour.money(),
 			Locked: told.Locked.money(), Charged: told.Charged.money(), Refunded: told.Refunded.money(), Signed: told.Signed,
 		},
 		Attestation: attestation,

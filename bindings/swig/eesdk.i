@@ -349,8 +349,10 @@ static char *ees_job_quote(ee_client *client, const ees_job_spec *spec, const ee
     ee_job_options options = spec->options;
     options.policy = policy;
     options.cancel = cancel;
-    ees_end(ee_job_quote(client, &options, &out, err), err);
-    return out;
+    ee_status st = ee_job_quote(client, &options, &out, err);
+    ees_end(st, err);
+    if (st) ee_string_free(out); /* what it says is in the error */
+    return st ? NULL : out;
 }
 
 /* A pin that would not be looked at must not look as if it had been: libeesdk judges a job's node by its client's policy only. */

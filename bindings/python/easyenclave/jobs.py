@@ -62,6 +62,8 @@ class Receipt:
     period: str
     node: str
     vcpu_seconds: Decimal
+    """Metered: time by the vcpus reserved. charged = vcpu_seconds / 3600 * price_per_vcpu_hour, rounded down to a millionth of a dollar."""
+    price_per_vcpu_hour: Money
     locked: Money
     charged: Money
     refunded: Money
@@ -294,6 +296,7 @@ def _result_of(result: raw.Result) -> JobResult:
             period=receipt["period"],
             node=receipt["node"],
             vcpu_seconds=Decimal(receipt["vcpu_seconds"]),
+            price_per_vcpu_hour=money_of(receipt["price_per_vcpu_hour"]),
             locked=money_of(receipt["locked"]),
             charged=money_of(receipt["charged"]),
             refunded=money_of(receipt["refunded"]),

@@ -56,7 +56,8 @@ EE_API void ee_job_options_init(ee_job_options *options);
 EE_API EE_MUST_USE ee_status ee_run_private_job(ee_client *client, const ee_job_options *options, ee_result **out, ee_error *err);
 
 /** Price of a job, nothing locked. JSON: {"items": [{"node","tier","price_per_vcpu_hour","trust","effective","ceiling"}], "rejected":
- * {...}}. */
+ * {...}}. Judged as ee_run_private_job() would: EE_E_NO_NODE when nobody can take it, EE_E_BUDGET over max_cost; out_json is set then too.
+ */
 EE_API EE_MUST_USE ee_status ee_job_quote(ee_client *client, const ee_job_options *options, char **out_json, ee_error *err);
 
 /** Start a job: returns once it is admitted, attested and its secrets are delivered. Freeing the handle cancels the job unless it ended. */
@@ -70,7 +71,8 @@ typedef struct ee_job_event {
     uint64_t seq;        /**< OUTPUT: one sequence over both streams, from 1, no gaps */
     uint64_t time_unix_ms;
     ee_span data;         /**< OUTPUT: as written */
-    const char *phase;    /**< PROGRESS: "quoting" "placing" "attesting" "pulling" "starting" "running" "settling" */
+    const char *phase;    /**< PROGRESS: "quoting" "placing" "attesting" "pulling" "starting" "running" "settling"; may be told again,
+                               with what came of it in `message` */
     uint64_t done, total; /**< PROGRESS; total 0 = not known */
     const char *message;  /**< PROGRESS */
 } ee_job_event;
@@ -94,6 +96,8 @@ EE_API const char *ee_result_image_digest(const ee_result *result); /**< "sha256
 EE_API const char *ee_result_node(const ee_result *result);
 EE_API ee_money ee_result_cost(const ee_result *result);
 EE_API ee_money ee_result_locked(const ee_result *result);
+EE_API uint64_t ee_result_vcpu_ms(const ee_result *result); /**< metered: time x vcpus reserved; cost = floor of this times the price */
+EE_API ee_money ee_result_price(const ee_result *result);   /**< per vcpu-hour */
 EE_API const char *ee_result_receipt_json(const ee_result *result); /**< verified against the attested key; with the signed bytes */
 EE_API const ee_verdict *ee_result_attestation(const ee_result *result);
 EE_API void ee_result_free(ee_result *result);

@@ -50,7 +50,8 @@ struct ee_result {
     int32_t exit_code;
     eei_buf out[2];
     bool truncated;
-    ee_money cost, locked;
+    ee_money cost, locked, price;
+    uint64_t vcpu_ms;
     char *receipt_json;
     ee_verdict *verdict;
 };
@@ -73,6 +74,31 @@ static ee_status check_options(const ee_job_options *options, ee_error *err) {
 
 /* ---- quote and admission --------------------------------------------------------------------------------------------- */
 
+static ee_status check_cap(const ee_job_options *options, ee_money ceiling, ee_error *err) {
+    char need[32], have[32];
+    ee_money cap;
+    if (!options->max_cost) return EE_OK;
+    ee_status st = ee_money_parse(options->max_cost, &cap, err);
+    if (st) return eei_prefix(err, st, "max_cost");
+    if (ceiling <= cap) return EE_OK;
+    eei_fail(err, EE_E_BUDGET, "this job may cost up to %s, over the cap of %s; nothing was locked", ee_money_format(ceiling, need),
+             ee_money_format(cap, have));
+    if (err) {
+        err->needed = ceiling;
+        err->available = cap;
+    }
+    return eei_hint(err, EE_E_BUDGET, "raise max_cost, or lower the timeout or the vcpus");
+}
+
+/* The verdict that starting it would get. */
+static ee_status judge_quote(const ee_job_options *options, const json_t *answer, ee_error *err) {
+    const json_t *best = json_array_get(json_object_get(answer, "items"), 0);
+    ee_money ceiling = 0;
+    if (!best) return client_no_node(answer, err);
+    ee_status st = client_money(best, "ceiling", &ceiling, err);
+    return st ? st : check_cap(options, ceiling, err);
+}
+
 ee_status ee_job_quote(ee_client *client, const ee_job_options *options, char **out_json, ee_error *err) {
     client_spec spec = {0};
     json_t *answer = NULL;
@@ -86,6 +112,7 @@ ee_status ee_job_quote(ee_client *client, const ee_job_options *options, char **
     if (!st) st = eei_json_dump(answer, &text, err);
     if (!st && !eei_buf_cstr(&text)) st = eei_nomem(err);
     if (!st) *out_json = (char *)eei_take(&text.data);
+    if (!st) st = judge_quote(options, answer, err);
     eei_buf_clear(&text);
     json_decref(answer);
     client_spec_clear(&spec);
@@ -94,22 +121,8 @@ ee_status ee_job_quote(ee_client *client, const ee_job_options *options, char **
 
 /* The caller's cap, then the client's budget: both before anything is locked. */
 static ee_status check_cost(ee_client *client, const ee_job_options *options, ee_money ceiling, ee_error *err) {
-    ee_money cap;
-    if (options->max_cost) {
-        ee_status st = ee_money_parse(options->max_cost, &cap, err);
-        if (st) return eei_prefix(err, st, "max_cost");
-        if (ceiling > cap) {
-            char need[32], have[32];
-            eei_fail(err, EE_E_BUDGET, "this job may cost up to %s, over the cap of %s; nothing was locked", ee_money_format(ceiling, need),
-                     ee_money_format(cap, have));
-            if (err) {
-                err->needed = ceiling;
-                err->available = cap;
-            }
-            return eei_hint(err, EE_E_BUDGET, "raise max_cost, or lower the timeout or the vcpus");
-        }
-    }
-    return client_budget_take(client, ceiling, err);
+    ee_status st = check_cap(options, ceiling, err);
+    return st ? st : client_budget_take(client, ceiling, err);
 }
 
 static ee_status admit(ee_job *job, const ee_job_options *options, ee_error *err) {
@@ -224,6 +237,27 @@ static int tell(const ee_job_options *options, const char *phase, const char *me
     return options->on_progress ? options->on_progress(options->user, phase, 0, 0, message) : 0;
 }
 
+/* What the tag means now: this is what will run, whatever becomes of the tag. */
+static int tell_image(const ee_job *job, const ee_job_options *options) {
+    char hex[65], text[400];
+    eei_hex_encode(eei_span(job->spec.image.digest, 32), hex);
+    (void)snprintf(text, sizeof text, "%.300s is sha256:%.12s...", options->image, hex);
+    return tell(options, "quoting", text);
+}
+
+static int tell_terms(const ee_job *job, const ee_job_options *options) {
+    char price[32], locked[32], text[320];
+    (void)snprintf(text, sizeof text, "%s at %s/vCPU-h, up to %s locked, %s", job->node, ee_money_format(job->admission.price, price),
+                   ee_money_format(job->admission.locked, locked), job->id);
+    return tell(options, "placing", text);
+}
+
+static int tell_proof(const ee_job *job, const ee_job_options *options) {
+    char text[128];
+    (void)snprintf(text, sizeof text, "%s has proved itself%s", job->node, ee_verdict_simulated(job->verdict) ? " (simulated TDX)" : "");
+    return tell(options, "attesting", text);
+}
+
 static ee_status stopped_by_caller(ee_error *err) { return eei_fail(err, EE_E_CANCELLED, "the caller's callback ended the job"); }
 
 ee_status ee_job_start(ee_client *client, const ee_job_options *options, ee_job **out, ee_error *err) {
@@ -245,12 +279,16 @@ ee_status ee_job_start(ee_client *client, const ee_job_options *options, ee_job 
     if (!st) st = eei_sha256_new(&job->output_hash, err);
     if (!st && tell(options, "quoting", "asking for the image's digest and the price")) st = stopped_by_caller(err);
     if (!st) st = client_spec_job(client, options, &job->spec, err);
+    if (!st && tell_image(job, options)) st = stopped_by_caller(err);
     if (!st && tell(options, "placing", "locking credits and choosing a node")) st = stopped_by_caller(err);
     if (!st) st = admit(job, options, err);
+    if (!st && tell_terms(job, options)) st = stopped_by_caller(err);
     if (!st && tell(options, "attesting", job->node)) st = stopped_by_caller(err);
     if (!st) st = job->ours ? deliver(job, options, err) : join(job, options, err);
+    if (!st && tell_proof(job, options)) st = stopped_by_caller(err);
     if (st) {
         if (job->id[0] && job->ours) client_withdraw(client, "/v1/jobs", job->id);
+        job->given_up = true; /* once is enough */
         ee_job_free(job);
         return st;
     }
@@ -291,6 +329,8 @@ static ee_status make_result(ee_job *job, const eei_receipt *receipt, ee_span en
     result->exit_code = (int32_t)receipt->exit_code;
     result->cost = (ee_money)receipt->charge;
     result->locked = job->admission.locked;
+    result->price = (ee_money)receipt->price;
+    result->vcpu_ms = receipt->vcpu_ms;
     for (int i = 0; i < 2; i++) {
         job->out[i].bytes.max++; /* for the NUL behind */
         if (!eei_buf_cstr(&job->out[i].bytes)) {
@@ -509,6 +549,8 @@ const char *ee_result_image_digest(const ee_result *result) { return result->ima
 const char *ee_result_node(const ee_result *result) { return result->node; }
 ee_money ee_result_cost(const ee_result *result) { return result->cost; }
 ee_money ee_result_locked(const ee_result *result) { return result->locked; }
+ee_money ee_result_price(const ee_result *result) { return result->price; }
+uint64_t ee_result_vcpu_ms(const ee_result *result) { return result->vcpu_ms; }
 const char *ee_result_receipt_json(const ee_result *result) { return result->receipt_json; }
 const ee_verdict *ee_result_attestation(const ee_result *result) { return result->verdict; }
 

@@ -70,12 +70,12 @@ ee_status client_receipt_json(const eei_receipt *receipt, ee_span envelope, ee_m
                    (unsigned)(receipt->vcpu_ms % 1000));
     if (eei_base64url_encode(envelope, &signed_text) || !eei_buf_cstr(&signed_text)) st = eei_nomem(err);
     if (!st) {
-        object = json_pack("{s:s, s:s%, s:s%, s:s, s:s, s:o, s:o, s:o, s:s, s:s, s:o}", "id", id, "job_id", receipt->job_id.data,
-                           receipt->job_id.len, "node", receipt->node.data, receipt->node.len, "period",
-                           eei_format_utc(receipt->period_start_ms, period), "vcpu_seconds", seconds, "locked", eei_json_money(locked),
-                           "charged", eei_json_money((ee_money)receipt->charge), "refunded",
-                           eei_json_money(locked - (ee_money)receipt->charge), "status", "locked", "signed", (const char *)signed_text.data,
-                           "receipt", eei_message_json(&eei_receipt_schema, receipt));
+        object = json_pack(
+            "{s:s, s:s%, s:s%, s:s, s:s, s:o, s:o, s:o, s:o, s:s, s:s, s:o}", "id", id, "job_id", receipt->job_id.data, receipt->job_id.len,
+            "node", receipt->node.data, receipt->node.len, "period", eei_format_utc(receipt->period_start_ms, period), "vcpu_seconds",
+            seconds, "price_per_vcpu_hour", eei_json_money((ee_money)receipt->price), "locked", eei_json_money(locked), "charged",
+            eei_json_money((ee_money)receipt->charge), "refunded", eei_json_money(locked - (ee_money)receipt->charge), "status", "locked",
+            "signed", (const char *)signed_text.data, "receipt", eei_message_json(&eei_receipt_schema, receipt));
         if (!object) st = eei_nomem(err);
     }
     if (!st) st = eei_json_dump(object, &text, err);

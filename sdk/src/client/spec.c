@@ -199,7 +199,21 @@ ee_status client_quote(ee_client *client, const client_spec *spec, const ee_canc
     return st;
 }
 
-static ee_status no_node(const json_t *answer, ee_error *err) {
+/* Of the reasons what an ee_error has room for. */
+static json_t *as_many_as_fit(const json_t *rejected) {
+    json_t *out = json_object(), *why;
+    const char *node;
+    size_t room = sizeof((ee_error *)0)->details - sizeof "{\"rejected\":{}}";
+    json_object_foreach((json_t *)(uintptr_t)rejected, node, why) {
+        size_t need = strlen(node) + json_string_length(why) + sizeof "\"\":\"\",";
+        if (need > room) break;
+        room -= need;
+        json_object_set(out, node, why);
+    }
+    return out;
+}
+
+ee_status client_no_node(const json_t *answer, ee_error *err) {
     const json_t *rejected = json_object_get(answer, "rejected");
     const char *node;
     json_t *why;
@@ -211,7 +225,7 @@ static ee_status no_node(const json_t *answer, ee_error *err) {
         used += (size_t)n;
     }
     eei_fail(err, EE_E_NO_NODE, "no node can take this: %s", used ? reasons : "there are no nodes");
-    client_set_details(err, json_pack("{s:O}", "rejected", rejected));
+    client_set_details(err, json_pack("{s:o}", "rejected", as_many_as_fit(rejected)));
     return eei_hint(err, EE_E_NO_NODE, "ask for less, or see `ee nodes`");
 }
 
@@ -221,7 +235,7 @@ ee_status client_best_offer(ee_client *client, const client_spec *spec, const ee
     ee_status st = client_quote(client, spec, cancel, &answer, err);
     const json_t *best = json_array_get(json_object_get(answer, "items"), 0);
     memset(out, 0, sizeof *out);
-    if (!st && !best) st = no_node(answer, err);
+    if (!st && !best) st = client_no_node(answer, err);
     if (!st) st = eei_json_string(best, "node", &node, err);
     if (!st) st = eei_json_string(best, "tier", &tier, err);
     if (!st) st = client_money(best, "price_per_vcpu_hour", &out->price, err);

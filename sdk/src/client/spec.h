@@ -27,6 +27,8 @@ typedef struct client_offer {
     ee_money price, ceiling;
 } client_offer;
 ee_status client_quote(ee_client *client, const client_spec *spec, const ee_cancel *cancel, json_t **out, ee_error *err) EE_MUST_USE;
+/* EE_E_NO_NODE with the reasons of a quote that has no offer. */
+ee_status client_no_node(const json_t *quote, ee_error *err) EE_MUST_USE;
 ee_status client_best_offer(ee_client *client, const client_spec *spec, const ee_cancel *cancel, client_offer *out,
                             ee_error *err) EE_MUST_USE;
 

@@ -103,7 +103,7 @@ def micros(n):
     return {"usd": f"{n / 1e6:.6f}", "micros": n}
 
 
-RECEIPT = {"id": "r1", "job_id": "job_1", "node": "node-a", "period": "2026-01-31T13:00:00Z", "vcpu_seconds": "0.250", "locked": micros(400000),
+RECEIPT = {"id": "r1", "job_id": "job_1", "node": "node-a", "period": "2026-01-31T13:00:00Z", "vcpu_seconds": "0.250", "price_per_vcpu_hour": micros(40000), "locked": micros(400000),
            "charged": micros(36), "refunded": micros(399964), "status": "locked", "signed": "AAAA"}
 
 PROGRESS, OUTPUT, DONE = 1, 2, 3

@@ -466,8 +466,10 @@ static char *ees_job_quote(ee_client *client, const ees_job_spec *spec, const ee
     ee_job_options options = spec->options;
     options.policy = policy;
     options.cancel = cancel;
-    ees_end(ee_job_quote(client, &options, &out, err), err);
-    return out;
+    ee_status st = ee_job_quote(client, &options, &out, err);
+    ees_end(st, err);
+    if (st) ee_string_free(out); /* what it says is in the error */
+    return st ? NULL : out;
 }
 
 /* A pin that would not be looked at must not look as if it had been: libeesdk judges a job's node by its client's policy only. */
@@ -581,7 +583,7 @@ static void ees_app_stop(ee_client *client, const char *name, ee_error *err) { e
 extern "C" {
 #endif
 
-void _wrap_Swig_free_raw_e1f14061d904d676(void *_swig_go_0) {
+void _wrap_Swig_free_raw_4470f8582b2128de(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -591,7 +593,7 @@ void _wrap_Swig_free_raw_e1f14061d904d676(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_raw_e1f14061d904d676(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_raw_4470f8582b2128de(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -604,7 +606,7 @@ void *_wrap_Swig_malloc_raw_e1f14061d904d676(intgo _swig_go_0) {
 }
 
 
-void _wrap_ees_free_raw_e1f14061d904d676(_goslice_ _swig_go_0) {
+void _wrap_ees_free_raw_4470f8582b2128de(_goslice_ _swig_go_0) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   
@@ -618,7 +620,7 @@ void _wrap_ees_free_raw_e1f14061d904d676(_goslice_ _swig_go_0) {
 }
 
 
-int _wrap_ee_error_status_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+int _wrap_ee_error_status_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_status result;
   int _swig_go_result;
@@ -631,7 +633,7 @@ int _wrap_ee_error_status_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) 
 }
 
 
-intgo _wrap_ee_error_http_status_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_http_status_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -644,7 +646,7 @@ intgo _wrap_ee_error_http_status_get_raw_e1f14061d904d676(struct ee_error *_swig
 }
 
 
-intgo _wrap_ee_error_retry_after_ms_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retry_after_ms_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint32_t result;
   intgo _swig_go_result;
@@ -657,7 +659,7 @@ intgo _wrap_ee_error_retry_after_ms_get_raw_e1f14061d904d676(struct ee_error *_s
 }
 
 
-intgo _wrap_ee_error_retryable_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retryable_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -670,7 +672,7 @@ intgo _wrap_ee_error_retryable_get_raw_e1f14061d904d676(struct ee_error *_swig_g
 }
 
 
-long long _wrap_ee_error_offset_bytes_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_offset_bytes_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -683,7 +685,7 @@ long long _wrap_ee_error_offset_bytes_get_raw_e1f14061d904d676(struct ee_error *
 }
 
 
-long long _wrap_ee_error_needed_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_needed_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -696,7 +698,7 @@ long long _wrap_ee_error_needed_get_raw_e1f14061d904d676(struct ee_error *_swig_
 }
 
 
-long long _wrap_ee_error_available_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_available_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -709,7 +711,7 @@ long long _wrap_ee_error_available_get_raw_e1f14061d904d676(struct ee_error *_sw
 }
 
 
-long long _wrap_ee_error_locked_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_locked_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -722,7 +724,7 @@ long long _wrap_ee_error_locked_get_raw_e1f14061d904d676(struct ee_error *_swig_
 }
 
 
-_gostring_ _wrap_ee_error_message_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_message_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -735,7 +737,7 @@ _gostring_ _wrap_ee_error_message_get_raw_e1f14061d904d676(struct ee_error *_swi
 }
 
 
-_gostring_ _wrap_ee_error_hint_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_hint_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -748,7 +750,7 @@ _gostring_ _wrap_ee_error_hint_get_raw_e1f14061d904d676(struct ee_error *_swig_g
 }
 
 
-_gostring_ _wrap_ee_error_request_id_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_request_id_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -761,7 +763,7 @@ _gostring_ _wrap_ee_error_request_id_get_raw_e1f14061d904d676(struct ee_error *_
 }
 
 
-_gostring_ _wrap_ee_error_idempotency_key_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_idempotency_key_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -774,7 +776,7 @@ _gostring_ _wrap_ee_error_idempotency_key_get_raw_e1f14061d904d676(struct ee_err
 }
 
 
-_gostring_ _wrap_ee_error_details_get_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_details_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -787,7 +789,7 @@ _gostring_ _wrap_ee_error_details_get_raw_e1f14061d904d676(struct ee_error *_swi
 }
 
 
-struct ee_error *_wrap_new_ee_error_raw_e1f14061d904d676() {
+struct ee_error *_wrap_new_ee_error_raw_4470f8582b2128de() {
   struct ee_error *result = 0 ;
   struct ee_error *_swig_go_result;
   
@@ -798,7 +800,7 @@ struct ee_error *_wrap_new_ee_error_raw_e1f14061d904d676() {
 }
 
 
-void _wrap_delete_ee_error_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+void _wrap_delete_ee_error_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   
   arg1 = *(struct ee_error **)&_swig_go_0; 
@@ -808,7 +810,7 @@ void _wrap_delete_ee_error_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_transfer_id_get_raw_e1f14061d904d676(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_id_get_raw_4470f8582b2128de(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -821,7 +823,7 @@ _gostring_ _wrap_ee_transfer_id_get_raw_e1f14061d904d676(struct ee_transfer *_sw
 }
 
 
-_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_e1f14061d904d676(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_4470f8582b2128de(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -834,7 +836,7 @@ _gostring_ _wrap_ee_transfer_idempotency_key_get_raw_e1f14061d904d676(struct ee_
 }
 
 
-long long _wrap_ee_transfer_amount_get_raw_e1f14061d904d676(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_amount_get_raw_4470f8582b2128de(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -847,7 +849,7 @@ long long _wrap_ee_transfer_amount_get_raw_e1f14061d904d676(struct ee_transfer *
 }
 
 
-long long _wrap_ee_transfer_balance_after_get_raw_e1f14061d904d676(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_balance_after_get_raw_4470f8582b2128de(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -860,7 +862,7 @@ long long _wrap_ee_transfer_balance_after_get_raw_e1f14061d904d676(struct ee_tra
 }
 
 
-intgo _wrap_ee_transfer_replayed_get_raw_e1f14061d904d676(struct ee_transfer *_swig_go_0) {
+intgo _wrap_ee_transfer_replayed_get_raw_4470f8582b2128de(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -873,7 +875,7 @@ intgo _wrap_ee_transfer_replayed_get_raw_e1f14061d904d676(struct ee_transfer *_s
 }
 
 
-struct ee_transfer *_wrap_new_ee_transfer_raw_e1f14061d904d676() {
+struct ee_transfer *_wrap_new_ee_transfer_raw_4470f8582b2128de() {
   struct ee_transfer *result = 0 ;
   struct ee_transfer *_swig_go_result;
   
@@ -884,7 +886,7 @@ struct ee_transfer *_wrap_new_ee_transfer_raw_e1f14061d904d676() {
 }
 
 
-void _wrap_delete_ee_transfer_raw_e1f14061d904d676(struct ee_transfer *_swig_go_0) {
+void _wrap_delete_ee_transfer_raw_4470f8582b2128de(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   
   arg1 = *(struct ee_transfer **)&_swig_go_0; 
@@ -894,7 +896,7 @@ void _wrap_delete_ee_transfer_raw_e1f14061d904d676(struct ee_transfer *_swig_go_
 }
 
 
-long long _wrap_ee_balance_available_get_raw_e1f14061d904d676(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_available_get_raw_4470f8582b2128de(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -907,7 +909,7 @@ long long _wrap_ee_balance_available_get_raw_e1f14061d904d676(struct ee_balance 
 }
 
 
-long long _wrap_ee_balance_locked_get_raw_e1f14061d904d676(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_locked_get_raw_4470f8582b2128de(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -920,7 +922,7 @@ long long _wrap_ee_balance_locked_get_raw_e1f14061d904d676(struct ee_balance *_s
 }
 
 
-_gostring_ _wrap_ee_balance_account_get_raw_e1f14061d904d676(struct ee_balance *_swig_go_0) {
+_gostring_ _wrap_ee_balance_account_get_raw_4470f8582b2128de(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -933,7 +935,7 @@ _gostring_ _wrap_ee_balance_account_get_raw_e1f14061d904d676(struct ee_balance *
 }
 
 
-struct ee_balance *_wrap_new_ee_balance_raw_e1f14061d904d676() {
+struct ee_balance *_wrap_new_ee_balance_raw_4470f8582b2128de() {
   struct ee_balance *result = 0 ;
   struct ee_balance *_swig_go_result;
   
@@ -944,7 +946,7 @@ struct ee_balance *_wrap_new_ee_balance_raw_e1f14061d904d676() {
 }
 
 
-void _wrap_delete_ee_balance_raw_e1f14061d904d676(struct ee_balance *_swig_go_0) {
+void _wrap_delete_ee_balance_raw_4470f8582b2128de(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   
   arg1 = *(struct ee_balance **)&_swig_go_0; 
@@ -954,7 +956,7 @@ void _wrap_delete_ee_balance_raw_e1f14061d904d676(struct ee_balance *_swig_go_0)
 }
 
 
-int _wrap_ee_job_event_kind_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_kind_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_job_event_kind result;
   int _swig_go_result;
@@ -967,7 +969,7 @@ int _wrap_ee_job_event_kind_get_raw_e1f14061d904d676(struct ee_job_event *_swig_
 }
 
 
-int _wrap_ee_job_event_stream_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_stream_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_stream_id result;
   int _swig_go_result;
@@ -980,7 +982,7 @@ int _wrap_ee_job_event_stream_get_raw_e1f14061d904d676(struct ee_job_event *_swi
 }
 
 
-long long _wrap_ee_job_event_seq_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_seq_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -993,7 +995,7 @@ long long _wrap_ee_job_event_seq_get_raw_e1f14061d904d676(struct ee_job_event *_
 }
 
 
-long long _wrap_ee_job_event_time_unix_ms_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_time_unix_ms_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1006,7 +1008,7 @@ long long _wrap_ee_job_event_time_unix_ms_get_raw_e1f14061d904d676(struct ee_job
 }
 
 
-_goslice_ _wrap_ee_job_event_data_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
+_goslice_ _wrap_ee_job_event_data_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1023,7 +1025,7 @@ _goslice_ _wrap_ee_job_event_data_get_raw_e1f14061d904d676(struct ee_job_event *
 }
 
 
-_gostring_ _wrap_ee_job_event_phase_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_phase_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1036,7 +1038,7 @@ _gostring_ _wrap_ee_job_event_phase_get_raw_e1f14061d904d676(struct ee_job_event
 }
 
 
-long long _wrap_ee_job_event_done_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_done_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1049,7 +1051,7 @@ long long _wrap_ee_job_event_done_get_raw_e1f14061d904d676(struct ee_job_event *
 }
 
 
-long long _wrap_ee_job_event_total_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_total_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1062,7 +1064,7 @@ long long _wrap_ee_job_event_total_get_raw_e1f14061d904d676(struct ee_job_event 
 }
 
 
-_gostring_ _wrap_ee_job_event_message_get_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_message_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1075,7 +1077,7 @@ _gostring_ _wrap_ee_job_event_message_get_raw_e1f14061d904d676(struct ee_job_eve
 }
 
 
-struct ee_job_event *_wrap_new_ee_job_event_raw_e1f14061d904d676() {
+struct ee_job_event *_wrap_new_ee_job_event_raw_4470f8582b2128de() {
   struct ee_job_event *result = 0 ;
   struct ee_job_event *_swig_go_result;
   
@@ -1086,7 +1088,7 @@ struct ee_job_event *_wrap_new_ee_job_event_raw_e1f14061d904d676() {
 }
 
 
-void _wrap_delete_ee_job_event_raw_e1f14061d904d676(struct ee_job_event *_swig_go_0) {
+void _wrap_delete_ee_job_event_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   
   arg1 = *(struct ee_job_event **)&_swig_go_0; 
@@ -1096,7 +1098,7 @@ void _wrap_delete_ee_job_event_raw_e1f14061d904d676(struct ee_job_event *_swig_g
 }
 
 
-_gostring_ _wrap_ee_version_raw_e1f14061d904d676() {
+_gostring_ _wrap_ee_version_raw_4470f8582b2128de() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -1107,7 +1109,7 @@ _gostring_ _wrap_ee_version_raw_e1f14061d904d676() {
 }
 
 
-_gostring_ _wrap_ee_status_word_raw_e1f14061d904d676(int _swig_go_0) {
+_gostring_ _wrap_ee_status_word_raw_4470f8582b2128de(int _swig_go_0) {
   ee_status arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1120,7 +1122,7 @@ _gostring_ _wrap_ee_status_word_raw_e1f14061d904d676(int _swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_fire_raw_e1f14061d904d676(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_fire_raw_4470f8582b2128de(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1130,7 +1132,7 @@ void _wrap_ee_cancel_fire_raw_e1f14061d904d676(ee_cancel *_swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_free_raw_e1f14061d904d676(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_free_raw_4470f8582b2128de(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1140,7 +1142,7 @@ void _wrap_ee_cancel_free_raw_e1f14061d904d676(ee_cancel *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_client_config_json_raw_e1f14061d904d676(ee_client *_swig_go_0) {
+_gostring_ _wrap_ee_client_config_json_raw_4470f8582b2128de(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1153,7 +1155,7 @@ _gostring_ _wrap_ee_client_config_json_raw_e1f14061d904d676(ee_client *_swig_go_
 }
 
 
-_gostring_ _wrap_ee_policy_hash_raw_e1f14061d904d676(ee_policy *_swig_go_0) {
+_gostring_ _wrap_ee_policy_hash_raw_4470f8582b2128de(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1166,7 +1168,7 @@ _gostring_ _wrap_ee_policy_hash_raw_e1f14061d904d676(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_policy_simulated_raw_e1f14061d904d676(ee_policy *_swig_go_0) {
+intgo _wrap_ee_policy_simulated_raw_4470f8582b2128de(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1179,7 +1181,7 @@ intgo _wrap_ee_policy_simulated_raw_e1f14061d904d676(ee_policy *_swig_go_0) {
 }
 
 
-void _wrap_ee_policy_free_raw_e1f14061d904d676(ee_policy *_swig_go_0) {
+void _wrap_ee_policy_free_raw_4470f8582b2128de(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   
   arg1 = *(ee_policy **)&_swig_go_0; 
@@ -1189,7 +1191,7 @@ void _wrap_ee_policy_free_raw_e1f14061d904d676(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_verdict_verified_raw_e1f14061d904d676(ee_verdict *_swig_go_0) {
+intgo _wrap_ee_verdict_verified_raw_4470f8582b2128de(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1202,7 +1204,7 @@ intgo _wrap_ee_verdict_verified_raw_e1f14061d904d676(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_text_raw_e1f14061d904d676(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_text_raw_4470f8582b2128de(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1215,7 +1217,7 @@ _gostring_ _wrap_ee_verdict_text_raw_e1f14061d904d676(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_json_raw_e1f14061d904d676(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_json_raw_4470f8582b2128de(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1228,7 +1230,7 @@ _gostring_ _wrap_ee_verdict_json_raw_e1f14061d904d676(ee_verdict *_swig_go_0) {
 }
 
 
-void _wrap_ee_verdict_free_raw_e1f14061d904d676(ee_verdict *_swig_go_0) {
+void _wrap_ee_verdict_free_raw_4470f8582b2128de(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   
   arg1 = *(ee_verdict **)&_swig_go_0; 
@@ -1238,7 +1240,7 @@ void _wrap_ee_verdict_free_raw_e1f14061d904d676(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_job_id_raw_e1f14061d904d676(ee_job *_swig_go_0) {
+_gostring_ _wrap_ee_job_id_raw_4470f8582b2128de(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1251,7 +1253,7 @@ _gostring_ _wrap_ee_job_id_raw_e1f14061d904d676(ee_job *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_job_id_raw_e1f14061d904d676(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_job_id_raw_4470f8582b2128de(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1264,7 +1266,7 @@ _gostring_ _wrap_ee_result_job_id_raw_e1f14061d904d676(ee_result *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_result_exit_code_raw_e1f14061d904d676(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_exit_code_raw_4470f8582b2128de(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1277,7 +1279,7 @@ intgo _wrap_ee_result_exit_code_raw_e1f14061d904d676(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_reason_raw_e1f14061d904d676(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_reason_raw_4470f8582b2128de(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1290,7 +1292,7 @@ _gostring_ _wrap_ee_result_reason_raw_e1f14061d904d676(ee_result *_swig_go_0) {
 }
 
 
-_goslice_ _wrap_ee_result_output_raw_e1f14061d904d676(ee_result *_swig_go_0, int _swig_go_1) {
+_goslice_ _wrap_ee_result_output_raw_4470f8582b2128de(ee_result *_swig_go_0, int _swig_go_1) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_stream_id arg2 ;
   ee_span result;
@@ -1309,7 +1311,7 @@ _goslice_ _wrap_ee_result_output_raw_e1f14061d904d676(ee_result *_swig_go_0, int
 }
 
 
-intgo _wrap_ee_result_truncated_raw_e1f14061d904d676(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_truncated_raw_4470f8582b2128de(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1322,7 +1324,7 @@ intgo _wrap_ee_result_truncated_raw_e1f14061d904d676(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_image_digest_raw_e1f14061d904d676(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_image_digest_raw_4470f8582b2128de(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1335,7 +1337,7 @@ _gostring_ _wrap_ee_result_image_digest_raw_e1f14061d904d676(ee_result *_swig_go
 }
 
 
-_gostring_ _wrap_ee_result_node_raw_e1f14061d904d676(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_node_raw_4470f8582b2128de(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1348,7 +1350,7 @@ _gostring_ _wrap_ee_result_node_raw_e1f14061d904d676(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_cost_raw_e1f14061d904d676(ee_result *_swig_go_0) {
+long long _wrap_ee_result_cost_raw_4470f8582b2128de(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1361,7 +1363,7 @@ long long _wrap_ee_result_cost_raw_e1f14061d904d676(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_locked_raw_e1f14061d904d676(ee_result *_swig_go_0) {
+long long _wrap_ee_result_locked_raw_4470f8582b2128de(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1374,7 +1376,7 @@ long long _wrap_ee_result_locked_raw_e1f14061d904d676(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_receipt_json_raw_e1f14061d904d676(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_receipt_json_raw_4470f8582b2128de(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1387,7 +1389,7 @@ _gostring_ _wrap_ee_result_receipt_json_raw_e1f14061d904d676(ee_result *_swig_go
 }
 
 
-ee_verdict *_wrap_ee_result_attestation_raw_e1f14061d904d676(ee_result *_swig_go_0) {
+ee_verdict *_wrap_ee_result_attestation_raw_4470f8582b2128de(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1400,7 +1402,7 @@ ee_verdict *_wrap_ee_result_attestation_raw_e1f14061d904d676(ee_result *_swig_go
 }
 
 
-void _wrap_ee_result_free_raw_e1f14061d904d676(ee_result *_swig_go_0) {
+void _wrap_ee_result_free_raw_4470f8582b2128de(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   
   arg1 = *(ee_result **)&_swig_go_0; 
@@ -1410,7 +1412,7 @@ void _wrap_ee_result_free_raw_e1f14061d904d676(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_app_base_url_raw_e1f14061d904d676(ee_app *_swig_go_0) {
+_gostring_ _wrap_ee_app_base_url_raw_4470f8582b2128de(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1423,7 +1425,7 @@ _gostring_ _wrap_ee_app_base_url_raw_e1f14061d904d676(ee_app *_swig_go_0) {
 }
 
 
-ee_verdict *_wrap_ee_app_attestation_raw_e1f14061d904d676(ee_app *_swig_go_0) {
+ee_verdict *_wrap_ee_app_attestation_raw_4470f8582b2128de(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1436,7 +1438,7 @@ ee_verdict *_wrap_ee_app_attestation_raw_e1f14061d904d676(ee_app *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_response_status_raw_e1f14061d904d676(ee_response *_swig_go_0) {
+intgo _wrap_ee_response_status_raw_4470f8582b2128de(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1449,7 +1451,7 @@ intgo _wrap_ee_response_status_raw_e1f14061d904d676(ee_response *_swig_go_0) {
 }
 
 
-long long _wrap_ee_response_header_count_raw_e1f14061d904d676(ee_response *_swig_go_0) {
+long long _wrap_ee_response_header_count_raw_4470f8582b2128de(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t result;
   long long _swig_go_result;
@@ -1462,7 +1464,7 @@ long long _wrap_ee_response_header_count_raw_e1f14061d904d676(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_name_raw_e1f14061d904d676(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_name_raw_4470f8582b2128de(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1477,7 +1479,7 @@ _gostring_ _wrap_ee_response_header_name_raw_e1f14061d904d676(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_value_raw_e1f14061d904d676(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_value_raw_4470f8582b2128de(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1492,7 +1494,7 @@ _gostring_ _wrap_ee_response_header_value_raw_e1f14061d904d676(ee_response *_swi
 }
 
 
-_goslice_ _wrap_ee_response_body_raw_e1f14061d904d676(ee_response *_swig_go_0) {
+_goslice_ _wrap_ee_response_body_raw_4470f8582b2128de(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1509,7 +1511,7 @@ _goslice_ _wrap_ee_response_body_raw_e1f14061d904d676(ee_response *_swig_go_0) {
 }
 
 
-short _wrap_ee_forward_port_raw_e1f14061d904d676(ee_forward *_swig_go_0) {
+short _wrap_ee_forward_port_raw_4470f8582b2128de(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   uint16_t result;
   short _swig_go_result;
@@ -1522,7 +1524,7 @@ short _wrap_ee_forward_port_raw_e1f14061d904d676(ee_forward *_swig_go_0) {
 }
 
 
-long long _wrap_ees_money_parse_raw_e1f14061d904d676(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+long long _wrap_ees_money_parse_raw_4470f8582b2128de(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_money result;
@@ -1542,7 +1544,7 @@ long long _wrap_ees_money_parse_raw_e1f14061d904d676(_gostring_ _swig_go_0, stru
 }
 
 
-_goslice_ _wrap_ees_key_generate_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+_goslice_ _wrap_ees_key_generate_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ees_bytes result;
   _goslice_ _swig_go_result;
@@ -1559,7 +1561,7 @@ _goslice_ _wrap_ees_key_generate_raw_e1f14061d904d676(struct ee_error *_swig_go_
 }
 
 
-_goslice_ _wrap_ees_key_public_raw_e1f14061d904d676(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_key_public_raw_4470f8582b2128de(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -1583,7 +1585,7 @@ _goslice_ _wrap_ees_key_public_raw_e1f14061d904d676(_gostring_ _swig_go_0, struc
 }
 
 
-ee_cancel *_wrap_ees_cancel_new_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+ee_cancel *_wrap_ees_cancel_new_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_cancel *result = 0 ;
   ee_cancel *_swig_go_result;
@@ -1596,7 +1598,7 @@ ee_cancel *_wrap_ees_cancel_new_raw_e1f14061d904d676(struct ee_error *_swig_go_0
 }
 
 
-ees_job_spec *_wrap_ees_job_spec_new_raw_e1f14061d904d676(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
+ees_job_spec *_wrap_ees_job_spec_new_raw_4470f8582b2128de(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
   char *arg1 = (char *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1663,7 +1665,7 @@ ees_job_spec *_wrap_ees_job_spec_new_raw_e1f14061d904d676(_gostring_ _swig_go_0,
 }
 
 
-void _wrap_ees_job_spec_free_raw_e1f14061d904d676(ees_job_spec *_swig_go_0) {
+void _wrap_ees_job_spec_free_raw_4470f8582b2128de(ees_job_spec *_swig_go_0) {
   ees_job_spec *arg1 = (ees_job_spec *) 0 ;
   
   arg1 = *(ees_job_spec **)&_swig_go_0; 
@@ -1673,7 +1675,7 @@ void _wrap_ees_job_spec_free_raw_e1f14061d904d676(ees_job_spec *_swig_go_0) {
 }
 
 
-void _wrap_ee_client_free_raw_e1f14061d904d676(ee_client *_swig_go_0) {
+void _wrap_ee_client_free_raw_4470f8582b2128de(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   
   arg1 = *(ee_client **)&_swig_go_0; 
@@ -1683,7 +1685,7 @@ void _wrap_ee_client_free_raw_e1f14061d904d676(ee_client *_swig_go_0) {
 }
 
 
-void _wrap_ee_job_free_raw_e1f14061d904d676(ee_job *_swig_go_0) {
+void _wrap_ee_job_free_raw_4470f8582b2128de(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   
   arg1 = *(ee_job **)&_swig_go_0; 
@@ -1693,7 +1695,7 @@ void _wrap_ee_job_free_raw_e1f14061d904d676(ee_job *_swig_go_0) {
 }
 
 
-void _wrap_ee_app_free_raw_e1f14061d904d676(ee_app *_swig_go_0) {
+void _wrap_ee_app_free_raw_4470f8582b2128de(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   
   arg1 = *(ee_app **)&_swig_go_0; 
@@ -1703,7 +1705,7 @@ void _wrap_ee_app_free_raw_e1f14061d904d676(ee_app *_swig_go_0) {
 }
 
 
-void _wrap_ee_response_free_raw_e1f14061d904d676(ee_response *_swig_go_0) {
+void _wrap_ee_response_free_raw_4470f8582b2128de(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   
   arg1 = *(ee_response **)&_swig_go_0; 
@@ -1713,7 +1715,7 @@ void _wrap_ee_response_free_raw_e1f14061d904d676(ee_response *_swig_go_0) {
 }
 
 
-void _wrap_ee_forward_free_raw_e1f14061d904d676(ee_forward *_swig_go_0) {
+void _wrap_ee_forward_free_raw_4470f8582b2128de(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   
   arg1 = *(ee_forward **)&_swig_go_0; 
@@ -1723,7 +1725,7 @@ void _wrap_ee_forward_free_raw_e1f14061d904d676(ee_forward *_swig_go_0) {
 }
 
 
-ee_client *_wrap_ees_client_new_raw_e1f14061d904d676(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
+ee_client *_wrap_ees_client_new_raw_4470f8582b2128de(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1770,7 +1772,7 @@ ee_client *_wrap_ees_client_new_raw_e1f14061d904d676(_gostring_ _swig_go_0, _gos
 }
 
 
-void _wrap_ees_transfer_credits_raw_e1f14061d904d676(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
+void _wrap_ees_transfer_credits_raw_4470f8582b2128de(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1812,7 +1814,7 @@ void _wrap_ees_transfer_credits_raw_e1f14061d904d676(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_balance_get_raw_e1f14061d904d676(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_balance_get_raw_4470f8582b2128de(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_balance *arg2 = (ee_balance *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1826,7 +1828,7 @@ void _wrap_ees_balance_get_raw_e1f14061d904d676(ee_client *_swig_go_0, struct ee
 }
 
 
-_gostring_ _wrap_ees_client_call_raw_e1f14061d904d676(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
+_gostring_ _wrap_ees_client_call_raw_4470f8582b2128de(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1870,7 +1872,7 @@ _gostring_ _wrap_ees_client_call_raw_e1f14061d904d676(ee_client *_swig_go_0, _go
 }
 
 
-ee_verdict *_wrap_ees_client_attestation_raw_e1f14061d904d676(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_verdict *_wrap_ees_client_attestation_raw_4470f8582b2128de(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_verdict *result = 0 ;
@@ -1885,7 +1887,7 @@ ee_verdict *_wrap_ees_client_attestation_raw_e1f14061d904d676(ee_client *_swig_g
 }
 
 
-ee_policy *_wrap_ees_policy_production_raw_e1f14061d904d676(struct ee_error *_swig_go_0) {
+ee_policy *_wrap_ees_policy_production_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
   ee_policy *_swig_go_result;
@@ -1898,7 +1900,7 @@ ee_policy *_wrap_ees_policy_production_raw_e1f14061d904d676(struct ee_error *_sw
 }
 
 
-ee_policy *_wrap_ees_policy_load_raw_e1f14061d904d676(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+ee_policy *_wrap_ees_policy_load_raw_4470f8582b2128de(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
@@ -1918,7 +1920,7 @@ ee_policy *_wrap_ees_policy_load_raw_e1f14061d904d676(_gostring_ _swig_go_0, str
 }
 
 
-ee_policy *_wrap_ees_policy_parse_raw_e1f14061d904d676(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+ee_policy *_wrap_ees_policy_parse_raw_4470f8582b2128de(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1945,7 +1947,7 @@ ee_policy *_wrap_ees_policy_parse_raw_e1f14061d904d676(_gostring_ _swig_go_0, _g
 }
 
 
-ee_policy *_wrap_ees_policy_pin_raw_e1f14061d904d676(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
+ee_policy *_wrap_ees_policy_pin_raw_4470f8582b2128de(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1974,7 +1976,7 @@ ee_policy *_wrap_ees_policy_pin_raw_e1f14061d904d676(ee_policy *_swig_go_0, _gos
 }
 
 
-ee_verdict *_wrap_ees_verify_quote_raw_e1f14061d904d676(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
+ee_verdict *_wrap_ees_verify_quote_raw_4470f8582b2128de(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   void *arg3 = (void *) 0 ;
@@ -2009,7 +2011,7 @@ ee_verdict *_wrap_ees_verify_quote_raw_e1f14061d904d676(_goslice_ _swig_go_0, _g
 }
 
 
-ee_verdict *_wrap_ees_verify_file_raw_e1f14061d904d676(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
+ee_verdict *_wrap_ees_verify_file_raw_4470f8582b2128de(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
   char *arg1 = (char *) 0 ;
   ee_policy *arg2 = (ee_policy *) 0 ;
   uint64_t arg3 ;
@@ -2033,7 +2035,7 @@ ee_verdict *_wrap_ees_verify_file_raw_e1f14061d904d676(_gostring_ _swig_go_0, ee
 }
 
 
-_goslice_ _wrap_ees_verdict_evidence_raw_e1f14061d904d676(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_verdict_evidence_raw_4470f8582b2128de(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -2052,7 +2054,7 @@ _goslice_ _wrap_ees_verdict_evidence_raw_e1f14061d904d676(ee_verdict *_swig_go_0
 }
 
 
-_gostring_ _wrap_ees_job_quote_raw_e1f14061d904d676(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+_gostring_ _wrap_ees_job_quote_raw_4470f8582b2128de(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2074,7 +2076,7 @@ _gostring_ _wrap_ees_job_quote_raw_e1f14061d904d676(ee_client *_swig_go_0, ees_j
 }
 
 
-ee_job *_wrap_ees_job_start_raw_e1f14061d904d676(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+ee_job *_wrap_ees_job_start_raw_4470f8582b2128de(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2095,7 +2097,7 @@ ee_job *_wrap_ees_job_start_raw_e1f14061d904d676(ee_client *_swig_go_0, ees_job_
 }
 
 
-void _wrap_ees_job_next_raw_e1f14061d904d676(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
+void _wrap_ees_job_next_raw_4470f8582b2128de(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_job *arg1 = (ee_job *) 0 ;
   int64_t arg2 ;
   ee_cancel *arg3 = (ee_cancel *) 0 ;
@@ -2113,7 +2115,7 @@ void _wrap_ees_job_next_raw_e1f14061d904d676(ee_job *_swig_go_0, long long _swig
 }
 
 
-ee_result *_wrap_ees_job_result_raw_e1f14061d904d676(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_result *_wrap_ees_job_result_raw_4470f8582b2128de(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_job *arg1 = (ee_job *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_result *result = 0 ;
@@ -2128,7 +2130,7 @@ ee_result *_wrap_ees_job_result_raw_e1f14061d904d676(ee_job *_swig_go_0, struct 
 }
 
 
-void _wrap_ees_job_cancel_raw_e1f14061d904d676(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_job_cancel_raw_4470f8582b2128de(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
   ee_job *arg1 = (ee_job *) 0 ;
   uint32_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2142,7 +2144,7 @@ void _wrap_ees_job_cancel_raw_e1f14061d904d676(ee_job *_swig_go_0, intgo _swig_g
 }
 
 
-ee_app *_wrap_ees_connect_raw_e1f14061d904d676(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+ee_app *_wrap_ees_connect_raw_4470f8582b2128de(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2172,7 +2174,7 @@ ee_app *_wrap_ees_connect_raw_e1f14061d904d676(ee_client *_swig_go_0, _gostring_
 }
 
 
-ee_response *_wrap_ees_app_request_raw_e1f14061d904d676(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_response *_wrap_ees_app_request_raw_4470f8582b2128de(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2219,7 +2221,7 @@ ee_response *_wrap_ees_app_request_raw_e1f14061d904d676(ee_app *_swig_go_0, _gos
 }
 
 
-_goslice_ _wrap_ees_response_read_raw_e1f14061d904d676(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+_goslice_ _wrap_ees_response_read_raw_4470f8582b2128de(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_response *arg1 = (ee_response *) 0 ;
   int64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2240,7 +2242,7 @@ _goslice_ _wrap_ees_response_read_raw_e1f14061d904d676(ee_response *_swig_go_0, 
 }
 
 
-intgo _wrap_ees_app_socket_raw_e1f14061d904d676(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+intgo _wrap_ees_app_socket_raw_4470f8582b2128de(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint32_t arg2 ;
   int32_t arg3 ;
@@ -2261,7 +2263,7 @@ intgo _wrap_ees_app_socket_raw_e1f14061d904d676(ee_app *_swig_go_0, intgo _swig_
 }
 
 
-ee_forward *_wrap_ees_app_forward_raw_e1f14061d904d676(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
+ee_forward *_wrap_ees_app_forward_raw_4470f8582b2128de(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint16_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2278,7 +2280,7 @@ ee_forward *_wrap_ees_app_forward_raw_e1f14061d904d676(ee_app *_swig_go_0, short
 }
 
 
-_gostring_ _wrap_ees_app_deploy_raw_e1f14061d904d676(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
+_gostring_ _wrap_ees_app_deploy_raw_4470f8582b2128de(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2336,7 +2338,7 @@ _gostring_ _wrap_ees_app_deploy_raw_e1f14061d904d676(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_app_stop_raw_e1f14061d904d676(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_app_stop_raw_4470f8582b2128de(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
