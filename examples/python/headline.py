@@ -8,6 +8,7 @@ response = client.get("/api/private")
 
 simulated = " (simulated TDX)" if result.attestation.simulated else ""
 print(f"attested  node {result.receipt.node}{simulated}")
-print(f"job       exit {result.exit_code}, cost {result.cost}, printed: {result.stdout}", end="")
+metered = f"{result.receipt.vcpu_seconds} vCPU-s at {result.receipt.price_per_vcpu_hour}/vCPU-h"
+print(f"job       exit {result.exit_code}, cost {result.cost} ({metered}), printed: {result.stdout}", end="")
 print("paid      $200.00 to contractor-id")
 print(f"app-name  HTTP {response.status_code} {response.text}", end="")

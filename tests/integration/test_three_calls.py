@@ -2,12 +2,15 @@
 """The headline, as a stranger pastes it, from Python, Go and C against one devnet, and the stories around it."""
 # deadline: 400
 import json
+import os
 import pathlib
+import re
 import subprocess
+import tempfile
 import textwrap
 import unittest
 
-from devnet import BUILD, ROOT, DevnetCase
+from devnet import BUILD, ROOT, DevnetCase, environment
 
 HEADLINE = textwrap.dedent(
     """\
@@ -28,6 +31,18 @@ class ThreeCalls(DevnetCase):
         self.assertEqual(before[0] + before[1] - available - locked, 200_000_000)
         self.assertEqual(locked - before[1], cost_micros)
 
+    def told(self, result):
+        """What the examples print, the same in each language."""
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertRegex(
+            result.stdout,
+            r"\Aattested  node node-[abc] \(simulated TDX\)\n"
+            r"job       exit 0, cost \$0\.0\d+ \(\d+\.\d{3} vCPU-s at \$0\.0\d+/vCPU-h\), printed: " + HELLO + r"paid      \$200\.00 to contractor-id\n"
+            r'app-name  HTTP 200 \{"hello": "from behind the tunnel"\}\n\Z')
+
+    def test_python_example(self):
+        self.told(self.net.run(["python3", str(ROOT / "examples/python/headline.py")]))
+
     def test_python_headline_verbatim(self):
         before = self.net.balance()
         script = self.net.home / "it.py"
@@ -42,9 +57,7 @@ class ThreeCalls(DevnetCase):
     def test_go_headline(self):
         before = self.net.balance()
         result = self.net.run(["go", "run", "."], cwd=ROOT / "examples/go/headline", timeout=280)
-        self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertIn(HELLO.strip(), result.stdout)
-        self.assertIn("from behind the tunnel", result.stdout)
+        self.told(result)
         available, locked = self.net.balance()
         self.assertEqual(before[0] + before[1] - available - locked, 200_000_000)
 
@@ -54,10 +67,7 @@ class ThreeCalls(DevnetCase):
         flags = subprocess.run(["pkg-config", "--cflags", "--libs", "eesdk"], env=self.net.env, capture_output=True, text=True, check=True).stdout.split()
         built = self.net.run(["cc", "-Wall", "-Wextra", "-pedantic", "-Werror", str(ROOT / "examples/c/headline.c"), "-o", str(program), *flags])
         self.assertEqual((built.returncode, built.stderr), (0, ""))
-        result = self.net.run([str(program)])
-        self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertIn(HELLO.strip(), result.stdout)
-        self.assertIn("from behind the tunnel", result.stdout)
+        self.told(self.net.run([str(program)]))
         available, locked = self.net.balance()
         self.assertEqual(before[0] + before[1] - available - locked, 200_000_000)
 
@@ -65,11 +75,16 @@ class ThreeCalls(DevnetCase):
         result = self.net.ee("run", "myapp:latest", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
         self.assertEqual((result.returncode, result.stdout), (7, "out\n"))
         self.assertIn("err\n", result.stderr)
-        document = self.net.ee("--json", "run", "myapp:latest", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+        document = self.net.ee("--json", "run", "myapp:latest", "--", "sh", "-c", "echo out; echo err >&2; sleep 0.5; exit 7")
         value = json.loads(document.stdout)
         self.assertEqual((value["exit_code"], value["stdout"], value["stderr"], value["reason"]), (7, "out\n", "err\n", "exited"))
-        self.assertGreater(value["receipt"]["charged"]["micros"] + 1, 0)
-        self.assertEqual(value["receipt"]["locked"]["micros"], value["receipt"]["charged"]["micros"] + value["receipt"]["refunded"]["micros"])
+        receipt = value["receipt"]
+        metered = round(float(receipt["vcpu_seconds"]) * 1000)
+        self.assertGreaterEqual(metered, 500)
+        self.assertGreater(receipt["charged"]["micros"], 0)
+        self.assertEqual(receipt["charged"]["micros"], metered * receipt["price_per_vcpu_hour"]["micros"] // 3_600_000)
+        self.assertEqual(value["cost"], receipt["charged"])
+        self.assertEqual(receipt["locked"]["micros"], receipt["charged"]["micros"] + receipt["refunded"]["micros"])
 
     def test_piped_output_is_exact(self):
         result = self.net.ee("run", "myapp:latest", "--", "sh", "-c", "for i in 1 2 3; do echo $i; done")
@@ -103,6 +118,8 @@ class ThreeCalls(DevnetCase):
         self.assertEqual({i["node"] for i in value["items"]}, {"node-a", "node-b", "node-c"})
         effective = [i["effective"]["micros"] for i in value["items"]]
         self.assertEqual(effective, sorted(effective))
+        code = 'import easyenclave\ntry:\n    easyenclave.Client().quote("myapp:latest", vcpus=64)\nexcept easyenclave.NoEligibleNodeError as e:\n    print(sorted(e.rejected))'
+        self.assertEqual(self.net.run(["python3", "-c", code]).stdout, "['node-a', 'node-b', 'node-c']\n")
         self.assertEqual(self.net.balance(), before)
 
     def test_verify_export_then_offline(self):
@@ -152,6 +169,20 @@ class ThreeCalls(DevnetCase):
             result = self.net.ee("--json", *args)
             self.assertEqual(result.returncode, 0, (args, result.stderr))
             json.loads(result.stdout)
+
+
+class Demo(unittest.TestCase):
+    def test_the_demo_shows_what_it_promises(self):
+        with tempfile.TemporaryDirectory(prefix="ee-demo-test-") as home:
+            env = {**environment(pathlib.Path(home)), "EE_BUILD": str(BUILD), "TMPDIR": home, "GOCACHE": os.environ.get("GOCACHE") or os.path.expanduser("~/.cache/go-build")}
+            result = subprocess.run(["sh", str(ROOT / "tools/demo.sh")], env=env, capture_output=True, text=True, timeout=280)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("SIMULATED: ", result.stdout)
+        self.assertRegex(result.stdout, r"VERIFIED: \d+ checks passed")
+        self.assertEqual(len(re.findall(r"^attested  node node-[abc] \(simulated TDX\)$", result.stdout, re.M)), 3)  # in each language
+        self.assertEqual(len(re.findall(r"^job       exit 0, cost \$[\d.]+ \(\d+\.\d{3} vCPU-s at \$[\d.]+/vCPU-h\)", result.stdout, re.M)), 3)
+        self.assertRegex(result.stderr, r"\nplacing    node-[abc] at .*\nattesting  .*\n(.*\n)*done       exit 0 .* cost \$0\.00000\d* \(1\.\d+ vCPU-s at \$0\.\d+/vCPU-h\)")
+        self.assertIn("Nothing is left running.", result.stdout)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ func main() {
 		simulated = " (simulated TDX)"
 	}
 	fmt.Printf("attested  node %s%s\n", result.Node, simulated)
-	fmt.Printf("job       exit %d, cost %v, printed: %s", result.ExitCode, result.Cost, result.Stdout)
+	metered := fmt.Sprintf("%.3f vCPU-s at %v/vCPU-h", result.Receipt.VCPUSeconds, result.Receipt.PerVCPUHour)
+	fmt.Printf("job       exit %d, cost %v (%s), printed: %s", result.ExitCode, result.Cost, metered, result.Stdout)
 	fmt.Printf("paid      $200.00 to contractor-id\n")
 	fmt.Printf("app-name  HTTP %d %s", response.StatusCode, body)
 }
