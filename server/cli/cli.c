@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { NAME_BYTES_MAX = 63, EXIT_READER_GONE = 128 + 13 /* as if SIGPIPE had ended us */ };
@@ -36,6 +37,16 @@ static void error_json(const ee_error *err) {
     fprintf(stderr, "%s\n", text ? text : "{}");
     free(text);
     json_decref(document);
+}
+
+static void tell_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void tell_line(const char *format, ...) {
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    cli_fold(stderr, text, 2);
 }
 
 /* A devnet's program that does not answer will not come back by itself. */
@@ -79,9 +90,9 @@ int cli_error(const cli *c, const ee_error *err) {
     if (c->json) {
         error_json(err);
     } else {
-        fprintf(stderr, "ee: %s: %s\n", err->word, err->message);
-        if (err->hint[0]) fprintf(stderr, "  %s\n", err->hint);
-        if (err->request_id[0]) fprintf(stderr, "  (request %s)\n", err->request_id);
+        tell_line("ee: %s: %s", err->word, err->message);
+        if (err->hint[0]) tell_line("  %s", err->hint);
+        if (err->request_id[0]) tell_line("  (request %s)", err->request_id);
     }
     return ee_status_exit_code(err->status);
 }
@@ -107,12 +118,72 @@ int cli_file_error(const cli *c, const char *command, const char *option, const 
 }
 
 void cli_talk(const cli *c, const char *format, ...) {
+    char text[1024];
     va_list args;
     if (c->quiet || c->json) return;
     va_start(args, format);
-    (void)vfprintf(stderr, format, args);
+    (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    (void)fputc('\n', stderr);
+    cli_fold(stderr, text, 2);
+}
+
+uint64_t cli_clock_ms(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+const char *cli_thousandths(uint64_t n, char buf[32]) {
+    int len = snprintf(buf, 32, "%llu.%03u", (unsigned long long)(n / 1000), (unsigned)(n % 1000));
+    while (buf[len - 1] == '0') buf[--len] = 0;
+    if (buf[len - 1] == '.') buf[--len] = 0;
+    return buf;
+}
+
+char *cli_read_stream(FILE *from, size_t max, size_t *len) {
+    char *data = malloc(max + 2);
+    if (!data) return NULL;
+    *len = fread(data, 1, max + 1, from);
+    data[*len] = 0;
+    return data;
+}
+
+/* ---- lines ----------------------------------------------------------------------------------------------------------- */
+
+size_t cli_terminal_width(FILE *stream) {
+    struct winsize size;
+    if (!isatty(fileno(stream))) return SIZE_MAX;
+    const char *columns = getenv("COLUMNS");
+    if (columns && isdigit((unsigned char)columns[0])) return strtoul(columns, NULL, 10);
+    return ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+}
+
+void cli_write_clean(FILE *to, const char *text, size_t most) {
+    for (size_t i = 0; i < most && text[i]; i++) (void)fputc((unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i], to);
+}
+
+/* From column `at` on; a word that is longer than a line stays whole, for ids and paths are copied. Returns the column after it. */
+static size_t fold_from(FILE *to, const char *text, size_t indent, size_t at) {
+    size_t width = cli_terminal_width(to);
+    while (*text) {
+        size_t gap = strspn(text, " "), word = strcspn(text + gap, " ");
+        if (at > indent && word && at + gap + word > width) {
+            (void)fprintf(to, "\n%*s", (int)indent, "");
+            at = indent;
+        } else {
+            cli_write_clean(to, text, gap);
+            at += gap;
+        }
+        cli_write_clean(to, text + gap, word);
+        at += word;
+        text += gap + word;
+    }
+    return at;
+}
+
+void cli_fold(FILE *to, const char *text, size_t indent) {
+    (void)fold_from(to, text, indent, 0);
+    (void)fputc('\n', to);
 }
 
 /* ---- client ---------------------------------------------------------------------------------------------------------- */
@@ -155,23 +226,48 @@ void cli_print_json_text(const char *text) {
     json_decref(value);
 }
 
-static void print_clean(const char *text);
+static json_t *base64_json(ee_span bytes) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char *text = malloc(bytes.len / 3 * 4 + 5), *at = text;
+    if (!text) return NULL;
+    for (size_t i = 0; i < bytes.len; i += 3) {
+        size_t left = bytes.len - i;
+        unsigned three =
+            (unsigned)bytes.data[i] << 16 | (left > 1 ? (unsigned)bytes.data[i + 1] << 8 : 0) | (left > 2 ? bytes.data[i + 2] : 0u);
+        *at++ = digits[three >> 18];
+        *at++ = digits[three >> 12 & 63];
+        *at++ = left > 1 ? digits[three >> 6 & 63] : '=';
+        *at++ = left > 2 ? digits[three & 63] : '=';
+    }
+    json_t *value = json_stringn(text, (size_t)(at - text));
+    free(text);
+    return value;
+}
 
-static void print_field(const json_t *value) {
+void cli_json_bytes(json_t *object, const char *name, ee_span bytes) {
+    char other[64];
+    json_t *text = json_stringn(bytes.len ? (const char *)bytes.data : "", bytes.len);
+    (void)snprintf(other, sizeof other, "%s_base64", name);
+    bool is_text = text != NULL;
+    json_object_set_new(object, name, is_text ? text : json_null());
+    json_object_set_new(object, other, is_text ? json_null() : base64_json(bytes));
+}
+
+static void write_field(FILE *to, const json_t *value) {
     char money[32];
     const json_t *origin = json_object_get(value, "origin");
     if (json_is_string(value)) {
-        print_clean(json_string_length(value) ? json_string_value(value) : "-");
+        (void)fputs(json_string_length(value) ? json_string_value(value) : "-", to);
     } else if (json_is_integer(json_object_get(value, "micros"))) {
-        (void)fputs(ee_money_format(json_integer_value(json_object_get(value, "micros")), money), stdout);
+        (void)fputs(ee_money_format(json_integer_value(json_object_get(value, "micros")), money), to);
     } else if (origin) { /* a setting and where it comes from */
-        print_field(json_object_get(value, "value"));
-        (void)fputs("   (", stdout);
-        print_field(origin);
-        (void)fputc(')', stdout);
+        write_field(to, json_object_get(value, "value"));
+        (void)fputs("   (", to);
+        write_field(to, origin);
+        (void)fputc(')', to);
     } else {
         char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-        print_clean(json_is_null(value) || !text ? "-" : text);
+        (void)fputs(json_is_null(value) || !text ? "-" : text, to);
         free(text);
     }
 }
@@ -182,10 +278,15 @@ void cli_print_fields(const json_t *object) {
     size_t width = 0;
     json_object_foreach((json_t *)(uintptr_t)object, key, value) width = strlen(key) > width ? strlen(key) : width;
     json_object_foreach((json_t *)(uintptr_t)object, key, value) {
-        print_clean(key);
-        (void)printf("%*s", (int)(width - strlen(key) + 2), "");
-        print_field(value);
-        (void)fputc('\n', stdout);
+        char *text = NULL;
+        size_t len = 0;
+        FILE *to = open_memstream(&text, &len);
+        if (!to) return;
+        (void)fprintf(to, "%s%*s", key, (int)(width - strlen(key) + 2), "");
+        write_field(to, value);
+        (void)fclose(to);
+        cli_fold(stdout, text, width + 2);
+        free(text);
     }
 }
 
@@ -315,21 +416,8 @@ void cli_table_add(cli_table *table, const char *const *cells) {
     table->rows++;
 }
 
-static size_t terminal_width(void) {
-    struct winsize size;
-    if (!isatty(STDOUT_FILENO)) return SIZE_MAX;
-    const char *columns = getenv("COLUMNS");
-    if (columns && isdigit((unsigned char)columns[0])) return strtoul(columns, NULL, 10);
-    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
-}
-
-/* Names come from others: nothing that could move the cursor gets through. */
-static void print_clean(const char *text) {
-    for (; *text; text++) (void)fputc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, stdout);
-}
-
 static size_t shown_columns(const cli_table *table, const size_t *widths) {
-    size_t total = 0, limit = terminal_width();
+    size_t total = 0, limit = cli_terminal_width(stdout);
     for (size_t i = 0; i < table->columns; i++) {
         total += widths[i] + (i ? 2 : 0);
         if (total > limit && i > 0) return i;
@@ -342,7 +430,7 @@ static void print_row(const cli_table *table, char *const *cells, const size_t *
         size_t len = strlen(cells[i]), pad = widths[i] > len ? widths[i] - len : 0;
         if (i) (void)fputs("  ", stdout);
         if (table->right[i]) (void)printf("%*s", (int)pad, "");
-        print_clean(cells[i]);
+        cli_write_clean(stdout, cells[i], SIZE_MAX);
         if (!table->right[i] && i + 1 < shown) (void)printf("%*s", (int)pad, "");
     }
     (void)fputc('\n', stdout);

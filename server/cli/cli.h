@@ -56,6 +56,18 @@ void cli_print_json_text(const char *text);
 void cli_print_fields(const json_t *object);
 void cli_print_object(const cli *c, const json_t *object); /* fields for people, the document with --json */
 void cli_talk(const cli *c, const char *format, ...) __attribute__((format(printf, 2, 3))); /* stderr, not with --quiet or --json */
+/* object[name] = the bytes as text and object[name_base64] = null; the other way round when they are no UTF-8. */
+void cli_json_bytes(json_t *object, const char *name, ee_span bytes);
+/* A line for people: cleaned, on a terminal folded at spaces to its width, what follows indented. */
+void cli_fold(FILE *to, const char *text, size_t indent);
+/* At most `most` bytes; nothing that could move the cursor gets through. */
+void cli_write_clean(FILE *to, const char *text, size_t most);
+size_t cli_terminal_width(FILE *stream); /* SIZE_MAX when it is no terminal */
+uint64_t cli_clock_ms(void);             /* monotonic */
+/* "0.04" of 40. */
+const char *cli_thousandths(uint64_t n, char buf[32]);
+/* Up to max + 1 bytes, so that too much shows; NUL behind. free(). */
+char *cli_read_stream(FILE *from, size_t max, size_t *len);
 
 /* Options of one command: long or short, with or without a value. Values "--x v" and "--x=v". */
 typedef struct cli_option {

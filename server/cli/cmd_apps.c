@@ -136,11 +136,11 @@ static int print_response(cli *c, ee_response *response, bool with_headers, bool
     FILE *to = output ? fopen(output, "wb") : stdout;
     if (!to) return cli_usage(c, "curl", "%s: %s", output, strerror(errno));
     if (c->json) {
-        json_t *headers = json_object(), *text = json_stringn((const char *)body.data, body.len);
+        json_t *headers = json_object();
         for (size_t i = 0; i < ee_response_header_count(response); i++)
             json_object_set_new(headers, ee_response_header_name(response, i), json_string(ee_response_header_value(response, i)));
-        json_t *value =
-            json_pack("{s:i, s:o, s:o}", "status", ee_response_status(response), "headers", headers, "body", text ? text : json_null());
+        json_t *value = json_pack("{s:i, s:o}", "status", ee_response_status(response), "headers", headers);
+        cli_json_bytes(value, "body", body);
         cli_print_json(value);
         json_decref(value);
     } else {

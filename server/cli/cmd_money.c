@@ -8,11 +8,20 @@
 
 enum { ASK_ABOVE_MICROS = 50000000 }; /* $50: a sum worth a question */
 
-static bool confirmed(cli *c, const char *to, ee_money amount, int *code) {
-    char sum[32], answer[16] = "";
+/* Asks a person before a large sum. What is more than there is needs no question: the transfer itself says what is missing. */
+static bool confirmed(cli *c, ee_client *client, const char *to, ee_money amount, int *code) {
+    char sum[32], left[32], answer[16] = "";
+    ee_balance balance;
+    ee_error err = {0};
     if (amount <= ASK_ABOVE_MICROS || c->yes || c->json) return true;
     if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) return true; /* a script said what it wants */
-    (void)fprintf(stderr, "Send %s to %s?  [y/N] ", ee_money_format(amount, sum), to);
+    if (ee_balance_get(client, &balance, &err)) {
+        *code = cli_error(c, &err);
+        return false;
+    }
+    if (amount > balance.available) return true;
+    (void)fprintf(stderr, "Send %s from %s to %s?  Balance after: %s   [y/N] ", ee_money_format(amount, sum), balance.account, to,
+                  ee_money_format(balance.available - amount, left));
     if (fgets(answer, sizeof answer, stdin) && tolower((unsigned char)answer[0]) == 'y') return true;
     (void)fprintf(stderr, "ee: nothing was sent\n");
     *code = 1;
@@ -31,9 +40,8 @@ int cmd_transfer(cli *c, int argc, char **argv) {
     code = cli_parse(c, "transfer", argc, argv, known, 2, rest, &count);
     if (!code && count != 2) code = cli_usage(c, "transfer", "give an account and an amount");
     if (!code && ee_money_parse(rest[1], &amount, &err)) code = cli_error(c, &err);
-    if (!code) (void)confirmed(c, rest[0], amount, &code);
     ee_client *client = code ? NULL : cli_client(c, &code);
-    if (client) {
+    if (client && confirmed(c, client, rest[0], amount, &code)) {
         if (ee_transfer_credits(client, rest[0], rest[1], memo, key, &transfer, &err)) {
             code = cli_error(c, &err);
         } else if (c->json) {

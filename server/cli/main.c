@@ -25,7 +25,7 @@ const cli_command cli_commands[] = {
      "  --env-file FILE            NAME=value lines\n"
      "  -i                         pass standard input\n"
      "  --vcpus N --memory 512M --timeout 10m --max-cost $0.50 --node N --key K\n"
-     "  --quote                    show prices only; nothing is locked\n"
+     "  --quote                    show prices only; nothing is locked. 5 when it would be over --max-cost, 8 when no node can take it\n"
      "  --raw                      a terminal gets the job's bytes as they are; else control sequences but colours are shown as \\xNN\n"
      "  --color=never              without the job's colours\n"
      "  The exit code is the job's own; 125 when the network failed.\n",

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """`ee` as a citizen of a shell: pipes that end, names that are whole, hints that exist, words for people and JSON for programs."""
 # deadline: 500
+import base64
 import json
 import os
 import pathlib
@@ -55,7 +56,7 @@ class Cli(DevnetCase):
         self.assertLess(before[0] - available, 1000)  # of the 5,000 micros locked for ten minutes
 
     def test_a_closed_stderr_pipe_ends_the_job(self):
-        result = self.shell("ee run myapp:latest -- sh -c 'yes >&2' 2>&1 >/dev/null | head -1; echo ${PIPESTATUS[0]}", timeout=30)
+        result = self.shell("ee -q run myapp:latest -- sh -c 'yes >&2' 2>&1 >/dev/null | head -1; echo ${PIPESTATUS[0]}", timeout=30)
         self.assertEqual(result.stdout.split(), ["y", "141"])
 
     def test_a_full_disk_is_an_error(self):
@@ -263,11 +264,127 @@ class Cli(DevnetCase):
 
     def test_a_narrow_terminal_keeps_what_matters(self):
         self.assertEqual(self.net.ee("run", "myapp:latest").returncode, 0)
-        lines = self.terminal("jobs", columns=40).decode().splitlines()
-        self.assertEqual(lines[0].split(), ["STATE", "NODE", "CHARGED"])
-        self.assertTrue(all(len(line) <= 40 for line in lines), lines)
         job = self.net.json("jobs")["items"][0]
-        self.assertIn(job["id"], self.terminal("jobs", columns=80).decode())
+        for args, kept in (
+            (["jobs"], ["JOB", "STATE", job["id"], "done"]),
+            (["run", "--quote", "myapp:latest"], ["NODE", "AT MOST", "EFFECTIVE", "$0.005"]),
+            (["run", "--quote", "--node", "node-a", "myapp:latest"], ["node-a", "$0.006667"]),
+            (["nodes"], ["NODE", "EFFECTIVE", "STATE", "node-c", "$0.06", "serving"]),
+            (["apps"], ["APP", "STATE", "app-name", "running"]),
+            (["config", "show"], ["url", "registry"]),
+            (["jobs", "show", job["id"]], [job["id"], "exit_code", "receipt_id"]),
+            (["run", "myapp:latest"], ["hello from a private job"]),
+        ):
+            with self.subTest(args=args):
+                shown = self.terminal(*args, columns=40).decode().replace("\r\n", "\n")
+                for word in kept:
+                    self.assertIn(word, shown)
+                for line in shown.splitlines():
+                    if "hello from" not in line:  # the job's own output is its own
+                        self.assertTrue(len(line) <= 40 or max(map(len, line.split())) > 20, line)  # ids and paths are copied, so never cut
+        talk = self.on_terminal(["run", "myapp:latest"], columns=40)
+        self.assertIn("done ", talk)
+        self.assertTrue(all(len(line) <= 40 for line in talk.splitlines() if "hello from" not in line), talk)
+
+    # ---- what is waited for, and what came of it
+
+    PHASES = (r"quoting    myapp:latest is sha256:[0-9a-f]{12}\.\.\.\n"
+              r"placing    (node-[abc]) at \$0\.0\d+/vCPU-h, up to \$0\.0\d+ locked, (job_\w+)\n"
+              r"attesting  \1 has proved itself \(simulated TDX\)\n"
+              r"(?:pull(?:ing|ed) +\d+\.\d MiB\n)?")
+    DONE = r"done       exit (\d+)  (\w+)  \d+\.\d s on node-[abc]  cost (\$[\d.]+) \(([\d.]+) vCPU-s at \$0\.0\d+/vCPU-h\)  refunded \$[\d.]+  receipt ([0-9a-f]{12})\.\.\.\n"
+
+    def on_terminal(self, args, columns=200, answer="", env=None, code=0):
+        """Standard input, output and error on one terminal: what a person has before the eyes at the end, lines written over left out."""
+        parent, child = pty.openpty()
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        process = subprocess.Popen([str(BIN / "ee"), *args], env={**self.net.env, "TERM": "xterm", **(env or {})}, stdin=child, stdout=child, stderr=child, cwd=self.net.home)
+        os.close(child)
+        os.write(parent, answer.encode())
+        self.raw = b""
+        try:
+            while block := os.read(parent, 65536):
+                self.raw += block
+        except OSError:  # the other side is closed: that is how a terminal ends
+            pass
+        os.close(parent)
+        self.assertEqual(process.wait(30), code, self.raw)
+        return re.sub(r"[^\n]*\r\x1b\[K", "", self.raw.decode().replace("\r\n", "\n"))
+
+    def test_each_phase_is_a_line_with_price_lock_and_receipt(self):
+        result = self.net.ee("run", "myapp:latest", "--", "sh", "-c", "echo out; echo err >&2; sleep 0.5; exit 3")
+        self.assertEqual((result.returncode, result.stdout), (3, "out\n"))
+        self.assertRegex(result.stderr, rf"\A{self.PHASES}running\nerr\n{self.DONE}\Z")
+        job = self.net.json("jobs")["items"][0]
+        told = re.search(self.DONE, result.stderr)
+        self.assertIn(job["id"], result.stderr)
+        self.assertEqual((told[1], told[2], float(told[4])), ("3", "exited", float(job["vcpu_seconds"])))
+        self.assertEqual(told[3].lstrip("$").rstrip("0"), job["charged"]["usd"].rstrip("0"))
+        self.assertGreater(job["charged"]["micros"], 0)
+        self.assertTrue(job["receipt_id"].startswith(told[5]))
+        quiet = self.net.ee("-q", "run", "myapp:latest", "--", "sh", "-c", "echo err >&2")
+        self.assertEqual((quiet.stdout, quiet.stderr), ("", "err\n"))
+        self.assertEqual(self.net.ee("--json", "run", "myapp:latest").stderr, "")
+
+    def test_on_a_terminal_the_line_that_waits_is_written_over(self):
+        shown = self.on_terminal(["run", "myapp:latest", "--", "sh", "-c", "echo out; exit 3"], code=3)
+        self.assertRegex(shown, rf"\A{self.PHASES}out\n{self.DONE}\Z")
+        self.assertIn(b"attesting  node-", self.raw.split(b"\r\x1b[K")[2])  # while it is attested
+        shown = self.on_terminal(["run", "myapp:latest"], env={"TERM": "dumb"})
+        self.assertNotIn(b"\x1b", self.raw)
+        self.assertRegex(shown, rf"\A{self.PHASES}running\nhello .*\n{self.DONE}\Z")
+        self.assertEqual(self.on_terminal(["-q", "run", "myapp:latest", "--", "echo", "out"]), "out\n")
+
+    def test_json_of_a_job_that_was_ended(self):
+        result = self.net.ee("--json", "run", "--timeout", "1s", "myapp:latest", "--", "sh", "-c", r"echo before; printf 'a\377' >&2; sleep 30", timeout=30)
+        self.assertEqual(result.returncode, 124)
+        self.assertEqual(json.loads(result.stderr)["error"]["code"], "job_timeout")
+        value = json.loads(result.stdout)
+        self.assertEqual((value["reason"], value["stdout"], value["stdout_base64"], value["stderr"], value["stderr_base64"]), ("timed_out", "before\n", None, None, "Yf8="))
+        self.assertEqual(value["job_id"], self.net.json("jobs")["items"][0]["id"])
+        self.assertEqual(value["receipt"]["job_id"], value["job_id"])
+        self.assertGreater(value["cost"]["micros"], 0)
+        self.assertGreaterEqual(value["took_ms"], 1000)
+
+    def test_output_that_is_no_text_is_whole_in_json(self):
+        for bytes_, text in ((b"", ""), (b"\0", "\0"), ("\u00e4".encode(), "\u00e4"), (b"\xff", None), (b"\xc3", None), (bytes(range(256)), None), (bytes(range(255)), None), (bytes(range(254)), None)):
+            with self.subTest(bytes=bytes_[:4]):
+                result = self.net.ee("--json", "run", "-i", "myapp:latest", "--", "cat", input=bytes_, text=False)
+                value = json.loads(result.stdout)
+                self.assertEqual(value["stdout"], text)
+                self.assertEqual(value["stdout_base64"], base64.b64encode(bytes_).decode() if text is None else None)
+
+    def test_a_quote_says_what_running_it_would_come_to(self):
+        before = self.net.balance()
+        over = ("run", "--quote", "--timeout", "2h", "--max-cost", "$0.01", "myapp:latest")
+        result = self.net.ee(*over)
+        self.assertEqual(result.returncode, 5)
+        self.assertIn("node-c", result.stdout)
+        self.assertIn("ee: budget_exceeded: this job may cost up to $0.06, over the cap of $0.01; nothing was locked\n", result.stderr)
+        result = self.net.ee("--json", *over)
+        self.assertEqual((len(json.loads(result.stdout)["items"]), json.loads(result.stderr)["error"]["details"]["needed"]["usd"]), (3, "0.06"))
+        self.assertEqual(self.net.ee("run", "--quote", "--timeout", "2h", "--max-cost", "$0.06", "myapp:latest").returncode, 0)
+        nobody = ("run", "--quote", "--vcpus", "64", "myapp:latest")
+        result = self.net.ee(*nobody)
+        self.assertEqual(result.returncode, 8)
+        self.assertEqual(re.findall(r"^-- not eligible: (node-[abc]) \(has [\d.]+ vcpus free, 64 wanted\)$", result.stdout, re.M), ["node-c", "node-b", "node-a"])
+        self.assertIn("ee: no_eligible_node:", result.stderr)
+        result = self.net.ee("--json", *nobody)
+        self.assertEqual(json.loads(result.stdout)["rejected"], json.loads(result.stderr)["error"]["details"]["rejected"])
+        self.assertEqual(self.net.balance(), before)
+
+    def test_a_large_transfer_asks_with_both_accounts_and_the_balance_after(self):
+        before = self.net.balance()[0]
+        after = f"${(before - 51_000_000) / 1e6:.6f}".rstrip("0")
+        for answer, sent in (("n\n", False), ("\n", False), ("y\n", True)):
+            with self.subTest(answer=answer):
+                shown = self.on_terminal(["transfer", "contractor-id", "$51"], answer=answer, code=0 if sent else 1)
+                asked = re.search(r"Send \$51\.00 from dev to contractor-id\?  Balance after: (\S+)   \[y/N\] ", shown)
+                self.assertEqual(asked[1].rstrip("0"), after)
+                self.assertEqual(self.net.balance()[0], before - 51_000_000 if sent else before)
+        self.assertNotIn("[y/N]", self.on_terminal(["transfer", "contractor-id", "$50"]))
+        self.assertNotIn("[y/N]", self.on_terminal(["transfer", "--yes", "contractor-id", "$51"]))
+        self.assertIn("ee: low_balance:", self.on_terminal(["transfer", "contractor-id", "$999999"], code=5))
 
     # ---- 10: as curl
 
