@@ -108,20 +108,42 @@ static ee_status start_uptime(devnet *net, ee_error *err) {
     return start_program(net, "uptime-1", "ee-uptime", &env, err);
 }
 
+/* The settings of the shell that said `ee devnet up` are for the network it uses: none reaches this one's programs. */
+static void drop_settings(void) {
+    extern char **environ;
+    for (char **at = environ; *at;) {
+        char name[128];
+        size_t len = strcspn(*at, "=");
+        if (strncmp(*at, "EE_", 3) != 0 || len >= sizeof name) {
+            at++;
+            continue;
+        }
+        (void)snprintf(name, sizeof name, "%.*s", (int)len, *at);
+        (void)unsetenv(name); /* the next one has its place now */
+    }
+}
+
 /* ---- the sample app -------------------------------------------------------------------------------------------------- */
 
 static ee_status owner_client(const devnet *net, ee_client **out, ee_error *err) {
     ee_client_options options;
     ee_policy *policy = NULL;
+    const char *config = getenv("XDG_CONFIG_HOME");
+    char *kept = config ? eei_strdup(config) : NULL;
     ee_client_options_init(&options);
-    (void)setenv("XDG_CONFIG_HOME", net->dir, 1);      /* the user's profiles are for the user's networks */
-    (void)setenv("EE_NETWORK_ID", net->network_id, 1); /* of this process only; a client takes no id as an argument */
+    /* What a client takes no argument for, and no profile of the user's: for this call only, not for programs that are started later. */
+    (void)setenv("XDG_CONFIG_HOME", net->dir, 1);
+    (void)setenv("EE_NETWORK_ID", net->network_id, 1);
     (void)setenv("EE_REGISTRY", net->registry, 1);
     ee_status st = ee_policy_parse(net->policy, "policy.toml", &policy, err);
     options.url = net->url;
     options.api_key = net->owner_key;
     options.policy = policy;
     if (!st) st = ee_client_new(&options, out, err);
+    if (kept) (void)setenv("XDG_CONFIG_HOME", kept, 1);
+    if (!config) (void)unsetenv("XDG_CONFIG_HOME");
+    drop_settings();
+    eei_free(kept);
     ee_policy_free(policy);
     return st;
 }
@@ -224,21 +246,6 @@ static void watch(devnet *net, int signals) {
         if (info.ssi_signo == (unsigned)DEVNET_ORDER) obey(net, info.ssi_int);
         for (const char *name; (name = devnet_reap(net)) != NULL;) dprintf(2, "devnet: %s ended by itself\n", name);
         eei_ignored(devnet_write_children(net, NULL));
-    }
-}
-
-/* The settings of the shell that said `ee devnet up` are for the network it uses: none reaches this one's programs. */
-static void drop_settings(void) {
-    extern char **environ;
-    for (char **at = environ; *at;) {
-        char name[128];
-        size_t len = strcspn(*at, "=");
-        if (strncmp(*at, "EE_", 3) != 0 || len >= sizeof name) {
-            at++;
-            continue;
-        }
-        (void)snprintf(name, sizeof name, "%.*s", (int)len, *at);
-        (void)unsetenv(name); /* the next one has its place now */
     }
 }
 

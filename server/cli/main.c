@@ -13,7 +13,7 @@ const cli_command cli_commands[] = {
      "  ee devnet up [--port P] [--registry-port P] [--attest-interval 30s]\n"
      "                                                        start it; says what there is to try\n"
      "  ee devnet down                                        stop it; nothing is left running\n"
-     "  ee devnet status                                      what runs\n"
+     "  ee devnet status                                      what runs; 0 when all of it does, else 1\n"
      "  ee devnet env                                         shell lines that point this shell at it\n"
      "  ee devnet logs [WHO]                                  control, node-a, uptime-1, registry ...\n"
      "  ee devnet kill WHO                                    end one of them as a crash would\n"

@@ -371,6 +371,8 @@ class Cli(DevnetCase):
         self.assertIn("ee: no_eligible_node:", result.stderr)
         result = self.net.ee("--json", *nobody)
         self.assertEqual(json.loads(result.stdout)["rejected"], json.loads(result.stderr)["error"]["details"]["rejected"])
+        code = 'import easyenclave\ntry:\n    easyenclave.Client().quote("myapp:latest", vcpus=64)\nexcept easyenclave.NoEligibleNodeError as e:\n    print(sorted(e.rejected))'
+        self.assertEqual(self.net.run(["python3", "-c", code]).stdout, "['node-a', 'node-b', 'node-c']\n")
         self.assertEqual(self.net.balance(), before)
 
     def test_a_large_transfer_asks_with_both_accounts_and_the_balance_after(self):

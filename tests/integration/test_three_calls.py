@@ -40,7 +40,7 @@ class ThreeCalls(DevnetCase):
             r"job       exit 0, cost \$0\.0\d+ \(\d+\.\d{3} vCPU-s at \$0\.0\d+/vCPU-h\), printed: " + HELLO + r"paid      \$200\.00 to contractor-id\n"
             r'app-name  HTTP 200 \{"hello": "from behind the tunnel"\}\n\Z')
 
-    def test_python_example(self):
+    def test_python_example_headline(self):
         self.told(self.net.run(["python3", str(ROOT / "examples/python/headline.py")]))
 
     def test_python_headline_verbatim(self):
@@ -118,8 +118,6 @@ class ThreeCalls(DevnetCase):
         self.assertEqual({i["node"] for i in value["items"]}, {"node-a", "node-b", "node-c"})
         effective = [i["effective"]["micros"] for i in value["items"]]
         self.assertEqual(effective, sorted(effective))
-        code = 'import easyenclave\ntry:\n    easyenclave.Client().quote("myapp:latest", vcpus=64)\nexcept easyenclave.NoEligibleNodeError as e:\n    print(sorted(e.rejected))'
-        self.assertEqual(self.net.run(["python3", "-c", code]).stdout, "['node-a', 'node-b', 'node-c']\n")
         self.assertEqual(self.net.balance(), before)
 
     def test_verify_export_then_offline(self):

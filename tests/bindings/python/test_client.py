@@ -425,6 +425,14 @@ class JobTest(unittest.TestCase):
             for _ in Client().start_private_job("a").stream():
                 pass
 
+    def test_a_job_that_was_lost_has_no_exit_code(self):
+        item = {"id": "job_1", "node": "node-a", "state": "failed", "reason": "job_lost", "message": "gone", "locked": support.micros(5), "charged": support.micros(0),
+                "refunded": support.micros(5), "created_at": "2026-01-31T13:00:00Z"}
+        for code in (None, 0, 7):
+            told = json.dumps({"items": [{**item, "exit_code": code}], "next": None})
+            with support.FakeJob([]).patches(), mock.patch.object(support.easyenclave.eesdk_raw, "ees_client_call", lambda *a: told):
+                self.assertEqual([job.exit_code for job in Client().jobs()], [code])
+
     def test_wait_has_its_own_deadline(self):
         fake = support.FakeJob([])
         with fake.patches(), Client().start_private_job("a", env={"SECRET": "s3cret"}) as job:
