@@ -94,7 +94,8 @@ ee_status broker_quote(cp_context *cp, const broker_spec *spec, json_t **out, ee
         (void)routing_rank(&request, candidates, count, choices);
         st = quote_into(cp, spec, candidates, choices, count, items, rejected, err);
     }
-    if (!st && !(*out = json_pack("{s:O, s:O}", "items", items, "rejected", rejected))) st = eei_nomem(err);
+    if (!st && !(*out = json_pack("{s:O, s:O, s:b}", "items", items, "rejected", rejected, "busy", routing_busy(choices, count))))
+        st = eei_nomem(err);
     json_decref(items);
     json_decref(rejected);
     eei_free(candidates);

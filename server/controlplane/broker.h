@@ -14,7 +14,7 @@ typedef struct broker_spec {
 ee_status broker_spec_parse(ee_span bytes, uint64_t kind, broker_spec *out, ee_error *err) EE_MUST_USE;
 void broker_spec_clear(broker_spec *spec);
 
-/* {"items": [...], "rejected": {...}}: every node, best first, with what this work may cost there. */
+/* {"items": [...], "rejected": {...}, "busy": false}: every node, best first, with what this work may cost there. */
 ee_status broker_quote(cp_context *cp, const broker_spec *spec, json_t **out, ee_error *err) EE_MUST_USE;
 
 /* The SpendAuth envelope: signed by this account, for this spec, this control plane, not expired. */

@@ -280,6 +280,8 @@ size_t registry_candidates(const registry *r, routing_candidate *out, size_t max
         c->price = n->profile.price;
         c->stake = n->profile.stake;
         c->stake_required = n->profile.stake_required;
+        c->vcpus_milli = n->profile.vcpus_milli;
+        c->memory_bytes = n->profile.memory_bytes;
         c->vcpus_free_milli = left(n->profile.vcpus_milli, n->vcpus_used_milli);
         c->memory_free = left(n->profile.memory_bytes, n->memory_used);
         c->enrolled_ms = n->profile.enrolled_ms;

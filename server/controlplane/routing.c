@@ -152,9 +152,9 @@ static bool capacity_allows(const routing_request *r, const routing_candidate *c
     return true;
 }
 
-bool routing_eligible(const routing_request *r, const routing_candidate *c, char reason[160]) {
+/* Everything but room. */
+static bool suits(const routing_request *r, const routing_candidate *c, char reason[160]) {
     char a[32], b[32];
-    reason[0] = 0;
     if (r->node.len && !eei_span_equal(r->node, eei_span_text(c->name))) {
         (void)snprintf(reason, 160, "%s", NOT_ASKED);
         return false;
@@ -187,7 +187,16 @@ bool routing_eligible(const routing_request *r, const routing_candidate *c, char
                        ee_money_format(r->price_max, b));
         return false;
     }
-    return capacity_allows(r, c, reason);
+    return true;
+}
+
+bool routing_eligible(const routing_request *r, const routing_candidate *c, bool *full, char reason[160]) {
+    reason[0] = 0;
+    *full = false;
+    if (!suits(r, c, reason)) return false;
+    if (capacity_allows(r, c, reason)) return true;
+    *full = c->vcpus_milli >= r->vcpus_milli && c->memory_bytes >= r->memory_bytes;
+    return false;
 }
 
 /* ---- order ---------------------------------------------------------------------------------------------------------- */
@@ -223,7 +232,7 @@ size_t routing_rank(const routing_request *request, const routing_candidate *can
         routing_choice *choice = &out[i];
         memset(choice, 0, sizeof *choice);
         choice->index = i;
-        choice->eligible = routing_eligible(request, c, choice->reason);
+        choice->eligible = routing_eligible(request, c, &choice->full, choice->reason);
         choice->trust_ppm = routing_trust_ppm(&c->history, c->stake, c->stake_required,
                                               request->now_ms > c->enrolled_ms ? request->now_ms - c->enrolled_ms : 0);
         choice->effective = routing_effective_price(c->price, choice->trust_ppm);
@@ -239,10 +248,20 @@ size_t routing_rank(const routing_request *request, const routing_candidate *can
     return eligible;
 }
 
+bool routing_busy(const routing_choice *choices, size_t count) {
+    bool full = false;
+    for (size_t i = 0; i < count; i++) {
+        if (choices[i].eligible) return false;
+        full = full || choices[i].full;
+    }
+    return full;
+}
+
 /* Names are DNS labels and reasons are ours: nothing in them needs JSON escaping. */
 static void list_reasons(const routing_candidate *candidates, const routing_choice *choices, size_t count, ee_error *err) {
     static const char end[] = "}}";
-    size_t at = (size_t)snprintf(err->details, sizeof err->details, "{\"rejected\": {");
+    size_t at = (size_t)snprintf(err->details, sizeof err->details, "{\"busy\": %s, \"rejected\": {",
+                                 routing_busy(choices, count) ? "true" : "false");
     for (size_t i = 0; i < count; i++) {
         char item[NAME_CAP + 176];
         int n = snprintf(item, sizeof item, "%s\"%s\": \"%s\"", i ? ", " : "", candidates[choices[i].index].name, choices[i].reason);

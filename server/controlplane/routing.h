@@ -48,6 +48,7 @@ typedef struct routing_candidate {
     routing_tier tier;
     ee_money price; /* per vcpu-hour */
     ee_money stake, stake_required;
+    uint64_t vcpus_milli, memory_bytes; /* all that it has */
     uint64_t vcpus_free_milli, memory_free;
     uint64_t enrolled_ms; /* age */
     routing_history history;
@@ -66,16 +67,20 @@ typedef struct routing_request {
 typedef struct routing_choice {
     size_t index; /* into the candidates */
     bool eligible;
+    bool full; /* not eligible now, but it will be when enough of what it runs has ended */
     uint32_t trust_ppm;
     ee_money effective;
     char reason[160]; /* not eligible: one sentence part, "is suspect: it missed 1 health check"; else "" */
 } routing_choice;
 
-/* Why not, or true. */
-bool routing_eligible(const routing_request *request, const routing_candidate *candidate, char reason[160]);
+/* Why not, or true. *full as in routing_choice. */
+bool routing_eligible(const routing_request *request, const routing_candidate *candidate, bool *full, char reason[160]);
 /* Fill out[count]: the eligible ones first, best first (lowest effective price, then more free vcpus, then more free memory, then node
  * id), then the others in order of node id. Deterministic whatever the order of the candidates. Returns how many are eligible. */
 size_t routing_rank(const routing_request *request, const routing_candidate *candidates, size_t count, routing_choice *out);
-/* EE_E_NO_NODE with a sentence, err->details {"rejected": {"node-a": "..."}} as far as it fits. EE_OK when somebody is eligible. */
+/* Nobody is eligible, but some of them only for what they run now: worth asking again soon. */
+bool routing_busy(const routing_choice *choices, size_t count);
+/* EE_E_NO_NODE with a sentence, err->details {"busy": false, "rejected": {"node-a": "..."}} as far as it fits. EE_OK when somebody is
+ * eligible. */
 ee_status routing_check(const routing_candidate *candidates, const routing_choice *choices, size_t count, ee_error *err) EE_MUST_USE;
 #endif

@@ -90,10 +90,13 @@ static void shuffle(routing_candidate *c) {
 
 static void check_choices(const routing_request *r, const routing_candidate *c, const routing_choice *out, size_t eligible) {
     char reason[160];
+    bool full;
     for (size_t i = 0; i < NODES; i++) {
         const routing_candidate *node = &c[out[i].index];
         assert_int_equal(out[i].eligible, i < eligible);
-        assert_int_equal(out[i].eligible, routing_eligible(r, node, reason));
+        assert_int_equal(out[i].eligible, routing_eligible(r, node, &full, reason));
+        assert_int_equal(out[i].full, full);
+        assert_false(full && out[i].eligible);
         assert_string_equal(out[i].reason, reason);
         assert_int_equal(reason[0] != 0, !out[i].eligible); /* every refusal has its sentence */
         assert_true(out[i].trust_ppm >= 1 && out[i].trust_ppm <= 1000000);

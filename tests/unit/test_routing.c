@@ -27,8 +27,8 @@ static routing_candidate good(const char *name, uint8_t id) {
     c.tier = TIER_STANDARD;
     c.price = 40000;
     c.stake = c.stake_required = 10000000;
-    c.vcpus_free_milli = 4000;
-    c.memory_free = UINT64_C(8) << 30;
+    c.vcpus_milli = c.vcpus_free_milli = 4000;
+    c.memory_bytes = c.memory_free = UINT64_C(8) << 30;
     c.enrolled_ms = NOW - 60 * DAY;
     return c;
 }
@@ -67,8 +67,9 @@ static void test_every_reason(void **state) {
         case 22: r.node = eei_span_text("node-b"), want = "is not the node that was asked for"; break;
         default: r.node = eei_span_text("node-a"); break;
         }
-        bool eligible = routing_eligible(&r, &c, reason);
+        bool full, eligible = routing_eligible(&r, &c, &full, reason);
         if (eligible != (want == NULL) || strcmp(reason, want ? want : "") != 0) fail_msg("case %d: %s", i, reason);
+        if (full != (i == 20 || i == 21)) fail_msg("case %d: full is %d", i, full);
     }
 }
 
@@ -186,6 +187,43 @@ static void test_nobody_can(void **state) {
     assert_int_equal(routing_check(c, out, 40, NULL), EE_E_NO_NODE);
 }
 
+/* What is only a matter of room passes; what is missing for good, or beside the room, does not. */
+static void test_busy_is_what_will_pass(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        uint64_t vcpus_free, memory_free, vcpus_wanted, memory_wanted;
+        bool suspect, other_is_free, busy;
+    } cases[] = {
+        {"no vcpus free", 1999, UINT64_C(8) << 30, 2000, 1 << 30, false, false, true},
+        {"no memory free", 4000, (1 << 30) - 1, 2000, 1 << 30, false, false, true},
+        {"as much as it has", 3999, UINT64_C(8) << 30, 4000, 1 << 30, false, false, true},
+        {"more vcpus than it has", 4000, UINT64_C(8) << 30, 4001, 1 << 30, false, false, false},
+        {"more memory than it has", 0, 0, 2000, (UINT64_C(8) << 30) + 1, false, false, false},
+        {"full and suspect", 0, UINT64_C(8) << 30, 2000, 1 << 30, true, false, false},
+        {"another one is free", 0, UINT64_C(8) << 30, 2000, 1 << 30, false, true, false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        routing_candidate c[2] = {good("node-a", 1), good("node-b", 2)};
+        routing_choice out[2];
+        routing_request r = wants;
+        ee_error err = {0};
+        r.vcpus_milli = cases[i].vcpus_wanted;
+        r.memory_bytes = cases[i].memory_wanted;
+        c[0].vcpus_free_milli = cases[i].vcpus_free;
+        c[0].memory_free = cases[i].memory_free;
+        if (cases[i].suspect) c[0].state = NODE_SUSPECT;
+        if (!cases[i].other_is_free) c[1].state = NODE_GONE;
+        (void)routing_rank(&r, c, 2, out);
+        if (routing_busy(out, 2) != cases[i].busy) fail_msg("%s: busy is %d", cases[i].name, !cases[i].busy);
+        if (cases[i].other_is_free) continue;
+        assert_int_equal(routing_check(c, out, 2, &err), EE_E_NO_NODE);
+        json_t *details = json_loads(err.details, 0, NULL);
+        if (json_is_true(json_object_get(details, "busy")) != cases[i].busy) fail_msg("%s: %s", cases[i].name, err.details);
+        json_decref(details);
+    }
+}
+
 static void test_words(void **state) {
     (void)state;
     routing_tier tier = 0;
@@ -204,6 +242,7 @@ int main(void) {
         cmocka_unit_test(test_trust_by_known_numbers),
         cmocka_unit_test(test_order_and_ties),
         cmocka_unit_test(test_nobody_can),
+        cmocka_unit_test(test_busy_is_what_will_pass),
         cmocka_unit_test(test_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

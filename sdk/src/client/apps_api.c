@@ -513,7 +513,6 @@ static ee_status wait_running(ee_client *client, const char *name, uint64_t dead
 
 ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *options, int64_t timeout_ms, char **out_json, ee_error *err) {
     client_spec spec = {0};
-    client_offer offer;
     client_admission admission = {0};
     char key[72];
     json_t *answer = NULL;
@@ -529,8 +528,8 @@ ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *options, int
     st = client_resolve(&client, err);
     if (!st) st = client_make_key("app_", options->idempotency_key, key, err);
     if (!st) st = client_spec_app(client, options, &spec, err);
-    if (!st) st = client_best_offer(client, &spec, NULL, &offer, err);
-    if (!st) st = client_admit(client, "/v1/apps", &spec, &offer, key, NULL, &admission, err);
+    client_place place = {.path = "/v1/apps", .key = key};
+    if (!st) st = client_place_work(client, &spec, &place, &admission, err);
     if (!st) st = wait_running(client, options->name, deadline, &answer, err);
     if (!st) st = eei_json_dump(answer, &text, err);
     if (!st && !eei_buf_cstr(&text)) st = eei_nomem(err);

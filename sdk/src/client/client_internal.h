@@ -31,6 +31,7 @@ struct ee_client {
 
 enum {
     CLIENT_BRIEF_MS = 2000,
+    CLIENT_PLACE_MS = 30000,           /* how long room is waited for, where all that is missing is room */
     CLIENT_RETRY_AFTER_MAX_MS = 10000, /* a server that asks for more gets its error shown instead of a caller that seems to hang */
 };
 

@@ -119,23 +119,22 @@ ee_status ee_job_quote(ee_client *client, const ee_job_options *options, char **
     return st;
 }
 
-/* The caller's cap, then the client's budget: both before anything is locked. */
-static ee_status check_cost(ee_client *client, const ee_job_options *options, ee_money ceiling, ee_error *err) {
-    ee_status st = check_cap(options, ceiling, err);
-    return st ? st : client_budget_take(client, ceiling, err);
+static int tell(const ee_job_options *options, const char *phase, const char *message) {
+    return options->on_progress ? options->on_progress(options->user, phase, 0, 0, message) : 0;
 }
 
+static int tell_wait(void *user) { return tell(user, "placing", "all nodes that could take it are busy: waiting for room"); }
+
 static ee_status admit(ee_job *job, const ee_job_options *options, ee_error *err) {
-    client_offer offer;
-    ee_status st = client_best_offer(job->client, &job->spec, options->cancel, &offer, err);
-    if (!st) st = check_cost(job->client, options, offer.ceiling, err);
+    client_place place = {.path = "/v1/jobs",
+                          .key = job->key,
+                          .max_cost = options->max_cost,
+                          .budget = true,
+                          .cancel = options->cancel,
+                          .on_wait = tell_wait,
+                          .user = (void *)(uintptr_t)options};
+    ee_status st = client_place_work(job->client, &job->spec, &place, &job->admission, err);
     if (st) return st;
-    st = client_admit(job->client, "/v1/jobs", &job->spec, &offer, job->key, options->cancel, &job->admission, err);
-    if (st) {
-        if (st != EE_E_OUTCOME_UNKNOWN) client_budget_return(job->client, offer.ceiling); /* unknown: it may be spent */
-        return st;
-    }
-    client_budget_return(job->client, offer.ceiling - job->admission.locked);
     job->ours = !job->admission.replayed || !options->idempotency_key; /* a key that was made here is nobody else's */
     (void)snprintf(job->id, sizeof job->id, "%s", job->admission.id);
     (void)snprintf(job->node, sizeof job->node, "%s", job->admission.node);
@@ -232,10 +231,6 @@ static ee_status join(ee_job *job, const ee_job_options *options, ee_error *err)
 }
 
 /* ---- start ----------------------------------------------------------------------------------------------------------- */
-
-static int tell(const ee_job_options *options, const char *phase, const char *message) {
-    return options->on_progress ? options->on_progress(options->user, phase, 0, 0, message) : 0;
-}
 
 /* What the tag means now: this is what will run, whatever becomes of the tag. */
 static int tell_image(const ee_job *job, const ee_job_options *options) {

@@ -203,7 +203,7 @@ ee_status client_quote(ee_client *client, const client_spec *spec, const ee_canc
 static json_t *as_many_as_fit(const json_t *rejected) {
     json_t *out = json_object(), *why;
     const char *node;
-    size_t room = sizeof((ee_error *)0)->details - sizeof "{\"rejected\":{}}";
+    size_t room = sizeof((ee_error *)0)->details - sizeof "{\"busy\":false,\"rejected\":{}}";
     json_object_foreach((json_t *)(uintptr_t)rejected, node, why) {
         size_t need = strlen(node) + json_string_length(why) + sizeof "\"\":\"\",";
         if (need > room) break;
@@ -225,7 +225,8 @@ ee_status client_no_node(const json_t *answer, ee_error *err) {
         used += (size_t)n;
     }
     eei_fail(err, EE_E_NO_NODE, "no node can take this: %s", used ? reasons : "there are no nodes");
-    client_set_details(err, json_pack("{s:o}", "rejected", as_many_as_fit(rejected)));
+    client_set_details(
+        err, json_pack("{s:b, s:o}", "busy", json_is_true(json_object_get(answer, "busy")), "rejected", as_many_as_fit(rejected)));
     return eei_hint(err, EE_E_NO_NODE, "ask for less, or see `ee nodes`");
 }
 

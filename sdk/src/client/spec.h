@@ -21,7 +21,7 @@ ee_status client_spec_job(ee_client *client, const ee_job_options *options, clie
 ee_status client_spec_app(ee_client *client, const ee_deploy_options *options, client_spec *out, ee_error *err) EE_MUST_USE;
 void client_spec_clear(client_spec *spec);
 
-/* One candidate, the best: lowest effective price. */
+/* One candidate, the best: lowest effective price. EE_E_NO_NODE when there is none; its details say whether that may pass ("busy"). */
 typedef struct client_offer {
     char node[EEI_NAME_BYTES_MAX + 1], tier[16];
     ee_money price, ceiling;
@@ -44,6 +44,19 @@ typedef struct client_admission {
  * authorized, or cannot be read, is withdrawn again. */
 ee_status client_admit(ee_client *client, const char *path, const client_spec *spec, const client_offer *offer, const char *key,
                        const ee_cancel *cancel, client_admission *out, ee_error *err) EE_MUST_USE;
+/* All of it: the best offer, the caps, the admission; and again, with a new authorization, when the node that was quoted is full by then or
+ * all that could take the work are, for at most CLIENT_PLACE_MS. One key is one order however often it is authorized: what was refused
+ * holds no lock, and two can never be admitted. max_cost is text, nullable; budget: the client's is to be kept. */
+typedef struct client_place {
+    const char *path, *key, *max_cost;
+    bool budget;
+    const ee_cancel *cancel;
+    /* Nullable: nobody has room now; it is waited for. Not 0: the caller ends it. */
+    int (*on_wait)(void *user);
+    void *user;
+} client_place;
+ee_status client_place_work(ee_client *client, const client_spec *spec, const client_place *place, client_admission *out,
+                            ee_error *err) EE_MUST_USE;
 /* Tell the control plane that admitted work is not wanted, so that its lock returns at once instead of at a deadline. One brief attempt.
  * collection: "/v1/jobs" with a job's id, "/v1/apps" with an app's name. */
 void client_withdraw(ee_client *client, const char *collection, const char *name);
