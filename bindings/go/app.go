@@ -25,6 +25,7 @@ const redirectsMax = 10
 type App struct {
 	handle     *handle
 	c          raw.Ee_app
+	client     raw.Ee_client
 	host       string // "app-name.ee.internal"
 	options    connectOptions
 	transport  *http.Transport
@@ -71,7 +72,7 @@ func milliseconds(d time.Duration) uint {
 }
 
 func connectApp(ctx context.Context, client *handle, c raw.Ee_client, name string, options []ConnectOption) (*App, error) {
-	app := &App{}
+	app := &App{client: c}
 	for _, option := range options {
 		option(&app.options)
 	}
@@ -85,6 +86,7 @@ func connectApp(ctx context.Context, client *handle, c raw.Ee_client, name strin
 	})
 	runtime.KeepAlive(app.options.policy)
 	if err != nil {
+		err = withVerdict(c, err)
 		client.release()
 		return nil, err
 	}
@@ -230,7 +232,7 @@ func (a *App) dial(ctx context.Context) (net.Conn, error) {
 		})
 	})
 	if err != nil {
-		return nil, err
+		return nil, withVerdict(a.client, err)
 	}
 	file := os.NewFile(uintptr(fd), "easyenclave-app")
 	plain, err := net.FileConn(file) // has a descriptor of its own

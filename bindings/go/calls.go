@@ -4,6 +4,7 @@ package easyenclave
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -73,6 +74,23 @@ func invoke(call func(e raw.Ee_error)) error {
 	defer raw.DeleteEe_error(story)
 	call(story)
 	return errorFrom(story)
+}
+
+// withVerdict gives the error of a call made with client c its verdict, where the other side was refused. The caller holds the client.
+func withVerdict(c raw.Ee_client, err error) error {
+	var refused *AttestationError
+	if !errors.As(err, &refused) || refused.Attestation != nil || refused.refusal == 0 {
+		return err
+	}
+	var verdict raw.Ee_verdict
+	if invoke(func(e raw.Ee_error) { verdict = raw.Ees_client_refused(c, refused.refusal, e) }) != nil {
+		return err // it is not kept any more
+	}
+	defer raw.Ee_verdict_free(verdict)
+	if found, unreadable := attestationFrom(verdict); unreadable == nil {
+		refused.Attestation = found
+	}
+	return err
 }
 
 // cancellable makes a call that takes an ee_cancel, which is fired when ctx ends. Nothing of it runs any more when it returns.

@@ -198,7 +198,7 @@ func (c *Client) Quote(ctx context.Context, spec JobSpec) (*PriceQuote, error) {
 		return invoke(func(e raw.Ee_error) { text = raw.Ees_job_quote(c.c, built.c, nil, cancel, e) })
 	})
 	if err != nil {
-		return nil, err
+		return nil, withVerdict(c.c, err)
 	}
 	var told struct {
 		Items []struct {
@@ -281,7 +281,7 @@ func (c *Client) TransferCredits(ctx context.Context, to string, amount Amount, 
 		if err == nil {
 			made = &Transfer{out.GetId(), to, out.GetIdempotency_key(), Money(out.GetAmount()), Money(out.GetBalance_after()), out.GetReplayed() != 0}
 		}
-		return err
+		return withVerdict(c.c, err)
 	})
 	var left *CallError
 	if err != nil && ctx.Err() != nil && errors.As(err, &left) && left.Cause == ctx.Err() {
@@ -331,7 +331,7 @@ func (c *Client) waitFor(ctx context.Context, call func() error) error {
 	}
 	return abandonable(ctx, func() error {
 		defer c.handle.release()
-		return call()
+		return withVerdict(c.c, call())
 	})
 }
 

@@ -94,6 +94,8 @@ type AttestationError struct {
 	*CallError
 	FailedCheck string
 	Attestation *Attestation
+
+	refusal uint64
 }
 
 // Unwrap gives the CallError.
@@ -156,7 +158,7 @@ func errorFrom(story raw.Ee_error) error {
 	case statusNoNode:
 		return &NoNodeError{base, told.Rejected}
 	case statusAttestation:
-		return &AttestationError{base, told.Check, nil}
+		return &AttestationError{CallError: base, FailedCheck: told.Check, refusal: story.GetRefusal()}
 	case statusUnknown:
 		return &OutcomeUnknownError{base, story.GetIdempotency_key()}
 	}

@@ -224,6 +224,7 @@ func startJob(ctx context.Context, client *handle, c raw.Ee_client, spec *builtS
 	})
 	runtime.KeepAlive(spec.spec.Policy)
 	if err != nil {
+		err = withVerdict(c, err)
 		client.release()
 		return nil, err
 	}

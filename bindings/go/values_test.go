@@ -120,7 +120,7 @@ func TestErrorsUnwrap(t *testing.T) {
 	}
 	cause := errors.New("cause")
 	for _, err := range []error{&InvalidAmountError{&CallError{Cause: cause}, 0}, &NoNodeError{&CallError{Cause: cause}, nil},
-		&AttestationError{&CallError{Cause: cause}, "", nil}, &JobFailedError{&CallError{Cause: cause}, nil}, &OutcomeUnknownError{&CallError{Cause: cause}, ""}} {
+		&AttestationError{CallError: &CallError{Cause: cause}}, &JobFailedError{&CallError{Cause: cause}, nil}, &OutcomeUnknownError{&CallError{Cause: cause}, ""}} {
 		if !errors.Is(err, cause) {
 			t.Errorf("%T hides its cause", err)
 		}

@@ -280,6 +280,14 @@ static const ee_verdict *ees_client_attestation(ee_client *client, ee_error *err
     return out;
 }
 
+/* Owned. The number is ee_error's `refusal`. */
+static ee_verdict *ees_client_refused(ee_client *client, uint64_t refusal, ee_error *err) {
+    ee_verdict *out = NULL;
+    const ee_error refused = {.status = EE_E_ATTESTATION, .refusal = refusal};
+    ees_end(ee_client_refused(client, &refused, &out, err), err);
+    return out;
+}
+
 /* attestation */
 static ee_policy *ees_policy_production(ee_error *err) {
     ee_policy *out = NULL;

@@ -86,6 +86,7 @@ typedef struct ee_error {
     int32_t http_status;
     uint32_t retry_after_ms;
     int32_t retryable;
+    uint64_t refusal;
     uint64_t offset_bytes;
     ee_money needed;
     ee_money available;

@@ -20,10 +20,10 @@ static PyObject *ees_text(const char *text) { return PyUnicode_DecodeUTF8(text, 
 static PyObject *ees_raise(const ee_error *e, PyObject *kept) {
     PyObject *args = NULL;
     if (!PyErr_Occurred())
-        args = Py_BuildValue("(iiIIiKLLLNNNNNO)", (int)e->status, (int)e->http_status, e->native_code, e->retry_after_ms, (int)e->retryable,
+        args = Py_BuildValue("(iiIIiKLLLNNNNNKO)", (int)e->status, (int)e->http_status, e->native_code, e->retry_after_ms, (int)e->retryable,
                              (unsigned long long)e->offset_bytes, (long long)e->needed, (long long)e->available, (long long)e->locked,
                              ees_text(e->message), ees_text(e->hint), ees_text(e->request_id), ees_text(e->idempotency_key),
-                             ees_text(e->details), kept ? kept : Py_None);
+                             ees_text(e->details), (unsigned long long)e->refusal, kept ? kept : Py_None);
     if (args) PyErr_SetObject(ees_raw_error, args);
     Py_XDECREF(args);
     Py_XDECREF(kept);

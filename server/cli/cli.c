@@ -21,7 +21,7 @@ static json_t *money_json(ee_money amount) {
     return json_pack("{s:s, s:I}", "usd", text + 1, "micros", (json_int_t)amount);
 }
 
-static void error_json(const ee_error *err) {
+static void error_json(const ee_error *err, const ee_verdict *refused) {
     json_t *error = json_pack("{s:s, s:s, s:s, s:s, s:b}", "code", err->word, "message", err->message, "hint", err->hint, "request_id",
                               err->request_id, "retryable", err->retryable);
     json_t *details = err->details[0] ? json_loads(err->details, 0, NULL) : json_object();
@@ -32,6 +32,7 @@ static void error_json(const ee_error *err) {
     }
     if (err->idempotency_key[0]) json_object_set_new(details, "idempotency_key", json_string(err->idempotency_key));
     json_object_set_new(error, "details", details);
+    if (refused) json_object_set_new(error, "attestation", json_loads(ee_verdict_json(refused), 0, NULL));
     json_t *document = json_pack("{s:o}", "error", error);
     char *text = json_dumps(document, JSON_COMPACT);
     fprintf(stderr, "%s\n", text ? text : "{}");
@@ -86,14 +87,18 @@ static const ee_error *with_commands(const ee_error *err, ee_error *copy) {
 
 int cli_error(const cli *c, const ee_error *err) {
     ee_error copy, worded;
+    ee_verdict *refused = NULL;
     err = with_commands(with_devnet_hint(c, err, &copy), &worded);
+    if (err->refusal && c->client && ee_client_refused(c->client, err, &refused, NULL)) refused = NULL; /* told without its table */
     if (c->json) {
-        error_json(err);
+        error_json(err, refused);
     } else {
+        if (refused) fprintf(stderr, "%s", ee_verdict_text(refused));
         tell_line("ee: %s: %s", err->word, err->message);
         if (err->hint[0]) tell_line("  %s", err->hint);
         if (err->request_id[0]) tell_line("  (request %s)", err->request_id);
     }
+    ee_verdict_free(refused);
     return ee_status_exit_code(err->status);
 }
 

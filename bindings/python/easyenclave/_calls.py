@@ -144,12 +144,36 @@ def _run(function: Callable[..., T], args: Tuple[Any, ...]) -> T:
             handle.release()
 
 
+def error_of(failure: raw.RawError, args: Tuple[Any, ...]) -> errors.Error:
+    """The error of a call that C made with these arguments; with the verdict, where the other side was refused."""
+    error = errors.from_fields(failure.args)
+    refusal = failure.args[-2]
+    if refusal and isinstance(error, errors.AttestationError):
+        from .verify import attestation_of
+
+        for arg in args:
+            while isinstance(arg, Handle) and arg._parent is not None:
+                arg = arg._parent
+            if not isinstance(arg, Handle) or arg.kind != "client":
+                continue
+            try:
+                verdict = _run(raw.ees_client_refused, (arg, refusal))
+            except (raw.RawError, errors.StateError):
+                break  # it is not kept any more, or the client was closed meanwhile: the check's name is in the details
+            try:
+                error.attestation = attestation_of(verdict)
+            finally:
+                raw.ee_verdict_free(verdict)
+            break
+    return error
+
+
 def plain(function: Callable[..., T], *args: Any) -> T:
     """Call C in this thread. Handles among the arguments are held for as long as the call takes."""
     try:
         return _run(function, args)
     except raw.RawError as failure:
-        error, failure.__traceback__ = errors.from_fields(failure.args), None
+        error, failure.__traceback__ = error_of(failure, args), None
     raise error
 
 
@@ -167,6 +191,8 @@ class _Task(Generic[T]):
     def run(self) -> None:
         try:
             self.value = _run(self.function, self.args)
+        except raw.RawError as failure:
+            self.error = error_of(failure, self.args)
         except BaseException as error:  # handed to the thread that waits
             self.error = error
         self.args = ()
@@ -195,8 +221,6 @@ class _Task(Generic[T]):
         error, self.error = self.error, None
         if error is None:
             return self.value  # type: ignore[return-value]
-        if isinstance(error, raw.RawError):
-            error = errors.from_fields(error.args)
         try:
             raise error.with_traceback(None)
         finally:

@@ -105,7 +105,7 @@ class NoEligibleNodeError(Error):
 
 
 class AttestationError(Error):
-    """The other side did not prove what it runs; nothing secret was sent. `attestation` has every check where a verdict came that far."""
+    """The other side did not prove what it runs; nothing secret was sent. `attestation` has every check, where there was something to judge."""
 
     attestation: Optional[Attestation] = None
 
@@ -239,7 +239,7 @@ CLASSES: Final[Mapping[int, Type[Error]]] = _classes()
 
 def from_fields(fields: Tuple[Any, ...]) -> Error:
     """The error for what C told: the fields of RawError.args."""
-    status, _http, _native, retry_after_ms, retryable, offset, needed, available, locked, message, hint, request_id, key, details, _kept = fields
+    status, _http, _native, retry_after_ms, retryable, offset, needed, available, locked, message, hint, request_id, key, details, _refusal, _kept = fields
     try:
         parsed = json.loads(details) if details else {}
     except ValueError:

@@ -92,6 +92,14 @@ EE_API void ee_string_free(char *string);
 /** The control plane's verdict, as last checked; the first call connects. Tied to the client. */
 EE_API EE_MUST_USE ee_status ee_client_attestation(ee_client *client, const ee_verdict **out, ee_error *err);
 
+/**
+ * The verdict behind an EE_E_ATTESTATION of one of this client's calls: every check, of the control plane or the agent that was refused.
+ * @param client the one the call was made with; NULL = the default client   @param refused that call's error
+ * @param out [out, owned] release with ee_verdict_free()
+ * @return EE_E_NOT_FOUND when nothing came that could be judged, or 16 refusals came after it: no more are kept.
+ */
+EE_API EE_MUST_USE ee_status ee_client_refused(ee_client *client, const ee_error *refused, ee_verdict **out, ee_error *err);
+
 /** A fresh account key "ee_sk_..." and its public half in hex (64 digits + NUL). No network. */
 EE_API EE_MUST_USE ee_status ee_key_generate(char api_key[80], char public_hex[65], ee_error *err);
 /** Public half of an API key. EE_E_INVALID with the reason when the checksum is wrong. */

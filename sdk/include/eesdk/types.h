@@ -45,6 +45,7 @@ typedef struct ee_error {
     uint32_t native_code;     /**< errno, X509_V_ERR_*, CURLcode, SQLite code: for people and logs only */
     uint32_t retry_after_ms;  /**< wait at least this long before a retry; 0 = not said */
     int32_t retryable;        /**< 1 when the same call may succeed later */
+    uint64_t refusal;         /**< with EE_E_ATTESTATION: which verdict is behind it, for ee_client_refused(); 0 = none */
     uint64_t offset_bytes;    /**< where in the input, when status is EE_E_MALFORMED or EE_E_INVALID_AMOUNT */
     ee_money needed;          /**< with EE_E_LOW_BALANCE and EE_E_BUDGET; else 0 */
     ee_money available;       /**< idem */

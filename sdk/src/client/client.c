@@ -48,6 +48,7 @@ static ee_status open_parts(ee_client *client, ee_error *err) {
     if (!st) st = eei_hex_decode(client->config.network_id.text, client->network_id, sizeof client->network_id, err);
     if (!st) st = eei_judge_new(client->config.policy, &source, eei_clock_system(), &client->judge, err);
     if (st) return st;
+    eei_judge_on_refused(client->judge, client_note_refused, client);
     api.judge = client->judge;
     memcpy(api.network_id, client->network_id, sizeof api.network_id);
     brief = api;
@@ -103,6 +104,7 @@ void ee_client_free(ee_client *client) {
     ee_verdict_free(client->verdict);
     for (size_t i = 0; i < client->retired_count; i++) ee_verdict_free(client->retired[i]);
     eei_free(client->retired);
+    for (size_t i = 0; i < CLIENT_REFUSED_KEPT; i++) ee_verdict_free(client->refused[i]);
     client_config_clear(&client->config);
     pthread_mutex_destroy(&client->mutex);
     eei_free(client);
@@ -199,6 +201,34 @@ ee_status ee_client_attestation(ee_client *client, const ee_verdict **out, ee_er
     *out = client->verdict; /* NULL only when the control plane restarted in this very moment */
     pthread_mutex_unlock(&client->mutex);
     return *out ? EE_OK : eei_fail(err, EE_E_CONNECT, "the control plane restarted; ask again");
+}
+
+/* ---- who was refused ------------------------------------------------------------------------------------------------- */
+
+void client_note_refused(void *user, const ee_verdict *verdict, ee_error *err) {
+    ee_client *client = user;
+    ee_verdict *kept = eei_verdict_ref(verdict);
+    pthread_mutex_lock(&client->mutex);
+    uint64_t number = ++client->refusals;
+    ee_verdict **slot = &client->refused[number % CLIENT_REFUSED_KEPT], *old = *slot;
+    *slot = kept;
+    pthread_mutex_unlock(&client->mutex);
+    if (err) err->refusal = number;
+    ee_verdict_free(old);
+}
+
+ee_status ee_client_refused(ee_client *client, const ee_error *refused, ee_verdict **out, ee_error *err) {
+    ee_status st = client_resolve(&client, err);
+    *out = NULL;
+    if (st) return st;
+    pthread_mutex_lock(&client->mutex);
+    uint64_t number = refused->refusal;
+    if (number && number <= client->refusals && client->refusals - number < CLIENT_REFUSED_KEPT)
+        *out = eei_verdict_ref(client->refused[number % CLIENT_REFUSED_KEPT]);
+    pthread_mutex_unlock(&client->mutex);
+    if (*out) return EE_OK;
+    return number ? eei_fail(err, EE_E_NOT_FOUND, "the verdict is not kept any more: at most %d are", CLIENT_REFUSED_KEPT)
+                  : eei_fail(err, EE_E_NOT_FOUND, "there is no verdict: nothing that could be judged came");
 }
 
 /* ---- signed calls ---------------------------------------------------------------------------------------------------- */

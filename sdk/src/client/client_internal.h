@@ -11,6 +11,8 @@
 
 #include <pthread.h>
 
+enum { CLIENT_REFUSED_KEPT = 16 }; /* as client.h says */
+
 struct ee_client {
     client_config config;
     eei_key *key;
@@ -22,7 +24,9 @@ struct ee_client {
     ee_verdict **retired; /* of earlier instances of the control plane: ee_client_attestation() handed them out */
     size_t retired_count;
     uint8_t control_instance[32];
-    pthread_mutex_t mutex; /* guards: verdict, retired, control_instance, spent, account */
+    pthread_mutex_t mutex;                    /* guards: verdict, retired, control_instance, refused, refusals, spent, account */
+    ee_verdict *refused[CLIENT_REFUSED_KEPT]; /* the n-th is at n modulo the size */
+    uint64_t refusals;
     ee_money budget, spent;
     char account[EEI_NAME_BYTES_MAX + 1];
     ee_log_fn log;
@@ -51,6 +55,8 @@ typedef struct client_call {
  * and 503 when its word says that it passes, with full jitter and for at most CLIENT_RETRY_AFTER_MAX_MS a time. If it may have been acted
  * on and no answer came: EE_E_OUTCOME_UNKNOWN with the key. *out: json_decref(). */
 ee_status client_call_api(ee_client *client, const client_call *call, json_t **out, ee_error *err) EE_MUST_USE;
+/* For eei_judge_on_refused(), of every judge that judges for this client: keeps the verdict for ee_client_refused(). */
+void client_note_refused(void *client, const ee_verdict *verdict, ee_error *err);
 /* Attest the control plane if that has not happened, and give its instance id. */
 ee_status client_control_instance(ee_client *client, uint8_t out[32], ee_error *err) EE_MUST_USE;
 /* After an order was refused: was it sealed for an instance of the control plane that is no more? Then seal it again, with the same key. */

@@ -34,6 +34,8 @@ struct eei_judge {
     ee_policy *policy;
     eei_collateral_source source;
     eei_clock clock;
+    void (*on_refused)(void *user, const ee_verdict *verdict, ee_error *err);
+    void *refused_user;
     pthread_mutex_t lock; /* guards the two caches; never held while fetching or appraising */
     collateral_entry *collateral[COLLATERAL_KEPT];
     verdict_entry verdicts[VERDICTS_KEPT];
@@ -84,6 +86,15 @@ void eei_judge_free(eei_judge *judge) {
 }
 
 const ee_policy *eei_judge_policy(const eei_judge *judge) { return judge->policy; }
+
+void eei_judge_on_refused(eei_judge *judge, void (*fn)(void *user, const ee_verdict *verdict, ee_error *err), void *user) {
+    judge->on_refused = fn;
+    judge->refused_user = user;
+}
+
+static void show_refused(const eei_judge *judge, ee_status st, const ee_verdict *verdict, ee_error *err) {
+    if (st == EE_E_ATTESTATION && verdict && judge->on_refused) judge->on_refused(judge->refused_user, verdict, err);
+}
 
 /* ---- collateral ------------------------------------------------------------------------------------------------------- */
 
@@ -222,6 +233,7 @@ ee_status eei_judge_evidence(eei_judge *judge, ee_span bytes, const ee_policy *p
         st = appraise(judge, &evidence, policy ? policy : judge->policy, expect, out, err);
     }
     eei_arena_clear(&arena);
+    show_refused(judge, st, *out, err);
     return st;
 }
 
@@ -243,6 +255,7 @@ ee_status eei_judge_session(eei_judge *judge, ee_span bytes, const ee_verdict *b
         st = eei_appraise_session(&evidence, base, expect, wall_s(judge), out, err);
     }
     eei_arena_clear(&arena);
+    show_refused(judge, st, *out, err);
     return st;
 }
 

@@ -37,6 +37,9 @@ ee_status eei_judge_new(const ee_policy *policy, const eei_collateral_source *so
 void eei_judge_free(eei_judge *judge);
 eei_judge *eei_judge_ref(eei_judge *judge);
 const ee_policy *eei_judge_policy(const eei_judge *judge);
+/* Every refused verdict is shown to fn, on the thread that judged, with no lock held; fn may note in err where it keeps it. Set it before
+ * the judge is shared. */
+void eei_judge_on_refused(eei_judge *judge, void (*fn)(void *user, const ee_verdict *verdict, ee_error *err), void *user);
 /* Quoted evidence against expectations; fetches collateral when it is not cached. *out also on EE_E_ATTESTATION.
  * policy: of this one question; NULL = the judge's. */
 ee_status eei_judge_evidence(eei_judge *judge, ee_span evidence, const ee_policy *policy, const eei_expect *expect, ee_verdict **out,

@@ -121,7 +121,7 @@ def raw_error(status, message="told so", kept=None, **fields):
     names = ("http", "native", "retry_after_ms", "retryable", "offset", "needed", "available", "locked")
     numbers = [fields.get(name, 0) for name in names]
     texts = [fields.get(name, "") for name in ("hint", "request_id", "key", "details")]
-    return easyenclave.eesdk_raw.RawError(status, *numbers, message, *texts, kept)
+    return easyenclave.eesdk_raw.RawError(status, *numbers, message, *texts, fields.get("refusal", 0), kept)
 
 
 class FakeJob:

@@ -397,6 +397,14 @@ static const ee_verdict *ees_client_attestation(ee_client *client, ee_error *err
     return out;
 }
 
+/* Owned. The number is ee_error's `refusal`. */
+static ee_verdict *ees_client_refused(ee_client *client, uint64_t refusal, ee_error *err) {
+    ee_verdict *out = NULL;
+    const ee_error refused = {.status = EE_E_ATTESTATION, .refusal = refusal};
+    ees_end(ee_client_refused(client, &refused, &out, err), err);
+    return out;
+}
+
 /* attestation */
 static ee_policy *ees_policy_production(ee_error *err) {
     ee_policy *out = NULL;
@@ -422,15 +430,21 @@ static ee_policy *ees_policy_pin(const ee_policy *policy, const char *what, cons
     return out;
 }
 
+static ee_collateral *ees_collateral_parse(const void *json, size_t json_len, ee_error *err) {
+    ee_collateral *out = NULL;
+    ees_end(ee_collateral_parse((ee_span){json, json_len}, &out, err), err);
+    return out;
+}
+
 /* A refused quote has a verdict too: then both the result and err are set. */
-static ee_verdict *ees_verify_quote(const void *quote, size_t quote_len, const void *json, size_t json_len, const ee_policy *policy,
+static ee_verdict *ees_verify_quote(const void *quote, size_t quote_len, const ee_collateral *collateral, const ee_policy *policy,
                                     uint64_t now_unix_s, const void *report_data, size_t report_data_len, ee_error *err) {
     ee_verdict *out = NULL;
     ee_verify_options options;
     ee_verify_options_init(&options);
     options.now_unix_s = now_unix_s;
     if (report_data_len) options.expected_report_data = (ee_span){report_data, report_data_len};
-    ees_end(ee_verify_quote_json((ee_span){quote, quote_len}, (ee_span){json, json_len}, policy, &options, &out, err), err);
+    ees_end(ee_verify_quote((ee_span){quote, quote_len}, collateral, policy, &options, &out, err), err);
     return out;
 }
 
@@ -466,10 +480,8 @@ static char *ees_job_quote(ee_client *client, const ees_job_spec *spec, const ee
     ee_job_options options = spec->options;
     options.policy = policy;
     options.cancel = cancel;
-    ee_status st = ee_job_quote(client, &options, &out, err);
-    ees_end(st, err);
-    if (st) ee_string_free(out); /* what it says is in the error */
-    return st ? NULL : out;
+    ees_end(ee_job_quote(client, &options, &out, err), err);
+    return out;
 }
 
 /* A pin that would not be looked at must not look as if it had been: libeesdk judges a job's node by its client's policy only. */
@@ -583,7 +595,7 @@ static void ees_app_stop(ee_client *client, const char *name, ee_error *err) { e
 extern "C" {
 #endif
 
-void _wrap_Swig_free_raw_4470f8582b2128de(void *_swig_go_0) {
+void _wrap_Swig_free_raw_64727e6f20a59117(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -593,7 +605,7 @@ void _wrap_Swig_free_raw_4470f8582b2128de(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_raw_4470f8582b2128de(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_raw_64727e6f20a59117(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -606,7 +618,7 @@ void *_wrap_Swig_malloc_raw_4470f8582b2128de(intgo _swig_go_0) {
 }
 
 
-void _wrap_ees_free_raw_4470f8582b2128de(_goslice_ _swig_go_0) {
+void _wrap_ees_free_raw_64727e6f20a59117(_goslice_ _swig_go_0) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   
@@ -620,7 +632,7 @@ void _wrap_ees_free_raw_4470f8582b2128de(_goslice_ _swig_go_0) {
 }
 
 
-int _wrap_ee_error_status_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+int _wrap_ee_error_status_get_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_status result;
   int _swig_go_result;
@@ -633,7 +645,7 @@ int _wrap_ee_error_status_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) 
 }
 
 
-intgo _wrap_ee_error_http_status_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_http_status_get_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -646,7 +658,7 @@ intgo _wrap_ee_error_http_status_get_raw_4470f8582b2128de(struct ee_error *_swig
 }
 
 
-intgo _wrap_ee_error_retry_after_ms_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retry_after_ms_get_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint32_t result;
   intgo _swig_go_result;
@@ -659,7 +671,7 @@ intgo _wrap_ee_error_retry_after_ms_get_raw_4470f8582b2128de(struct ee_error *_s
 }
 
 
-intgo _wrap_ee_error_retryable_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retryable_get_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -672,7 +684,20 @@ intgo _wrap_ee_error_retryable_get_raw_4470f8582b2128de(struct ee_error *_swig_g
 }
 
 
-long long _wrap_ee_error_offset_bytes_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_refusal_get_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
+  struct ee_error *arg1 = (struct ee_error *) 0 ;
+  uint64_t result;
+  long long _swig_go_result;
+  
+  arg1 = *(struct ee_error **)&_swig_go_0; 
+  
+  result = (uint64_t) ((arg1)->refusal);
+  _swig_go_result = result; 
+  return _swig_go_result;
+}
+
+
+long long _wrap_ee_error_offset_bytes_get_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -685,7 +710,7 @@ long long _wrap_ee_error_offset_bytes_get_raw_4470f8582b2128de(struct ee_error *
 }
 
 
-long long _wrap_ee_error_needed_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_needed_get_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -698,7 +723,7 @@ long long _wrap_ee_error_needed_get_raw_4470f8582b2128de(struct ee_error *_swig_
 }
 
 
-long long _wrap_ee_error_available_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_available_get_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -711,7 +736,7 @@ long long _wrap_ee_error_available_get_raw_4470f8582b2128de(struct ee_error *_sw
 }
 
 
-long long _wrap_ee_error_locked_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_locked_get_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -724,7 +749,7 @@ long long _wrap_ee_error_locked_get_raw_4470f8582b2128de(struct ee_error *_swig_
 }
 
 
-_gostring_ _wrap_ee_error_message_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_message_get_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -737,7 +762,7 @@ _gostring_ _wrap_ee_error_message_get_raw_4470f8582b2128de(struct ee_error *_swi
 }
 
 
-_gostring_ _wrap_ee_error_hint_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_hint_get_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -750,7 +775,7 @@ _gostring_ _wrap_ee_error_hint_get_raw_4470f8582b2128de(struct ee_error *_swig_g
 }
 
 
-_gostring_ _wrap_ee_error_request_id_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_request_id_get_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -763,7 +788,7 @@ _gostring_ _wrap_ee_error_request_id_get_raw_4470f8582b2128de(struct ee_error *_
 }
 
 
-_gostring_ _wrap_ee_error_idempotency_key_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_idempotency_key_get_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -776,7 +801,7 @@ _gostring_ _wrap_ee_error_idempotency_key_get_raw_4470f8582b2128de(struct ee_err
 }
 
 
-_gostring_ _wrap_ee_error_details_get_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_details_get_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -789,7 +814,7 @@ _gostring_ _wrap_ee_error_details_get_raw_4470f8582b2128de(struct ee_error *_swi
 }
 
 
-struct ee_error *_wrap_new_ee_error_raw_4470f8582b2128de() {
+struct ee_error *_wrap_new_ee_error_raw_64727e6f20a59117() {
   struct ee_error *result = 0 ;
   struct ee_error *_swig_go_result;
   
@@ -800,7 +825,7 @@ struct ee_error *_wrap_new_ee_error_raw_4470f8582b2128de() {
 }
 
 
-void _wrap_delete_ee_error_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+void _wrap_delete_ee_error_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   
   arg1 = *(struct ee_error **)&_swig_go_0; 
@@ -810,7 +835,7 @@ void _wrap_delete_ee_error_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_transfer_id_get_raw_4470f8582b2128de(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_id_get_raw_64727e6f20a59117(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -823,7 +848,7 @@ _gostring_ _wrap_ee_transfer_id_get_raw_4470f8582b2128de(struct ee_transfer *_sw
 }
 
 
-_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_4470f8582b2128de(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_64727e6f20a59117(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -836,7 +861,7 @@ _gostring_ _wrap_ee_transfer_idempotency_key_get_raw_4470f8582b2128de(struct ee_
 }
 
 
-long long _wrap_ee_transfer_amount_get_raw_4470f8582b2128de(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_amount_get_raw_64727e6f20a59117(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -849,7 +874,7 @@ long long _wrap_ee_transfer_amount_get_raw_4470f8582b2128de(struct ee_transfer *
 }
 
 
-long long _wrap_ee_transfer_balance_after_get_raw_4470f8582b2128de(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_balance_after_get_raw_64727e6f20a59117(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -862,7 +887,7 @@ long long _wrap_ee_transfer_balance_after_get_raw_4470f8582b2128de(struct ee_tra
 }
 
 
-intgo _wrap_ee_transfer_replayed_get_raw_4470f8582b2128de(struct ee_transfer *_swig_go_0) {
+intgo _wrap_ee_transfer_replayed_get_raw_64727e6f20a59117(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -875,7 +900,7 @@ intgo _wrap_ee_transfer_replayed_get_raw_4470f8582b2128de(struct ee_transfer *_s
 }
 
 
-struct ee_transfer *_wrap_new_ee_transfer_raw_4470f8582b2128de() {
+struct ee_transfer *_wrap_new_ee_transfer_raw_64727e6f20a59117() {
   struct ee_transfer *result = 0 ;
   struct ee_transfer *_swig_go_result;
   
@@ -886,7 +911,7 @@ struct ee_transfer *_wrap_new_ee_transfer_raw_4470f8582b2128de() {
 }
 
 
-void _wrap_delete_ee_transfer_raw_4470f8582b2128de(struct ee_transfer *_swig_go_0) {
+void _wrap_delete_ee_transfer_raw_64727e6f20a59117(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   
   arg1 = *(struct ee_transfer **)&_swig_go_0; 
@@ -896,7 +921,7 @@ void _wrap_delete_ee_transfer_raw_4470f8582b2128de(struct ee_transfer *_swig_go_
 }
 
 
-long long _wrap_ee_balance_available_get_raw_4470f8582b2128de(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_available_get_raw_64727e6f20a59117(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -909,7 +934,7 @@ long long _wrap_ee_balance_available_get_raw_4470f8582b2128de(struct ee_balance 
 }
 
 
-long long _wrap_ee_balance_locked_get_raw_4470f8582b2128de(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_locked_get_raw_64727e6f20a59117(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -922,7 +947,7 @@ long long _wrap_ee_balance_locked_get_raw_4470f8582b2128de(struct ee_balance *_s
 }
 
 
-_gostring_ _wrap_ee_balance_account_get_raw_4470f8582b2128de(struct ee_balance *_swig_go_0) {
+_gostring_ _wrap_ee_balance_account_get_raw_64727e6f20a59117(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -935,7 +960,7 @@ _gostring_ _wrap_ee_balance_account_get_raw_4470f8582b2128de(struct ee_balance *
 }
 
 
-struct ee_balance *_wrap_new_ee_balance_raw_4470f8582b2128de() {
+struct ee_balance *_wrap_new_ee_balance_raw_64727e6f20a59117() {
   struct ee_balance *result = 0 ;
   struct ee_balance *_swig_go_result;
   
@@ -946,7 +971,7 @@ struct ee_balance *_wrap_new_ee_balance_raw_4470f8582b2128de() {
 }
 
 
-void _wrap_delete_ee_balance_raw_4470f8582b2128de(struct ee_balance *_swig_go_0) {
+void _wrap_delete_ee_balance_raw_64727e6f20a59117(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   
   arg1 = *(struct ee_balance **)&_swig_go_0; 
@@ -956,7 +981,7 @@ void _wrap_delete_ee_balance_raw_4470f8582b2128de(struct ee_balance *_swig_go_0)
 }
 
 
-int _wrap_ee_job_event_kind_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_kind_get_raw_64727e6f20a59117(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_job_event_kind result;
   int _swig_go_result;
@@ -969,7 +994,7 @@ int _wrap_ee_job_event_kind_get_raw_4470f8582b2128de(struct ee_job_event *_swig_
 }
 
 
-int _wrap_ee_job_event_stream_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_stream_get_raw_64727e6f20a59117(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_stream_id result;
   int _swig_go_result;
@@ -982,7 +1007,7 @@ int _wrap_ee_job_event_stream_get_raw_4470f8582b2128de(struct ee_job_event *_swi
 }
 
 
-long long _wrap_ee_job_event_seq_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_seq_get_raw_64727e6f20a59117(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -995,7 +1020,7 @@ long long _wrap_ee_job_event_seq_get_raw_4470f8582b2128de(struct ee_job_event *_
 }
 
 
-long long _wrap_ee_job_event_time_unix_ms_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_time_unix_ms_get_raw_64727e6f20a59117(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1008,7 +1033,7 @@ long long _wrap_ee_job_event_time_unix_ms_get_raw_4470f8582b2128de(struct ee_job
 }
 
 
-_goslice_ _wrap_ee_job_event_data_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
+_goslice_ _wrap_ee_job_event_data_get_raw_64727e6f20a59117(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1025,7 +1050,7 @@ _goslice_ _wrap_ee_job_event_data_get_raw_4470f8582b2128de(struct ee_job_event *
 }
 
 
-_gostring_ _wrap_ee_job_event_phase_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_phase_get_raw_64727e6f20a59117(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1038,7 +1063,7 @@ _gostring_ _wrap_ee_job_event_phase_get_raw_4470f8582b2128de(struct ee_job_event
 }
 
 
-long long _wrap_ee_job_event_done_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_done_get_raw_64727e6f20a59117(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1051,7 +1076,7 @@ long long _wrap_ee_job_event_done_get_raw_4470f8582b2128de(struct ee_job_event *
 }
 
 
-long long _wrap_ee_job_event_total_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_total_get_raw_64727e6f20a59117(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1064,7 +1089,7 @@ long long _wrap_ee_job_event_total_get_raw_4470f8582b2128de(struct ee_job_event 
 }
 
 
-_gostring_ _wrap_ee_job_event_message_get_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_message_get_raw_64727e6f20a59117(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1077,7 +1102,7 @@ _gostring_ _wrap_ee_job_event_message_get_raw_4470f8582b2128de(struct ee_job_eve
 }
 
 
-struct ee_job_event *_wrap_new_ee_job_event_raw_4470f8582b2128de() {
+struct ee_job_event *_wrap_new_ee_job_event_raw_64727e6f20a59117() {
   struct ee_job_event *result = 0 ;
   struct ee_job_event *_swig_go_result;
   
@@ -1088,7 +1113,7 @@ struct ee_job_event *_wrap_new_ee_job_event_raw_4470f8582b2128de() {
 }
 
 
-void _wrap_delete_ee_job_event_raw_4470f8582b2128de(struct ee_job_event *_swig_go_0) {
+void _wrap_delete_ee_job_event_raw_64727e6f20a59117(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   
   arg1 = *(struct ee_job_event **)&_swig_go_0; 
@@ -1098,7 +1123,7 @@ void _wrap_delete_ee_job_event_raw_4470f8582b2128de(struct ee_job_event *_swig_g
 }
 
 
-_gostring_ _wrap_ee_version_raw_4470f8582b2128de() {
+_gostring_ _wrap_ee_version_raw_64727e6f20a59117() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -1109,7 +1134,7 @@ _gostring_ _wrap_ee_version_raw_4470f8582b2128de() {
 }
 
 
-_gostring_ _wrap_ee_status_word_raw_4470f8582b2128de(int _swig_go_0) {
+_gostring_ _wrap_ee_status_word_raw_64727e6f20a59117(int _swig_go_0) {
   ee_status arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1122,7 +1147,7 @@ _gostring_ _wrap_ee_status_word_raw_4470f8582b2128de(int _swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_fire_raw_4470f8582b2128de(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_fire_raw_64727e6f20a59117(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1132,7 +1157,7 @@ void _wrap_ee_cancel_fire_raw_4470f8582b2128de(ee_cancel *_swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_free_raw_4470f8582b2128de(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_free_raw_64727e6f20a59117(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1142,7 +1167,7 @@ void _wrap_ee_cancel_free_raw_4470f8582b2128de(ee_cancel *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_client_config_json_raw_4470f8582b2128de(ee_client *_swig_go_0) {
+_gostring_ _wrap_ee_client_config_json_raw_64727e6f20a59117(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1155,7 +1180,7 @@ _gostring_ _wrap_ee_client_config_json_raw_4470f8582b2128de(ee_client *_swig_go_
 }
 
 
-_gostring_ _wrap_ee_policy_hash_raw_4470f8582b2128de(ee_policy *_swig_go_0) {
+_gostring_ _wrap_ee_policy_hash_raw_64727e6f20a59117(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1168,7 +1193,7 @@ _gostring_ _wrap_ee_policy_hash_raw_4470f8582b2128de(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_policy_simulated_raw_4470f8582b2128de(ee_policy *_swig_go_0) {
+intgo _wrap_ee_policy_simulated_raw_64727e6f20a59117(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1181,7 +1206,7 @@ intgo _wrap_ee_policy_simulated_raw_4470f8582b2128de(ee_policy *_swig_go_0) {
 }
 
 
-void _wrap_ee_policy_free_raw_4470f8582b2128de(ee_policy *_swig_go_0) {
+void _wrap_ee_policy_free_raw_64727e6f20a59117(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   
   arg1 = *(ee_policy **)&_swig_go_0; 
@@ -1191,7 +1216,17 @@ void _wrap_ee_policy_free_raw_4470f8582b2128de(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_verdict_verified_raw_4470f8582b2128de(ee_verdict *_swig_go_0) {
+void _wrap_ee_collateral_free_raw_64727e6f20a59117(ee_collateral *_swig_go_0) {
+  ee_collateral *arg1 = (ee_collateral *) 0 ;
+  
+  arg1 = *(ee_collateral **)&_swig_go_0; 
+  
+  ee_collateral_free(arg1);
+  
+}
+
+
+intgo _wrap_ee_verdict_verified_raw_64727e6f20a59117(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1204,7 +1239,7 @@ intgo _wrap_ee_verdict_verified_raw_4470f8582b2128de(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_text_raw_4470f8582b2128de(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_text_raw_64727e6f20a59117(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1217,7 +1252,7 @@ _gostring_ _wrap_ee_verdict_text_raw_4470f8582b2128de(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_json_raw_4470f8582b2128de(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_json_raw_64727e6f20a59117(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1230,7 +1265,7 @@ _gostring_ _wrap_ee_verdict_json_raw_4470f8582b2128de(ee_verdict *_swig_go_0) {
 }
 
 
-void _wrap_ee_verdict_free_raw_4470f8582b2128de(ee_verdict *_swig_go_0) {
+void _wrap_ee_verdict_free_raw_64727e6f20a59117(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   
   arg1 = *(ee_verdict **)&_swig_go_0; 
@@ -1240,7 +1275,7 @@ void _wrap_ee_verdict_free_raw_4470f8582b2128de(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_job_id_raw_4470f8582b2128de(ee_job *_swig_go_0) {
+_gostring_ _wrap_ee_job_id_raw_64727e6f20a59117(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1253,7 +1288,7 @@ _gostring_ _wrap_ee_job_id_raw_4470f8582b2128de(ee_job *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_job_id_raw_4470f8582b2128de(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_job_id_raw_64727e6f20a59117(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1266,7 +1301,7 @@ _gostring_ _wrap_ee_result_job_id_raw_4470f8582b2128de(ee_result *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_result_exit_code_raw_4470f8582b2128de(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_exit_code_raw_64727e6f20a59117(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1279,7 +1314,7 @@ intgo _wrap_ee_result_exit_code_raw_4470f8582b2128de(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_reason_raw_4470f8582b2128de(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_reason_raw_64727e6f20a59117(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1292,7 +1327,7 @@ _gostring_ _wrap_ee_result_reason_raw_4470f8582b2128de(ee_result *_swig_go_0) {
 }
 
 
-_goslice_ _wrap_ee_result_output_raw_4470f8582b2128de(ee_result *_swig_go_0, int _swig_go_1) {
+_goslice_ _wrap_ee_result_output_raw_64727e6f20a59117(ee_result *_swig_go_0, int _swig_go_1) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_stream_id arg2 ;
   ee_span result;
@@ -1311,7 +1346,7 @@ _goslice_ _wrap_ee_result_output_raw_4470f8582b2128de(ee_result *_swig_go_0, int
 }
 
 
-intgo _wrap_ee_result_truncated_raw_4470f8582b2128de(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_truncated_raw_64727e6f20a59117(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1324,7 +1359,7 @@ intgo _wrap_ee_result_truncated_raw_4470f8582b2128de(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_image_digest_raw_4470f8582b2128de(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_image_digest_raw_64727e6f20a59117(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1337,7 +1372,7 @@ _gostring_ _wrap_ee_result_image_digest_raw_4470f8582b2128de(ee_result *_swig_go
 }
 
 
-_gostring_ _wrap_ee_result_node_raw_4470f8582b2128de(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_node_raw_64727e6f20a59117(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1350,7 +1385,7 @@ _gostring_ _wrap_ee_result_node_raw_4470f8582b2128de(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_cost_raw_4470f8582b2128de(ee_result *_swig_go_0) {
+long long _wrap_ee_result_cost_raw_64727e6f20a59117(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1363,7 +1398,7 @@ long long _wrap_ee_result_cost_raw_4470f8582b2128de(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_locked_raw_4470f8582b2128de(ee_result *_swig_go_0) {
+long long _wrap_ee_result_locked_raw_64727e6f20a59117(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1376,7 +1411,7 @@ long long _wrap_ee_result_locked_raw_4470f8582b2128de(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_receipt_json_raw_4470f8582b2128de(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_receipt_json_raw_64727e6f20a59117(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1389,7 +1424,7 @@ _gostring_ _wrap_ee_result_receipt_json_raw_4470f8582b2128de(ee_result *_swig_go
 }
 
 
-ee_verdict *_wrap_ee_result_attestation_raw_4470f8582b2128de(ee_result *_swig_go_0) {
+ee_verdict *_wrap_ee_result_attestation_raw_64727e6f20a59117(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1402,7 +1437,7 @@ ee_verdict *_wrap_ee_result_attestation_raw_4470f8582b2128de(ee_result *_swig_go
 }
 
 
-void _wrap_ee_result_free_raw_4470f8582b2128de(ee_result *_swig_go_0) {
+void _wrap_ee_result_free_raw_64727e6f20a59117(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   
   arg1 = *(ee_result **)&_swig_go_0; 
@@ -1412,7 +1447,7 @@ void _wrap_ee_result_free_raw_4470f8582b2128de(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_app_base_url_raw_4470f8582b2128de(ee_app *_swig_go_0) {
+_gostring_ _wrap_ee_app_base_url_raw_64727e6f20a59117(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1425,7 +1460,7 @@ _gostring_ _wrap_ee_app_base_url_raw_4470f8582b2128de(ee_app *_swig_go_0) {
 }
 
 
-ee_verdict *_wrap_ee_app_attestation_raw_4470f8582b2128de(ee_app *_swig_go_0) {
+ee_verdict *_wrap_ee_app_attestation_raw_64727e6f20a59117(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1438,7 +1473,7 @@ ee_verdict *_wrap_ee_app_attestation_raw_4470f8582b2128de(ee_app *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_response_status_raw_4470f8582b2128de(ee_response *_swig_go_0) {
+intgo _wrap_ee_response_status_raw_64727e6f20a59117(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1451,7 +1486,7 @@ intgo _wrap_ee_response_status_raw_4470f8582b2128de(ee_response *_swig_go_0) {
 }
 
 
-long long _wrap_ee_response_header_count_raw_4470f8582b2128de(ee_response *_swig_go_0) {
+long long _wrap_ee_response_header_count_raw_64727e6f20a59117(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t result;
   long long _swig_go_result;
@@ -1464,7 +1499,7 @@ long long _wrap_ee_response_header_count_raw_4470f8582b2128de(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_name_raw_4470f8582b2128de(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_name_raw_64727e6f20a59117(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1479,7 +1514,7 @@ _gostring_ _wrap_ee_response_header_name_raw_4470f8582b2128de(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_value_raw_4470f8582b2128de(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_value_raw_64727e6f20a59117(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1494,7 +1529,7 @@ _gostring_ _wrap_ee_response_header_value_raw_4470f8582b2128de(ee_response *_swi
 }
 
 
-_goslice_ _wrap_ee_response_body_raw_4470f8582b2128de(ee_response *_swig_go_0) {
+_goslice_ _wrap_ee_response_body_raw_64727e6f20a59117(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1511,7 +1546,7 @@ _goslice_ _wrap_ee_response_body_raw_4470f8582b2128de(ee_response *_swig_go_0) {
 }
 
 
-short _wrap_ee_forward_port_raw_4470f8582b2128de(ee_forward *_swig_go_0) {
+short _wrap_ee_forward_port_raw_64727e6f20a59117(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   uint16_t result;
   short _swig_go_result;
@@ -1524,7 +1559,7 @@ short _wrap_ee_forward_port_raw_4470f8582b2128de(ee_forward *_swig_go_0) {
 }
 
 
-long long _wrap_ees_money_parse_raw_4470f8582b2128de(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+long long _wrap_ees_money_parse_raw_64727e6f20a59117(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_money result;
@@ -1544,7 +1579,7 @@ long long _wrap_ees_money_parse_raw_4470f8582b2128de(_gostring_ _swig_go_0, stru
 }
 
 
-_goslice_ _wrap_ees_key_generate_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+_goslice_ _wrap_ees_key_generate_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ees_bytes result;
   _goslice_ _swig_go_result;
@@ -1561,7 +1596,7 @@ _goslice_ _wrap_ees_key_generate_raw_4470f8582b2128de(struct ee_error *_swig_go_
 }
 
 
-_goslice_ _wrap_ees_key_public_raw_4470f8582b2128de(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_key_public_raw_64727e6f20a59117(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -1585,7 +1620,7 @@ _goslice_ _wrap_ees_key_public_raw_4470f8582b2128de(_gostring_ _swig_go_0, struc
 }
 
 
-ee_cancel *_wrap_ees_cancel_new_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+ee_cancel *_wrap_ees_cancel_new_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_cancel *result = 0 ;
   ee_cancel *_swig_go_result;
@@ -1598,7 +1633,7 @@ ee_cancel *_wrap_ees_cancel_new_raw_4470f8582b2128de(struct ee_error *_swig_go_0
 }
 
 
-ees_job_spec *_wrap_ees_job_spec_new_raw_4470f8582b2128de(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
+ees_job_spec *_wrap_ees_job_spec_new_raw_64727e6f20a59117(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
   char *arg1 = (char *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1665,7 +1700,7 @@ ees_job_spec *_wrap_ees_job_spec_new_raw_4470f8582b2128de(_gostring_ _swig_go_0,
 }
 
 
-void _wrap_ees_job_spec_free_raw_4470f8582b2128de(ees_job_spec *_swig_go_0) {
+void _wrap_ees_job_spec_free_raw_64727e6f20a59117(ees_job_spec *_swig_go_0) {
   ees_job_spec *arg1 = (ees_job_spec *) 0 ;
   
   arg1 = *(ees_job_spec **)&_swig_go_0; 
@@ -1675,7 +1710,7 @@ void _wrap_ees_job_spec_free_raw_4470f8582b2128de(ees_job_spec *_swig_go_0) {
 }
 
 
-void _wrap_ee_client_free_raw_4470f8582b2128de(ee_client *_swig_go_0) {
+void _wrap_ee_client_free_raw_64727e6f20a59117(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   
   arg1 = *(ee_client **)&_swig_go_0; 
@@ -1685,7 +1720,7 @@ void _wrap_ee_client_free_raw_4470f8582b2128de(ee_client *_swig_go_0) {
 }
 
 
-void _wrap_ee_job_free_raw_4470f8582b2128de(ee_job *_swig_go_0) {
+void _wrap_ee_job_free_raw_64727e6f20a59117(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   
   arg1 = *(ee_job **)&_swig_go_0; 
@@ -1695,7 +1730,7 @@ void _wrap_ee_job_free_raw_4470f8582b2128de(ee_job *_swig_go_0) {
 }
 
 
-void _wrap_ee_app_free_raw_4470f8582b2128de(ee_app *_swig_go_0) {
+void _wrap_ee_app_free_raw_64727e6f20a59117(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   
   arg1 = *(ee_app **)&_swig_go_0; 
@@ -1705,7 +1740,7 @@ void _wrap_ee_app_free_raw_4470f8582b2128de(ee_app *_swig_go_0) {
 }
 
 
-void _wrap_ee_response_free_raw_4470f8582b2128de(ee_response *_swig_go_0) {
+void _wrap_ee_response_free_raw_64727e6f20a59117(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   
   arg1 = *(ee_response **)&_swig_go_0; 
@@ -1715,7 +1750,7 @@ void _wrap_ee_response_free_raw_4470f8582b2128de(ee_response *_swig_go_0) {
 }
 
 
-void _wrap_ee_forward_free_raw_4470f8582b2128de(ee_forward *_swig_go_0) {
+void _wrap_ee_forward_free_raw_64727e6f20a59117(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   
   arg1 = *(ee_forward **)&_swig_go_0; 
@@ -1725,7 +1760,7 @@ void _wrap_ee_forward_free_raw_4470f8582b2128de(ee_forward *_swig_go_0) {
 }
 
 
-ee_client *_wrap_ees_client_new_raw_4470f8582b2128de(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
+ee_client *_wrap_ees_client_new_raw_64727e6f20a59117(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1772,7 +1807,7 @@ ee_client *_wrap_ees_client_new_raw_4470f8582b2128de(_gostring_ _swig_go_0, _gos
 }
 
 
-void _wrap_ees_transfer_credits_raw_4470f8582b2128de(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
+void _wrap_ees_transfer_credits_raw_64727e6f20a59117(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1814,7 +1849,7 @@ void _wrap_ees_transfer_credits_raw_4470f8582b2128de(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_balance_get_raw_4470f8582b2128de(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_balance_get_raw_64727e6f20a59117(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_balance *arg2 = (ee_balance *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1828,7 +1863,7 @@ void _wrap_ees_balance_get_raw_4470f8582b2128de(ee_client *_swig_go_0, struct ee
 }
 
 
-_gostring_ _wrap_ees_client_call_raw_4470f8582b2128de(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
+_gostring_ _wrap_ees_client_call_raw_64727e6f20a59117(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1872,7 +1907,7 @@ _gostring_ _wrap_ees_client_call_raw_4470f8582b2128de(ee_client *_swig_go_0, _go
 }
 
 
-ee_verdict *_wrap_ees_client_attestation_raw_4470f8582b2128de(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_verdict *_wrap_ees_client_attestation_raw_64727e6f20a59117(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_verdict *result = 0 ;
@@ -1887,7 +1922,24 @@ ee_verdict *_wrap_ees_client_attestation_raw_4470f8582b2128de(ee_client *_swig_g
 }
 
 
-ee_policy *_wrap_ees_policy_production_raw_4470f8582b2128de(struct ee_error *_swig_go_0) {
+ee_verdict *_wrap_ees_client_refused_raw_64727e6f20a59117(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+  ee_client *arg1 = (ee_client *) 0 ;
+  uint64_t arg2 ;
+  ee_error *arg3 = (ee_error *) 0 ;
+  ee_verdict *result = 0 ;
+  ee_verdict *_swig_go_result;
+  
+  arg1 = *(ee_client **)&_swig_go_0; 
+  arg2 = (uint64_t)_swig_go_1; 
+  arg3 = *(ee_error **)&_swig_go_2; 
+  
+  result = (ee_verdict *)ees_client_refused(arg1,arg2,arg3);
+  *(ee_verdict **)&_swig_go_result = (ee_verdict *)result; 
+  return _swig_go_result;
+}
+
+
+ee_policy *_wrap_ees_policy_production_raw_64727e6f20a59117(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
   ee_policy *_swig_go_result;
@@ -1900,7 +1952,7 @@ ee_policy *_wrap_ees_policy_production_raw_4470f8582b2128de(struct ee_error *_sw
 }
 
 
-ee_policy *_wrap_ees_policy_load_raw_4470f8582b2128de(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+ee_policy *_wrap_ees_policy_load_raw_64727e6f20a59117(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
@@ -1920,7 +1972,7 @@ ee_policy *_wrap_ees_policy_load_raw_4470f8582b2128de(_gostring_ _swig_go_0, str
 }
 
 
-ee_policy *_wrap_ees_policy_parse_raw_4470f8582b2128de(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+ee_policy *_wrap_ees_policy_parse_raw_64727e6f20a59117(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1947,7 +1999,7 @@ ee_policy *_wrap_ees_policy_parse_raw_4470f8582b2128de(_gostring_ _swig_go_0, _g
 }
 
 
-ee_policy *_wrap_ees_policy_pin_raw_4470f8582b2128de(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
+ee_policy *_wrap_ees_policy_pin_raw_64727e6f20a59117(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1976,16 +2028,34 @@ ee_policy *_wrap_ees_policy_pin_raw_4470f8582b2128de(ee_policy *_swig_go_0, _gos
 }
 
 
-ee_verdict *_wrap_ees_verify_quote_raw_4470f8582b2128de(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
+ee_collateral *_wrap_ees_collateral_parse_raw_64727e6f20a59117(_goslice_ _swig_go_0, struct ee_error *_swig_go_1) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
-  void *arg3 = (void *) 0 ;
-  size_t arg4 ;
-  ee_policy *arg5 = (ee_policy *) 0 ;
-  uint64_t arg6 ;
-  void *arg7 = (void *) 0 ;
-  size_t arg8 ;
-  ee_error *arg9 = (ee_error *) 0 ;
+  ee_error *arg3 = (ee_error *) 0 ;
+  ee_collateral *result = 0 ;
+  ee_collateral *_swig_go_result;
+  
+  {
+    arg1 = _swig_go_0.array;
+    arg2 = (size_t)_swig_go_0.len;
+  }
+  arg3 = *(ee_error **)&_swig_go_1; 
+  
+  result = (ee_collateral *)ees_collateral_parse((void const *)arg1,arg2,arg3);
+  *(ee_collateral **)&_swig_go_result = (ee_collateral *)result; 
+  return _swig_go_result;
+}
+
+
+ee_verdict *_wrap_ees_verify_quote_raw_64727e6f20a59117(_goslice_ _swig_go_0, ee_collateral *_swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
+  void *arg1 = (void *) 0 ;
+  size_t arg2 ;
+  ee_collateral *arg3 = (ee_collateral *) 0 ;
+  ee_policy *arg4 = (ee_policy *) 0 ;
+  uint64_t arg5 ;
+  void *arg6 = (void *) 0 ;
+  size_t arg7 ;
+  ee_error *arg8 = (ee_error *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
   
@@ -1993,25 +2063,22 @@ ee_verdict *_wrap_ees_verify_quote_raw_4470f8582b2128de(_goslice_ _swig_go_0, _g
     arg1 = _swig_go_0.array;
     arg2 = (size_t)_swig_go_0.len;
   }
+  arg3 = *(ee_collateral **)&_swig_go_1; 
+  arg4 = *(ee_policy **)&_swig_go_2; 
+  arg5 = (uint64_t)_swig_go_3; 
   {
-    arg3 = _swig_go_1.array;
-    arg4 = (size_t)_swig_go_1.len;
+    arg6 = _swig_go_4.array;
+    arg7 = (size_t)_swig_go_4.len;
   }
-  arg5 = *(ee_policy **)&_swig_go_2; 
-  arg6 = (uint64_t)_swig_go_3; 
-  {
-    arg7 = _swig_go_4.array;
-    arg8 = (size_t)_swig_go_4.len;
-  }
-  arg9 = *(ee_error **)&_swig_go_5; 
+  arg8 = *(ee_error **)&_swig_go_5; 
   
-  result = (ee_verdict *)ees_verify_quote((void const *)arg1,arg2,(void const *)arg3,arg4,(ee_policy const *)arg5,arg6,(void const *)arg7,arg8,arg9);
+  result = (ee_verdict *)ees_verify_quote((void const *)arg1,arg2,(ee_collateral const *)arg3,(ee_policy const *)arg4,arg5,(void const *)arg6,arg7,arg8);
   *(ee_verdict **)&_swig_go_result = (ee_verdict *)result; 
   return _swig_go_result;
 }
 
 
-ee_verdict *_wrap_ees_verify_file_raw_4470f8582b2128de(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
+ee_verdict *_wrap_ees_verify_file_raw_64727e6f20a59117(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
   char *arg1 = (char *) 0 ;
   ee_policy *arg2 = (ee_policy *) 0 ;
   uint64_t arg3 ;
@@ -2035,7 +2102,7 @@ ee_verdict *_wrap_ees_verify_file_raw_4470f8582b2128de(_gostring_ _swig_go_0, ee
 }
 
 
-_goslice_ _wrap_ees_verdict_evidence_raw_4470f8582b2128de(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_verdict_evidence_raw_64727e6f20a59117(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -2054,7 +2121,7 @@ _goslice_ _wrap_ees_verdict_evidence_raw_4470f8582b2128de(ee_verdict *_swig_go_0
 }
 
 
-_gostring_ _wrap_ees_job_quote_raw_4470f8582b2128de(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+_gostring_ _wrap_ees_job_quote_raw_64727e6f20a59117(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2076,7 +2143,7 @@ _gostring_ _wrap_ees_job_quote_raw_4470f8582b2128de(ee_client *_swig_go_0, ees_j
 }
 
 
-ee_job *_wrap_ees_job_start_raw_4470f8582b2128de(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+ee_job *_wrap_ees_job_start_raw_64727e6f20a59117(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2097,7 +2164,7 @@ ee_job *_wrap_ees_job_start_raw_4470f8582b2128de(ee_client *_swig_go_0, ees_job_
 }
 
 
-void _wrap_ees_job_next_raw_4470f8582b2128de(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
+void _wrap_ees_job_next_raw_64727e6f20a59117(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_job *arg1 = (ee_job *) 0 ;
   int64_t arg2 ;
   ee_cancel *arg3 = (ee_cancel *) 0 ;
@@ -2115,7 +2182,7 @@ void _wrap_ees_job_next_raw_4470f8582b2128de(ee_job *_swig_go_0, long long _swig
 }
 
 
-ee_result *_wrap_ees_job_result_raw_4470f8582b2128de(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_result *_wrap_ees_job_result_raw_64727e6f20a59117(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_job *arg1 = (ee_job *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_result *result = 0 ;
@@ -2130,7 +2197,7 @@ ee_result *_wrap_ees_job_result_raw_4470f8582b2128de(ee_job *_swig_go_0, struct 
 }
 
 
-void _wrap_ees_job_cancel_raw_4470f8582b2128de(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_job_cancel_raw_64727e6f20a59117(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
   ee_job *arg1 = (ee_job *) 0 ;
   uint32_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2144,7 +2211,7 @@ void _wrap_ees_job_cancel_raw_4470f8582b2128de(ee_job *_swig_go_0, intgo _swig_g
 }
 
 
-ee_app *_wrap_ees_connect_raw_4470f8582b2128de(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+ee_app *_wrap_ees_connect_raw_64727e6f20a59117(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2174,7 +2241,7 @@ ee_app *_wrap_ees_connect_raw_4470f8582b2128de(ee_client *_swig_go_0, _gostring_
 }
 
 
-ee_response *_wrap_ees_app_request_raw_4470f8582b2128de(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_response *_wrap_ees_app_request_raw_64727e6f20a59117(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2221,7 +2288,7 @@ ee_response *_wrap_ees_app_request_raw_4470f8582b2128de(ee_app *_swig_go_0, _gos
 }
 
 
-_goslice_ _wrap_ees_response_read_raw_4470f8582b2128de(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+_goslice_ _wrap_ees_response_read_raw_64727e6f20a59117(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_response *arg1 = (ee_response *) 0 ;
   int64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2242,7 +2309,7 @@ _goslice_ _wrap_ees_response_read_raw_4470f8582b2128de(ee_response *_swig_go_0, 
 }
 
 
-intgo _wrap_ees_app_socket_raw_4470f8582b2128de(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+intgo _wrap_ees_app_socket_raw_64727e6f20a59117(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint32_t arg2 ;
   int32_t arg3 ;
@@ -2263,7 +2330,7 @@ intgo _wrap_ees_app_socket_raw_4470f8582b2128de(ee_app *_swig_go_0, intgo _swig_
 }
 
 
-ee_forward *_wrap_ees_app_forward_raw_4470f8582b2128de(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
+ee_forward *_wrap_ees_app_forward_raw_64727e6f20a59117(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint16_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2280,7 +2347,7 @@ ee_forward *_wrap_ees_app_forward_raw_4470f8582b2128de(ee_app *_swig_go_0, short
 }
 
 
-_gostring_ _wrap_ees_app_deploy_raw_4470f8582b2128de(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
+_gostring_ _wrap_ees_app_deploy_raw_64727e6f20a59117(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2338,7 +2405,7 @@ _gostring_ _wrap_ees_app_deploy_raw_4470f8582b2128de(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_app_stop_raw_4470f8582b2128de(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_app_stop_raw_64727e6f20a59117(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
