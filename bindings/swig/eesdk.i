@@ -235,6 +235,7 @@ void ee_client_free(ee_client *client);
 void ee_job_free(ee_job *job);
 void ee_app_free(ee_app *app);
 void ee_response_free(ee_response *response);
+void ee_upload_free(ee_upload *upload);
 void ee_forward_free(ee_forward *forward);
 
 %newobject ees_client_call;
@@ -418,6 +419,34 @@ static ee_response *ees_app_request(ee_app *app, const char *method, const char 
     if (!st) st = ee_app_request(app, method, path, &options, &out, err);
     free(list);
     ees_end(st, err);
+    return out;
+}
+
+static ee_upload *ees_upload_open(ee_app *app, const char *method, const char *path, const void *headers, size_t headers_len,
+                                  uint64_t body_bytes, uint32_t timeout_ms, int32_t stream, ee_cancel *cancel, ee_error *err) {
+    ee_upload *out = NULL;
+    const char **list = NULL;
+    ee_request_options options;
+    ee_request_options_init(&options);
+    ee_status st = ees_list(headers, headers_len, &list, err);
+    options.headers = list;
+    options.body_bytes = body_bytes;
+    options.timeout_ms = timeout_ms;
+    options.stream = stream;
+    options.cancel = cancel;
+    if (!st) st = ee_upload_open(app, method, path, &options, &out, err);
+    free(list);
+    ees_end(st, err);
+    return out;
+}
+
+static void ees_upload_write(ee_upload *upload, const void *body, size_t body_len, ee_error *err) {
+    ees_end(ee_upload_write(upload, (ee_span){body, body_len}, err), err);
+}
+
+static ee_response *ees_upload_finish(ee_upload *upload, ee_error *err) {
+    ee_response *out = NULL;
+    ees_end(ee_upload_finish(upload, &out, err), err);
     return out;
 }
 

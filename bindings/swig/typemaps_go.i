@@ -20,6 +20,7 @@ struct ee_job {};
 struct ee_policy {};
 struct ee_response {};
 struct ee_result {};
+struct ee_upload {};
 struct ee_verdict {};
 struct ees_job_spec {};
 %clearnodefaultctor;

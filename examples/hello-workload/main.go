@@ -3,6 +3,7 @@
 //
 //	GET  /api/private    {"hello":"from behind the tunnel"}
 //	ANY  /echo           the request's body, at most 64 MiB
+//	ANY  /digest         {"bytes":N,"sha256":"..."} of the request's body, of any size
 //	GET  /bytes?n=N      N bytes, at most 1 GiB
 //	GET  /events?n=N     N server-sent events (10), one each interval=D (100ms)
 //	GET  /healthz        204
@@ -10,6 +11,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -61,6 +63,17 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.Write(body) // a client that went away is no news to anybody
+}
+
+func digest(w http.ResponseWriter, r *http.Request) {
+	hash := sha256.New()
+	n, err := io.Copy(hash, r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	fmt.Fprintf(w, `{"bytes":%d,"sha256":"%x"}`, n, hash.Sum(nil))
 }
 
 var block = func() []byte {
@@ -129,6 +142,7 @@ func handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/api/private", private)
 	mux.HandleFunc("/echo", echo)
+	mux.HandleFunc("/digest", digest)
 	mux.HandleFunc("/bytes", bytes)
 	mux.HandleFunc("/events", events)
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })

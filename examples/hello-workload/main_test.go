@@ -17,6 +17,7 @@ func TestAnswers(t *testing.T) {
 	}{
 		{"GET", "/api/private", "", `{"hello":"from behind the tunnel"}`, 200},
 		{"POST", "/echo", "hello", "hello", 200},
+		{"POST", "/digest", "abc", `{"bytes":3,"sha256":"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}`, 200},
 		{"GET", "/bytes?n=3", "", "abc", 200},
 		{"GET", "/bytes?n=0", "", "", 200},
 		{"GET", "/bytes?n=-1", "", "n must be 0 to 1073741824\n", 400},

@@ -205,6 +205,18 @@ ee_client *cli_client(cli *c, int *code) {
     return c->client;
 }
 
+ee_app *cli_connect(cli *c, const char *name, int *code) {
+    ee_client *client = cli_client(c, code);
+    ee_connect_options options;
+    ee_app *app = NULL;
+    ee_error err = {0};
+    if (!client) return NULL;
+    ee_connect_options_init(&options);
+    options.cancel = c->cancel;
+    if (ee_connect(client, name, &options, &app, &err)) *code = cli_error(c, &err);
+    return app;
+}
+
 json_t *cli_call(cli *c, const char *method, const char *path, const json_t *body, const char *key, int *code) {
     ee_client *client = cli_client(c, code);
     ee_error err = {0};

@@ -42,6 +42,8 @@ ee_client *cli_client(cli *c, int *code);
 /* The settings a client would be made of: {"url": {"value", "origin"}, ...}, as far as they were found. err->status says what is wrong. */
 json_t *cli_settings(const cli *c, ee_error *err);
 bool cli_uses_devnet(const json_t *settings);
+/* An attested way to an app; NULL and *code when there is none. */
+ee_app *cli_connect(cli *c, const char *name, int *code);
 /* Tell an error in the one form there is; returns its exit code. */
 int cli_error(const cli *c, const ee_error *err);
 /* "ee: invalid: <message>" with the command's usage; exit code 2. */

@@ -1,4 +1,4 @@
-/* cmd_apps.c - `ee apps`, `ee curl`, `ee forward`, `ee nodes`, `ee verify`. */
+/* cmd_apps.c - `ee apps`, `ee nodes`, `ee verify`. */
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HEADERS_MAX = 64, BODY_MAX = 64 << 20, DEPLOY_TIMEOUT_MS = 120000 };
+enum { DEPLOY_TIMEOUT_MS = 120000 };
 
 /* ---- apps ------------------------------------------------------------------------------------------------------------ */
 
@@ -108,148 +108,6 @@ int cmd_apps(cli *c, int argc, char **argv) {
     int code = cli_arguments(c, "apps", argc - 1, argv + 1, 1, 1, &name, shows ? "ee apps show APP" : "ee apps stop APP");
     if (!code) code = cli_check_name(c, "apps", "an app", name);
     return code ? code : shows ? show(c, "apps", "an app", name) : stop(c, name);
-}
-
-/* ---- curl and forward ------------------------------------------------------------------------------------------------ */
-
-static ee_app *connect_app(cli *c, const char *name, int *code) {
-    ee_client *client = cli_client(c, code);
-    ee_connect_options options;
-    ee_app *app = NULL;
-    ee_error err = {0};
-    if (!client) return NULL;
-    ee_connect_options_init(&options);
-    options.cancel = c->cancel;
-    if (ee_connect(client, name, &options, &app, &err)) *code = cli_error(c, &err);
-    return app;
-}
-
-enum { EXIT_HTTP_ERROR = 22 }; /* curl's own, with --fail */
-
-static int print_response(cli *c, ee_response *response, bool with_headers, bool fail, const char *output) {
-    int status = ee_response_status(response);
-    if (fail && status >= 400) {
-        cli_talk(c, "ee: the app answered %d", status);
-        return EXIT_HTTP_ERROR;
-    }
-    ee_span body = ee_response_body(response);
-    FILE *to = output ? fopen(output, "wb") : stdout;
-    if (!to) return cli_usage(c, "curl", "%s: %s", output, strerror(errno));
-    if (c->json) {
-        json_t *headers = json_object();
-        for (size_t i = 0; i < ee_response_header_count(response); i++)
-            json_object_set_new(headers, ee_response_header_name(response, i), json_string(ee_response_header_value(response, i)));
-        json_t *value = json_pack("{s:i, s:o}", "status", ee_response_status(response), "headers", headers);
-        cli_json_bytes(value, "body", body);
-        cli_print_json(value);
-        json_decref(value);
-    } else {
-        if (with_headers) {
-            (void)fprintf(to, "HTTP/1.1 %d\n", ee_response_status(response));
-            for (size_t i = 0; i < ee_response_header_count(response); i++)
-                (void)fprintf(to, "%s: %s\n", ee_response_header_name(response, i), ee_response_header_value(response, i));
-            (void)fputc('\n', to);
-        }
-        if (output)
-            (void)fwrite(body.data, 1, body.len, to);
-        else
-            (void)cli_write_output(c, to, body.data, body.len);
-    }
-    bool failed = output && ferror(to);
-    if (output && (fclose(to) != 0 || failed)) return cli_usage(c, "curl", "%s could not be written: %s", output, strerror(errno));
-    if (!output && isatty(STDOUT_FILENO) && body.len && body.data[body.len - 1] != '\n') (void)fputc('\n', stdout);
-    return 0;
-}
-
-static char *read_body(cli *c, const char *data, size_t *len, int *code) {
-    FILE *from;
-    char *body;
-    if (data[0] != '@') {
-        *len = strlen(data);
-        return strdup(data);
-    }
-    from = strcmp(data, "@-") == 0 ? stdin : fopen(data + 1, "rb");
-    if (!from) {
-        *code = cli_file_error(c, "curl", "-d", data + 1);
-        return NULL;
-    }
-    body = malloc(BODY_MAX + 1);
-    if (body) *len = fread(body, 1, BODY_MAX + 1, from);
-    if (!body || ferror(from))
-        *code = cli_usage(c, "curl", "-d %s: %s", data, strerror(errno));
-    else if (*len > BODY_MAX) /* half a body would be another request */
-        *code = cli_usage(c, "curl", "-d %s has more than %d bytes", data, BODY_MAX);
-    if (from != stdin) (void)fclose(from);
-    return body;
-}
-
-int cmd_curl(cli *c, int argc, char **argv) {
-    const char *method = NULL, *data = NULL, *output = NULL, *headers[HEADERS_MAX + 1] = {NULL};
-    size_t header_count = 0, len = 0;
-    bool include = false, fail = false;
-    char **rest = calloc((size_t)argc + 2, sizeof *rest), *name = NULL, *body = NULL;
-    int count, code;
-    const cli_option known[] = {
-        {"--request", "-X", true, &method, NULL, NULL, 0, NULL},  {"--data", "-d", true, &data, NULL, NULL, 0, NULL},
-        {"--output", "-o", true, &output, NULL, NULL, 0, NULL},   {"--header", "-H", true, NULL, NULL, headers, HEADERS_MAX, &header_count},
-        {"--fail", "-f", false, NULL, &fail, NULL, 0, NULL},      {"--raw", NULL, false, NULL, &c->raw, NULL, 0, NULL},
-        {"--include", "-i", false, NULL, &include, NULL, 0, NULL}};
-    ee_request_options options;
-    ee_response *response = NULL;
-    ee_error err = {0};
-    if (!rest) return 1;
-    ee_request_options_init(&options);
-    code = cli_parse(c, "curl", argc, argv, known, sizeof known / sizeof *known, rest, &count);
-    if (!code && count != 1) code = cli_usage(c, "curl", "write: ee curl APP/PATH");
-    const char *slash = code ? NULL : strchr(rest[0], '/');
-    if (!code && !(name = strndup(rest[0], slash ? (size_t)(slash - rest[0]) : strlen(rest[0])))) code = 1;
-    if (!code) code = cli_check_name(c, "curl", "an app", name);
-    if (!code && data) body = read_body(c, data, &len, &code);
-    ee_app *app = code ? NULL : connect_app(c, name, &code);
-    if (app) {
-        options.headers = headers;
-        options.body = (ee_span){(const uint8_t *)body, len};
-        options.cancel = c->cancel;
-        if (ee_app_request(app, method ? method : body ? "POST" : "GET", slash ? slash : "/", &options, &response, &err))
-            code = cli_error(c, &err);
-        else
-            code = print_response(c, response, include, fail, output);
-    }
-    ee_response_free(response);
-    ee_app_free(app);
-    free(name);
-    free(body);
-    free(rest);
-    return code;
-}
-
-int cmd_forward(cli *c, int argc, char **argv) {
-    ee_forward *forward = NULL;
-    ee_error err = {0};
-    int code = 0;
-    char *end = NULL;
-    const char *values[2];
-    if (cli_arguments(c, "forward", argc, argv, 1, 2, values, "ee forward APP [PORT]") || cli_check_name(c, "forward", "an app", values[0]))
-        return 2;
-    unsigned long port = values[1] ? strtoul(values[1], &end, 10) : 0;
-    if (end && (*end || end == values[1] || port > 65535)) return cli_usage(c, "forward", "%s is not a port from 0 to 65535", values[1]);
-    ee_app *app = connect_app(c, values[0], &code);
-    if (!app) return code;
-    if (ee_app_forward(app, (uint16_t)port, &forward, &err)) {
-        code = cli_error(c, &err);
-    } else {
-        if (c->json)
-            (void)printf("{\"url\": \"http://127.0.0.1:%u\", \"app\": \"%s\"}\n", ee_forward_port(forward), values[0]);
-        else
-            (void)printf("http://127.0.0.1:%u -> %s (attested%s)     Ctrl-C to end\n", ee_forward_port(forward), values[0],
-                         ee_verdict_simulated(ee_app_attestation(app)) ? ", simulated" : "");
-        bool told = fflush(stdout) == 0;
-        while (told && !ee_cancel_fired(c->cancel)) (void)poll(NULL, 0, 100);
-        code = 130;
-    }
-    ee_forward_free(forward);
-    ee_app_free(app);
-    return code;
 }
 
 /* ---- nodes ----------------------------------------------------------------------------------------------------------- */
@@ -435,7 +293,7 @@ static bool names_file(const char *what) { return strpbrk(what, "./") || access(
 
 static int verify_app(cli *c, const char *name, const char *export_path) {
     int code = cli_check_name(c, "verify", "an app", name);
-    ee_app *app = code ? NULL : connect_app(c, name, &code);
+    ee_app *app = code ? NULL : cli_connect(c, name, &code);
     if (app) code = tell_verdict(c, ee_app_attestation(app), export_path);
     ee_app_free(app);
     return code;

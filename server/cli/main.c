@@ -46,7 +46,8 @@ const cli_command cli_commands[] = {
      "stop APP\n",
      cmd_apps},
     {"curl", "APP/PATH", "one HTTP request to a private app",
-     "  -X METHOD  -H 'Name: value'  -d BODY|@FILE|@-  -i  -o FILE  -f  --raw\n"
+     "  -X METHOD  -H 'Name: value'  -d BODY|@FILE|@-  -T FILE|-  -i  -o FILE  -f  --raw\n"
+     "  -T sends a file with PUT, -d @FILE with POST. Bodies may have any size, both ways; with --json an answer has at most 64 MiB.\n"
      "  The exit code is 0 whatever the app answers, as with curl. With -f (--fail) an answer of 400 or more gives 22, and no body.\n",
      cmd_curl},
     {"forward", "APP [PORT]", "a local port that leads to a private app", "", cmd_forward},

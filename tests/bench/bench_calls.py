@@ -4,12 +4,10 @@ a process start, a loopback round trip, a durable write. Writes build/bench/call
 import json
 import os
 import pathlib
-import shutil
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
@@ -54,28 +52,6 @@ def round_trip(sock, payload):
 def durable_write(fd, block):
     os.pwrite(fd, block, os.lseek(fd, 0, os.SEEK_END))
     os.fdatasync(fd)
-
-
-def push_hello(net):
-    """examples/hello-workload as an image in the devnet's registry: a server that keeps connections."""
-    work = pathlib.Path(tempfile.mkdtemp(prefix="ee-bench-"))
-    try:
-        rootfs = work / "rootfs"
-        (rootfs / "app").mkdir(parents=True)
-        env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
-        subprocess.run(["go", "build", "-o", str(rootfs / "app/hello"), "."], cwd=ROOT / "examples/hello-workload", env=env, check=True)
-        layout = work / "layout"
-        image = f"{layout}:latest"
-        for command in (
-            ["umoci", "init", "--layout", layout],
-            ["umoci", "new", "--image", image],
-            ["umoci", "insert", "--image", image, rootfs, "/"],
-            ["umoci", "config", "--image", image, "--config.cmd", "/app/hello"],
-            ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{image}", f"docker://{net.profile()['registry'].removeprefix('http://')}/hello:latest"],
-        ):
-            subprocess.run([str(c) for c in command], check=True, capture_output=True)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def idle_kib(net, count):
@@ -131,7 +107,7 @@ def main():
         client = ee.Client()
         cold = timed(lambda: client.run_private_job(image="myapp:latest", env={"SECRET": "value"}, node="node-a"))
         add("run_private_job_cold", [cold], "ms")
-        push_hello(net)
+        net.push_hello()
         net.json("apps", "deploy", "bench-hello", "hello:latest", "--port", "8080", "--memory", "64M")
         app = client.connect("bench-hello")
         sock, payload = echo_pair(), b"x" * 1024

@@ -125,6 +125,38 @@ class Devnet:
         with open(self.dir / "logs/control-2.log", "w") as log:
             return subprocess.Popen([program], env=env, stdout=log, stderr=log)
 
+    def push_hello(self):
+        """examples/hello-workload as an image in the devnet's registry: a server that keeps connections."""
+        work = pathlib.Path(tempfile.mkdtemp(prefix="ee-hello-"))
+        try:
+            rootfs = work / "rootfs"
+            (rootfs / "app").mkdir(parents=True)
+            env = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false"}
+            subprocess.run(["go", "build", "-o", str(rootfs / "app/hello"), "."], cwd=ROOT / "examples/hello-workload", env=env, check=True)
+            layout = work / "layout"
+            image = f"{layout}:latest"
+            for command in (
+                ["umoci", "init", "--layout", layout],
+                ["umoci", "new", "--image", image],
+                ["umoci", "insert", "--image", image, rootfs, "/"],
+                ["umoci", "config", "--image", image, "--config.cmd", "/app/hello"],
+                ["skopeo", "copy", "-q", "--dest-tls-verify=false", f"oci:{image}", f"docker://{self.profile()['registry'].removeprefix('http://')}/hello:latest"],
+            ):
+                subprocess.run([str(c) for c in command], check=True, capture_output=True)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def go_program(self, name, text):
+        """Builds main.go against the Go binding; where the program is."""
+        folder, module = self.home / "go" / name, "github.com/easyenclave/easyenclave/bindings/go"
+        folder.mkdir(parents=True)
+        (folder / "main.go").write_text(text)
+        (folder / "go.mod").write_text(f"module {name}\n\ngo 1.19\n\nrequire {module} v0.0.0\n\nreplace {module} => {ROOT}/bindings/go\n")
+        built = self.run(["go", "build", "-o", name, "."], cwd=folder, timeout=280)
+        if built.returncode != 0:
+            raise AssertionError(f"go build: {built.stderr}")
+        return folder / name
+
     def node(self, name):
         return next(n for n in self.json("nodes")["items"] if n["node"] == name)
 

@@ -172,15 +172,6 @@ class Cli(DevnetCase):
                 self.assertError(self.net.ee("apps", "show", name), "invalid", 2)
         self.assertError(self.net.ee("apps", "show", "../nodes"), "invalid", 2)
 
-    def test_a_body_over_the_limit_is_refused_whole(self):
-        body = self.net.home / "body"
-        with body.open("wb") as file:
-            file.truncate((64 << 20) + 1)
-        result = self.net.ee("curl", "app-name/", "-d", f"@{body}")
-        self.assertError(result, "invalid", 2)
-        self.assertIn("more than 67108864 bytes", result.stderr)
-        self.assertError(self.net.ee("curl", "app-name/", "-d", f"@{self.net.home}"), "invalid", 2)
-
     # ---- 5: hints name what there is
 
     def test_hints_name_commands_that_exist(self):

@@ -6,7 +6,7 @@ import re
 import textwrap
 import unittest
 
-from devnet import ROOT, DevnetCase
+from devnet import DevnetCase
 
 GO = textwrap.dedent(
     """
@@ -119,16 +119,10 @@ class Refused(DevnetCase):
         self.assertEqual(result.stdout, "ok\n", result.stderr)
 
     def test_go(self):
-        folder = self.net.home / "go"
-        folder.mkdir()
-        (folder / "main.go").write_text(GO)
-        module = "github.com/easyenclave/easyenclave/bindings/go"
-        (folder / "go.mod").write_text(f"module refused\n\ngo 1.19\n\nrequire {module} v0.0.0\n\nreplace {module} => {ROOT}/bindings/go\n")
-        built = self.net.run(["go", "build", "-o", "refused", "."], cwd=folder, timeout=280)
-        self.assertEqual(built.returncode, 0, built.stderr)
-        result = self.with_policy(["./refused"], self.control_refused, cwd=folder)
+        program = str(self.net.go_program("refused", GO))
+        result = self.with_policy([program], self.control_refused)
         self.assertEqual(json.loads(result.stdout), [["", "measurement", True]] * 4, result.stderr)
-        result = self.with_policy(["./refused"], self.agent_refused, cwd=folder)
+        result = self.with_policy([program], self.agent_refused)
         told = json.loads(result.stdout)
         self.assertEqual(told[:2], [None, None])
         self.assertEqual([(node[:5], check, whole) for node, check, whole in told[2:]], [("node-", "measurement", True)] * 2)

@@ -315,6 +315,250 @@ static void test_every_failed_allocation_is_survived(void **state) {
     }
 }
 
+/* ---- bodies that are written ----------------------------------------------------------------------------------------- */
+
+typedef enum sink_mode { SINK_COUNT, SINK_REFUSE, SINK_STALL, SINK_BREAK } sink_mode;
+/* The far end of one socketpair, which takes a body of any size. */
+typedef struct sink {
+    sink_mode mode;
+    const char *answer; /* said once the body is there; NULL: its length and sum */
+    pthread_t thread;
+    int pair[2];
+    char head[2048];
+    uint64_t bytes, sum;
+    bool chunked, whole;
+    bool taken; /* its near end: by a connection that was made, which closes it */
+} sink;
+
+static void count(sink *s, const char *data, size_t len) {
+    s->bytes += len;
+    for (size_t i = 0; i < len; i++) s->sum = s->sum * 31 + (unsigned char)data[i];
+}
+
+static bool read_line(FILE *from, char *out, size_t cap) { return fgets(out, (int)cap, from) != NULL; }
+
+static bool take_bytes(sink *s, FILE *from, uint64_t left) {
+    char block[8192];
+    while (left) {
+        size_t n = fread(block, 1, left < sizeof block ? (size_t)left : sizeof block, from);
+        if (!n) return false;
+        count(s, block, n);
+        left -= n;
+    }
+    return true;
+}
+
+static bool take_chunks(sink *s, FILE *from) {
+    char line[64];
+    while (read_line(from, line, sizeof line)) {
+        uint64_t n = strtoull(line, NULL, 16);
+        if (!take_bytes(s, from, n)) return false;
+        if (!read_line(from, line, sizeof line) || strcmp(line, "\r\n") != 0) return false;
+        if (!n) return true;
+    }
+    return false;
+}
+
+static void *run_sink(void *user) {
+    sink *s = user;
+    FILE *from = fdopen(dup(s->pair[1]), "rb");
+    char line[512], answer[256];
+    uint64_t announced = 0;
+    if (!from) abort();
+    while (read_line(from, line, sizeof line) && strcmp(line, "\r\n") != 0) {
+        size_t used = strlen(s->head);
+        (void)snprintf(s->head + used, sizeof s->head - used, "%s", line);
+        if (strncasecmp(line, "content-length:", 15) == 0) announced = strtoull(line + 15, NULL, 10);
+        s->chunked = s->chunked || strncasecmp(line, "transfer-encoding: chunked", 26) == 0;
+    }
+    if (s->mode == SINK_COUNT) s->whole = s->chunked ? take_chunks(s, from) : take_bytes(s, from, announced);
+    if (s->mode == SINK_BREAK) (void)take_bytes(s, from, 100000);
+    (void)snprintf(answer, sizeof answer, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nthere");
+    if (s->mode == SINK_REFUSE) (void)snprintf(answer, sizeof answer, "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nno\n");
+    const char *text = s->answer ? s->answer : answer;
+    if ((s->mode == SINK_COUNT && s->whole) || s->mode == SINK_REFUSE) (void)!send(s->pair[1], text, strlen(text), MSG_NOSIGNAL);
+    if (s->mode == SINK_BREAK) (void)shutdown(s->pair[1], SHUT_RDWR);
+    if (s->mode == SINK_REFUSE) /* not read, so the writer stands until it sees the answer */
+        (void)recv(s->pair[1], line, 0, MSG_PEEK);
+    (void)fclose(from);
+    return NULL;
+}
+
+static ee_status open_sink(void *user, int *fd, ee_error *err) {
+    sink *s = user;
+    (void)err;
+    *fd = s->pair[0];
+    s->taken = true;
+    return EE_OK;
+}
+
+static eei_http *sink_start(sink *s, sink_mode mode) {
+    eei_http *http = NULL;
+    *s = (sink){.mode = mode};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s->pair), 0);
+    assert_int_equal(eei_http_new("http://app.example", open_sink, s, &http, NULL), EE_OK);
+    assert_int_equal(pthread_create(&s->thread, NULL, run_sink, s), 0);
+    return http;
+}
+
+static void sink_stop(sink *s, eei_http *http) {
+    eei_http_free(http);
+    if (!s->taken) (void)close(s->pair[0]);
+    (void)pthread_join(s->thread, NULL);
+    (void)close(s->pair[1]);
+}
+
+static eei_http_request upload_request(uint64_t bytes) {
+    static const char *const headers[] = {"Content-Type: application/octet-stream", NULL};
+    return (eei_http_request){.method = "POST", .path = "/in", .headers = headers, .timeout_ms = 10000, .upload_bytes = bytes};
+}
+
+/* In pieces of odd sizes, one of them larger than any buffer. */
+static uint64_t write_all(eei_http *http, uint64_t total) {
+    static char block[700001];
+    static const size_t sizes[] = {1, 0, 65536, 13, sizeof block, 262144, 4096};
+    uint64_t sum = 0;
+    for (uint64_t at = 0, i = 0; at < total; i++) {
+        size_t n = sizes[i % (sizeof sizes / sizeof *sizes)];
+        if (n > total - at) n = (size_t)(total - at);
+        for (size_t j = 0; j < n; j++) block[j] = (char)((at + j) * 7 + i);
+        for (size_t j = 0; j < n; j++) sum = sum * 31 + (unsigned char)block[j];
+        ee_error err = {0};
+        ee_status st = eei_http_write(http, eei_span(block, n), &err);
+        if (st) fail_msg("at %llu: %s", (unsigned long long)at, err.message);
+        at += n;
+    }
+    return sum;
+}
+
+static void test_bodies_are_written_in_pieces(void **state) {
+    static const struct {
+        const char *name;
+        uint64_t bytes;
+        bool announced, stream;
+    } cases[] = {
+        {"announced", 5000003, true, false}, {"in chunks", 5000003, false, false}, {"streamed answer", 300000, true, true},
+        {"one byte", 1, true, false},        {"empty", 0, false, false},           {"just the buffer", 262144, false, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sink s;
+        eei_http_response r = {0};
+        ee_error err = {0};
+        eei_buf piece = EEI_BUF_INIT(100);
+        eei_http *http = sink_start(&s, SINK_COUNT);
+        eei_http_request request = upload_request(cases[i].announced ? cases[i].bytes : 0);
+        request.stream = cases[i].stream;
+        assert_int_equal(eei_http_open(http, &request, &r, &err), EE_OK);
+        uint64_t sum = write_all(http, cases[i].bytes);
+        if (eei_http_finish(http, &err)) fail_msg("%s: %s", cases[i].name, err.message);
+        assert_int_equal(r.status, 200);
+        if (cases[i].stream) assert_int_equal(eei_http_read(http, 10000, &piece, &err), EE_OK);
+        assert_true(eei_span_equal(eei_buf_span(cases[i].stream ? &piece : &r.body), eei_span_text("there")));
+        if (cases[i].stream) assert_int_equal(eei_http_read(http, 10000, &piece, &err), EE_E_END);
+        assert_true(eei_http_reusable(http));
+        assert_int_equal(eei_http_write(http, eei_span_text("x"), &err), EE_E_STATE);
+        assert_int_equal(eei_http_finish(http, &err), EE_E_STATE);
+        sink_stop(&s, http);
+        if (s.bytes != cases[i].bytes || s.sum != sum || !s.whole || s.chunked == cases[i].announced) fail_msg("%s", cases[i].name);
+        assert_ptr_equal(strstr(s.head, "POST /in HTTP/1.1\r\n"), s.head);
+        assert_null(strstr(s.head, "Expect"));
+        assert_null(strstr(s.head, "x-www-form-urlencoded"));
+        eei_buf_clear(&piece);
+        eei_http_response_clear(&r);
+    }
+}
+
+static void test_an_early_answer_ends_the_body(void **state) {
+    static char block[65536];
+    sink s;
+    eei_http_response r = {0};
+    ee_error err = {0};
+    ee_status st = EE_OK;
+    (void)state;
+    eei_http *http = sink_start(&s, SINK_REFUSE);
+    eei_http_request request = upload_request(1 << 30);
+    assert_int_equal(eei_http_open(http, &request, &r, &err), EE_OK);
+    for (int i = 0; i < 16384 && !st; i++) st = eei_http_write(http, eei_span(block, sizeof block), &err);
+    assert_int_equal(st, EE_E_END);
+    assert_int_equal(eei_http_write(http, eei_span(block, sizeof block), &err), EE_E_END);
+    assert_int_equal(eei_http_finish(http, &err), EE_OK); /* less than was announced, which nobody wanted */
+    assert_int_equal(r.status, 413);
+    assert_true(eei_span_equal(eei_buf_span(&r.body), eei_span_text("no\n")));
+    assert_false(eei_http_reusable(http));
+    eei_http_response_clear(&r);
+    sink_stop(&s, http);
+}
+
+static void test_bodies_that_go_wrong(void **state) {
+    static char block[65536];
+    static const struct {
+        const char *name;
+        sink_mode mode;
+        uint64_t announced, written;
+        bool cancelled;
+        ee_status want;
+    } cases[] = {
+        {"one more than announced", SINK_COUNT, 10, 11, false, EE_E_INVALID},
+        {"one less than announced", SINK_COUNT, 10, 9, false, EE_E_INVALID},
+        {"none of what was announced", SINK_COUNT, 10, 0, false, EE_E_INVALID},
+        {"nobody reads", SINK_STALL, 0, 1 << 24, false, EE_E_TIMEOUT},
+        {"cancelled while nobody reads", SINK_STALL, 0, 1 << 24, true, EE_E_CANCELLED},
+        {"it breaks off", SINK_BREAK, 0, 1 << 24, false, EE_E_CONNECT},
+        {"no answer", SINK_STALL, 5, 5, false, EE_E_TIMEOUT},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        sink s;
+        ee_cancel *cancel = NULL;
+        eei_http_response r = {0};
+        ee_error err = {0};
+        ee_status st = EE_OK;
+        eei_http *http = sink_start(&s, cases[i].mode);
+        assert_int_equal(ee_cancel_new(&cancel, NULL), EE_OK);
+        eei_http_request request = upload_request(cases[i].announced);
+        request.timeout_ms = cases[i].want == EE_E_TIMEOUT ? 100 : 10000;
+        request.cancel = cancel;
+        assert_int_equal(eei_http_open(http, &request, &r, &err), EE_OK);
+        if (cases[i].cancelled) ee_cancel_fire(cancel);
+        for (uint64_t left = cases[i].written; left && !st;) {
+            size_t n = left < sizeof block ? (size_t)left : sizeof block;
+            st = eei_http_write(http, eei_span(block, n), &err);
+            left -= n;
+        }
+        if (!st) st = eei_http_finish(http, &err);
+        if (st != cases[i].want) fail_msg("%s: %s %s", cases[i].name, ee_status_word(st), err.message);
+        assert_int_equal(err.status, st);
+        assert_int_equal(r.header_count, 0);
+        assert_int_equal(eei_http_finish(http, &err), EE_E_STATE);
+        assert_false(eei_http_reusable(http));
+        sink_stop(&s, http);
+        ee_cancel_free(cancel);
+    }
+}
+
+/* A kept connection that has ended meanwhile is no reason to fail, as long as the beginning of the body is still here. */
+static void test_a_short_body_goes_out_again_on_a_new_connection(void **state) {
+    static const char *const answers[] = {"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "",
+                                          "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", NULL};
+    far_end far;
+    eei_http_response r = {0};
+    ee_error err = {0};
+    (void)state;
+    eei_http *http = far_end_start(&far, answers);
+    assert_int_equal(get(http, "/first", &r, &err), EE_OK);
+    eei_http_response_clear(&r);
+    eei_http_request request = upload_request(5); /* the far end takes the request, and closes without a word */
+    assert_int_equal(eei_http_open(http, &request, &r, &err), EE_OK);
+    assert_int_equal(eei_http_write(http, eei_span_text("hello"), &err), EE_OK);
+    assert_int_equal(eei_http_finish(http, &err), EE_OK);
+    assert_true(eei_span_equal(eei_buf_span(&r.body), eei_span_text("ok")));
+    assert_int_equal(far.opened, 2);
+    assert_non_null(strstr(far.last, "\r\n\r\nhello"));
+    eei_http_response_clear(&r);
+    far_end_stop(&far, http);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_requests_reuse_the_socket),
@@ -323,6 +567,10 @@ int main(void) {
         cmocka_unit_test(test_failures_are_told),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_every_failed_allocation_is_survived),
+        cmocka_unit_test(test_bodies_are_written_in_pieces),
+        cmocka_unit_test(test_an_early_answer_ends_the_body),
+        cmocka_unit_test(test_bodies_that_go_wrong),
+        cmocka_unit_test(test_a_short_body_goes_out_again_on_a_new_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,6 +27,19 @@ def _headers(items: Any) -> Dict[str, str]:
     return {str(name): value.decode("latin-1") if isinstance(value, bytes) else str(value) for name, value in items if str(name).lower() not in _HOP_BY_HOP}
 
 
+def _streamed(body: Any, headers: Any) -> Any:
+    """A body that is not all there yet, with the length that the layer above has found out."""
+    from .apps import Streamed, _body
+
+    if body is None or isinstance(body, (bytes, str)):
+        return body
+    streamed, _ = _body(body)
+    length = str(headers.get("content-length", ""))
+    if isinstance(streamed, Streamed) and length.isascii() and length.isdigit():
+        streamed.size = int(length)
+    return streamed
+
+
 def _seconds(timeout: Any) -> Optional[float]:
     """requests takes a number or (connect, read)."""
     if isinstance(timeout, tuple):
@@ -73,12 +86,10 @@ def requests_session(app: AppClient) -> Any:
 
     class Adapter(requests.adapters.BaseAdapter):
         def send(self, request: Any, stream: bool = False, timeout: Any = None, verify: Any = True, cert: Any = None, proxies: Any = None) -> Any:
-            body = request.body
-            if body is not None and not isinstance(body, (bytes, str)):
-                body = body.read() if hasattr(body, "read") else b"".join(body)
             try:
                 answer = app.request(
-                    request.method, _path_of(app, request.url), headers=_headers(request.headers.items()), data=body, stream=True, timeout=_seconds(timeout)
+                    request.method, _path_of(app, request.url), headers=_headers(request.headers.items()), data=_streamed(request.body, request.headers),
+                    stream=True, timeout=_seconds(timeout)
                 )
             except errors.CallTimeout as error:
                 raise requests.exceptions.Timeout(str(error), request=request) from error
@@ -119,13 +130,20 @@ def httpx_transport(app: AppClient) -> Any:
         def close(self) -> None:
             self._response.close()
 
+    def body_of(request: Any) -> Any:
+        try:
+            return request.content or None
+        except httpx.RequestNotRead:  # a file or an iterator
+            return _streamed(request.stream, request.headers)
+
     class Transport(httpx.BaseTransport):
         def handle_request(self, request: Any) -> Any:
             times = request.extensions.get("timeout") or {}
             seconds = max((t for t in times.values() if t is not None), default=None)
             try:
                 answer = app.request(
-                    request.method, _path_of(app, str(request.url)), headers=_headers(request.headers.items()), data=request.read() or None, stream=True, timeout=seconds
+                    request.method, _path_of(app, str(request.url)), headers=_headers(request.headers.items()), data=body_of(request), stream=True,
+                    timeout=seconds
                 )
             except errors.CallTimeout as error:
                 raise httpx.ReadTimeout(str(error), request=request) from error

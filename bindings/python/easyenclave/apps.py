@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import codecs
+import io
 import json as json_module
+import os
 import re
+import stat
 import time
 from types import TracebackType
-from typing import Any, Dict, Final, Iterator, List, Mapping, NoReturn, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Dict, Final, IO, Iterable, Iterator, List, Mapping, NoReturn, Optional, Sequence, Tuple, Type, Union
 from urllib.parse import quote, urlencode
 
 from . import _calls, errors
@@ -15,12 +18,15 @@ from .jobs import milliseconds
 from .verify import Attestation, attestation_of
 
 Params = Union[Mapping[str, Any], Sequence[Tuple[str, Any]], str, None]
-Data = Union[bytes, bytearray, memoryview, str, Mapping[str, Any], Sequence[Tuple[str, Any]], None]
+Piece = Union[bytes, bytearray, memoryview, str]
+Data = Union[Piece, Mapping[str, Any], Sequence[Tuple[str, Any]], IO[bytes], IO[str], Iterable[Piece], None]
+"""A body: bytes or text; a mapping or pairs, sent as a form; a file or an iterator of pieces, streamed in flat memory whatever its size."""
 
 DEFAULT_TIMEOUT: Final = 30.0
 _PATH_SAFE: Final = "".join(chr(c) for c in range(0x21, 0x7F))
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TIMEOUT, _END = -19, -31
+_BLOCK: Final = 256 * 1024
 
 
 class Headers(Mapping[str, str]):
@@ -223,26 +229,34 @@ class AppClient:
         timeout: Optional[float] = None,
     ) -> Response:
         """One HTTP request to the app. `path` starts with "/", or with base_url. With stream=True it returns at the headers; read the body with
-        iter_bytes(). `timeout` seconds are for the whole request, or for each wait of a streamed body; None = 30."""
+        iter_bytes(). A file or an iterator as `data` is sent as it is read. `timeout` seconds are for the whole request, or for each wait of a
+        streamed body; None = 30."""
         path = self._path(path, params)
         lines, body = _headers_and_body(headers, json, data)
         seconds = DEFAULT_TIMEOUT if timeout is None else timeout
         cancel = _calls.cancel_of_this_call()
-        pointer = _calls.wait(
-            raw.ees_app_request,
-            self._handle,
-            _calls.text_of("method", method).upper(),
-            path,
-            _calls.block_of(lines),
-            body,
-            min(milliseconds("timeout", seconds), 2**32 - 1),
-            int(stream),
-            cancel,
-            cancel=cancel,
-            discard=raw.ee_response_free,
-        )
+        given = self._handle, _calls.text_of("method", method).upper(), path, _calls.block_of(lines)
+        options = min(milliseconds("timeout", seconds), 2**32 - 1), int(stream), cancel
+        if isinstance(body, Streamed):
+            pointer = self._upload(body, given, options, cancel)
+        else:
+            pointer = _calls.wait(raw.ees_app_request, *given, body, *options, cancel=cancel, discard=raw.ee_response_free)
         handle = _calls.Handle(pointer, raw.ee_response_free, "response", self._handle)
         return Response(handle, self, self.base_url + path, stream, seconds, cancel)
+
+    def _upload(self, body: Streamed, given: Tuple[Any, ...], options: Tuple[Any, ...], cancel: _calls.Cancel) -> raw.Response:
+        """Piece by piece; an exception of the iterator comes out as it is, and the app sees the connection break off."""
+        pointer = _calls.wait(raw.ees_upload_open, *given, body.size, *options, cancel=cancel, discard=raw.ee_upload_free)
+        upload = _calls.Handle(pointer, raw.ee_upload_free, "request", self._handle)
+        try:
+            for piece in body.pieces:
+                try:
+                    _calls.wait(raw.ees_upload_write, upload, piece, cancel=cancel)
+                except errors.EndOfStream:  # the app has answered and wants no more
+                    break
+            return _calls.wait(raw.ees_upload_finish, upload, cancel=cancel, discard=raw.ee_response_free)
+        finally:
+            upload.close()
 
     def get(
         self,
@@ -321,7 +335,7 @@ class AppClient:
         if not path.startswith("/"):
             raise errors.InvalidRequestError(f'the path is {path!r}; it must start with "/" or with {self.base_url}: this client reaches its app only')
         if params:
-            query = params if isinstance(params, str) else urlencode(params, doseq=True)
+            query = params if isinstance(params, str) else _form("params", params)
             path += ("&" if "?" in path else "?") + quote(_calls.text_of("params", query), safe=_PATH_SAFE)
         return path
 
@@ -338,9 +352,77 @@ class AppClient:
         raise TypeError("an AppClient holds connections of this process and cannot be pickled: connect() again")
 
 
-def _headers_and_body(headers: Optional[Mapping[str, str]], json: Any, data: Data) -> Tuple[List[str], Union[bytes, bytearray, memoryview]]:
+class Streamed:
+    """A body that is sent while it is made. `size` in bytes; 0 = not known."""
+
+    def __init__(self, pieces: Iterator[raw.Bytes], size: int = 0) -> None:
+        self.pieces, self.size = pieces, size
+
+
+def _piece(what: str, value: object) -> raw.Bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return value
+    raise errors.InvalidRequestError(f"{what} is {type(value).__name__}; it must be bytes or text")
+
+
+def _read(file: Any) -> Iterator[raw.Bytes]:
+    while True:
+        block = file.read(_BLOCK)
+        if not block:
+            return
+        yield _piece("what data.read() gave", block)
+
+
+def _iterate(values: Iterable[object]) -> Iterator[raw.Bytes]:
+    for i, value in enumerate(values):
+        yield _piece(f"piece {i} of data", value)
+
+
+def _size_left(file: Any) -> int:
+    """From where it stands to its end, where that is beyond doubt; 0 for everything else: what reads a file may unpack it."""
+    if isinstance(file, io.BytesIO):
+        return max(0, len(file.getbuffer()) - file.tell())
+    if type(file) not in (io.BufferedReader, io.BufferedRandom, io.FileIO) or not isinstance(getattr(file, "raw", file), io.FileIO):
+        return 0
+    info = os.fstat(file.fileno())
+    return max(0, info.st_size - int(file.tell())) if stat.S_ISREG(info.st_mode) else 0
+
+
+def _form(name: str, value: Any) -> str:
+    try:
+        return urlencode(value, doseq=True)
+    except (TypeError, ValueError):
+        raise errors.InvalidRequestError(f"{name} must be a mapping, or pairs of a name and a value") from None
+
+
+def _body(data: Any) -> Tuple[Union[raw.Bytes, Streamed], str]:
+    """The body and the content type that it has unless another is given."""
+    octets = "application/octet-stream"
+    if isinstance(data, Streamed):
+        return data, ""
+    if isinstance(data, str):
+        return data.encode(), "text/plain; charset=utf-8"
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return data, octets
+    if isinstance(data, (Mapping, Sequence)):
+        return _form("data", data).encode(), "application/x-www-form-urlencoded"
+    if callable(getattr(data, "read", None)):
+        return Streamed(_read(data), _size_left(data)), octets
+    if isinstance(data, Iterable):
+        return Streamed(_iterate(data)), octets
+    more = ": an asynchronous iterator is read by no thread" if hasattr(data, "__aiter__") else ""
+    raise errors.InvalidRequestError(
+        f"data is {type(data).__name__}; it must be bytes, text, a mapping or pairs for a form, a file, or an iterator of bytes or text{more}"
+    )
+
+
+def _headers_and_body(headers: Optional[Mapping[str, str]], json: Any, data: Data) -> Tuple[List[str], Union[raw.Bytes, Streamed]]:
     lines = []
     given = set()
+    if headers is not None and not isinstance(headers, Mapping):
+        raise errors.InvalidRequestError(f"headers is {type(headers).__name__}; it must be a mapping of names to text")
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
             raise errors.InvalidRequestError(f"{name!r} cannot be the name of a header")
@@ -348,18 +430,17 @@ def _headers_and_body(headers: Optional[Mapping[str, str]], json: Any, data: Dat
             raise errors.InvalidRequestError(f"header {name} must be one line of text")
         given.add(name.lower())
         lines.append(f"{name}: {value}")
-    body: Union[bytes, bytearray, memoryview] = b""
+    body: Union[raw.Bytes, Streamed] = b""
     kind = ""
     if json is not None and data is not None:
         raise errors.InvalidRequestError("give json or data, not both")
     if json is not None:
-        body, kind = json_module.dumps(json, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(), "application/json"
-    elif isinstance(data, str):
-        body, kind = data.encode(), "text/plain; charset=utf-8"
-    elif isinstance(data, (bytes, bytearray, memoryview)):
-        body, kind = data, "application/octet-stream"
+        try:
+            body, kind = json_module.dumps(json, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(), "application/json"
+        except (TypeError, ValueError) as error:
+            raise errors.InvalidRequestError(f"json cannot be written as JSON: {error}") from None
     elif data is not None:
-        body, kind = urlencode(data, doseq=True).encode(), "application/x-www-form-urlencoded"
+        body, kind = _body(data)
     if kind and "content-type" not in given:
         lines.append(f"Content-Type: {kind}")
     return lines, body

@@ -35,18 +35,33 @@ typedef struct ee_request_options {
     size_t struct_bytes;
     const char *const *headers; /**< "Name: value", NULL-ended */
     ee_span body;
-    uint32_t timeout_ms; /**< whole request; default 30,000 */
+    uint32_t timeout_ms; /**< whole request; default 30,000. With ee_upload_open(): each of its calls, anew whenever bytes move */
     int32_t stream;      /**< 1: return at the headers; take the body with ee_response_read() */
     ee_cancel *cancel;
+    uint64_t body_bytes; /**< ee_upload_open(): exactly so many will be written; 0 = not known, they go out in chunks */
 } ee_request_options;
 EE_API void ee_request_options_init(ee_request_options *options);
 
-/** One HTTP request over the attested stream. Redirects are handed back. Body at most 64 MiB unless stream is 1.
+/** One HTTP request over the attested stream. Redirects are handed back. The answer's body has at most 64 MiB unless stream is 1.
  *  @param path "/api/private", with query; must start with "/" */
 EE_API EE_MUST_USE ee_status ee_app_request(ee_app *app, const char *method, const char *path, const ee_request_options *options,
                                             ee_response **out, ee_error *err);
 /** GET with defaults. */
 EE_API EE_MUST_USE ee_status ee_get(ee_app *app, const char *path, ee_response **out, ee_error *err);
+
+/**
+ * A request whose body is written piece by piece, of any size and in flat memory: open, write, finish. One thread at a time.
+ * Headers of options are copied; its body must be empty; its cancel is borrowed until the answer has been read.
+ */
+typedef struct ee_upload ee_upload;
+EE_API EE_MUST_USE ee_status ee_upload_open(ee_app *app, const char *method, const char *path, const ee_request_options *options,
+                                            ee_upload **out, ee_error *err);
+/** Send some more; returns when it is on its way. EE_E_END: the app has answered and wants no more, go on with ee_upload_finish(). */
+EE_API EE_MUST_USE ee_status ee_upload_write(ee_upload *upload, ee_span bytes, ee_error *err);
+/** The body ends here; the answer, as from ee_app_request(). Once. EE_E_INVALID when less was written than body_bytes. */
+EE_API EE_MUST_USE ee_status ee_upload_finish(ee_upload *upload, ee_response **out, ee_error *err);
+/** Before the end of the body: the app sees the connection break off. */
+EE_API void ee_upload_free(ee_upload *upload);
 
 EE_API int32_t ee_response_status(const ee_response *response);
 EE_API size_t ee_response_header_count(const ee_response *response);

@@ -261,16 +261,7 @@ static void give_http(ee_app *app, eei_http *http) {
     eei_http_free(http);
 }
 
-ee_status ee_app_request(ee_app *app, const char *method, const char *path, const ee_request_options *options, ee_response **out,
-                         ee_error *err) {
-    ee_request_options defaults;
-    ee_response *response = NULL;
-    eei_http *http = NULL;
-    ee_status st;
-
-    *out = NULL;
-    ee_request_options_init(&defaults);
-    if (!options) options = &defaults;
+static ee_status check_request(const char *method, const char *path, const ee_request_options *options, ee_error *err) {
     if (options->struct_bytes != sizeof *options)
         return eei_fail(err, EE_E_INVALID, "ee_request_options has %zu bytes, this library knows %zu", options->struct_bytes,
                         sizeof *options);
@@ -281,35 +272,139 @@ ee_status ee_app_request(ee_app *app, const char *method, const char *path, cons
         if ((unsigned char)*c <= ' ' || *c == 0x7f)
             return eei_fail(err, EE_E_INVALID, "byte %zu of the path is a space or a control character: encode it as %%%02X",
                             (size_t)(c - path), (unsigned char)*c);
-    response = eei_calloc(1, sizeof *response);
-    if (!response) return eei_nomem(err);
-    response->app = app;
-    response->piece = (eei_buf)EEI_BUF_INIT(EEI_RESPONSE_BODY_MAX);
-    eei_http_request request = {.method = method,
-                                .path = path,
-                                .headers = options->headers,
-                                .body = options->body,
-                                .timeout_ms = options->timeout_ms ? options->timeout_ms : REQUEST_TIMEOUT_MS,
-                                .body_max = EEI_RESPONSE_BODY_MAX,
-                                .cancel = options->cancel,
-                                .stream = options->stream != 0};
+    return EE_OK;
+}
+
+static eei_http_request request_of(const char *method, const char *path, const ee_request_options *options) {
+    return (eei_http_request){.method = method,
+                              .path = path,
+                              .headers = options->headers,
+                              .body = options->body,
+                              .timeout_ms = options->timeout_ms ? options->timeout_ms : REQUEST_TIMEOUT_MS,
+                              .body_max = EEI_RESPONSE_BODY_MAX,
+                              .cancel = options->cancel,
+                              .stream = options->stream != 0,
+                              .upload_bytes = options->body_bytes};
+}
+
+static ee_status response_new(ee_app *app, ee_response **out, ee_error *err) {
+    *out = eei_calloc(1, sizeof **out);
+    if (!*out) return eei_nomem(err);
+    (*out)->app = app;
+    (*out)->piece = (eei_buf)EEI_BUF_INIT(EEI_RESPONSE_BODY_MAX);
+    return EE_OK;
+}
+
+/* Everything of the answer is there, or its headers are: text can be printed as it is, for a NUL stands past its length. */
+static ee_status answered(ee_response *response, bool stream, eei_http **http, ee_error *err) {
+    response->parts.body.max = (size_t)EEI_RESPONSE_BODY_MAX + 1;
+    if (!eei_buf_cstr(&response->parts.body)) return eei_nomem(err);
+    if (stream)
+        response->http = eei_take(http);
+    else
+        give_http(response->app, eei_take(http));
+    return EE_OK;
+}
+
+/* The way out of the limit, for an answer that is over it. */
+static ee_status explain(ee_status st, ee_error *err) {
+    return st == EE_E_LIMIT ? eei_hint(err, st, "take the answer as a stream, or reach the app through a forwarded port") : st;
+}
+
+ee_status ee_app_request(ee_app *app, const char *method, const char *path, const ee_request_options *options, ee_response **out,
+                         ee_error *err) {
+    ee_request_options defaults;
+    ee_response *response = NULL;
+    eei_http *http = NULL;
+
+    *out = NULL;
+    ee_request_options_init(&defaults);
+    if (!options) options = &defaults;
+    ee_status st = check_request(method, path, options, err);
+    if (!st && options->body_bytes) st = eei_fail(err, EE_E_INVALID, "body_bytes is for ee_upload_open(): a body that is written later");
+    if (!st) st = response_new(app, &response, err);
+    if (st) return st;
+    eei_http_request request = request_of(method, path, options);
     st = take_http(app, &http, err);
-    if (!st) st = eei_http_call(http, &request, &response->parts, err);
-    if (!st) { /* text can be printed as it is: a NUL stands past its length */
-        response->parts.body.max = (size_t)EEI_RESPONSE_BODY_MAX + 1;
-        if (!eei_buf_cstr(&response->parts.body)) st = eei_nomem(err);
-    }
+    if (!st) st = explain(eei_http_call(http, &request, &response->parts, err), err);
+    if (!st) st = answered(response, options->stream != 0, &http, err);
     if (st) {
         eei_http_free(http);
         ee_response_free(response);
         return st;
     }
-    if (options->stream)
-        response->http = http;
-    else
-        give_http(app, http);
     *out = response;
     return EE_OK;
+}
+
+/* ---- bodies of any size ---------------------------------------------------------------------------------------------- */
+
+struct ee_upload {
+    eei_http *http;        /* NULL once it is over */
+    ee_response *response; /* being filled */
+    bool stream;
+};
+
+ee_status ee_upload_open(ee_app *app, const char *method, const char *path, const ee_request_options *options, ee_upload **out,
+                         ee_error *err) {
+    ee_request_options defaults;
+    ee_upload *upload = NULL;
+
+    *out = NULL;
+    ee_request_options_init(&defaults);
+    if (!options) options = &defaults;
+    ee_status st = check_request(method, path, options, err);
+    if (!st && options->body.len) st = eei_fail(err, EE_E_INVALID, "the body is written with ee_upload_write(), not given before");
+    if (!st && strcmp(method, "HEAD") == 0) st = eei_fail(err, EE_E_INVALID, "HEAD has no body");
+    if (st) return st;
+    upload = eei_calloc(1, sizeof *upload);
+    if (!upload) return eei_nomem(err);
+    upload->stream = options->stream != 0;
+    eei_http_request request = request_of(method, path, options);
+    st = response_new(app, &upload->response, err);
+    if (!st) st = take_http(app, &upload->http, err);
+    if (!st) st = eei_http_open(upload->http, &request, &upload->response->parts, err);
+    if (st) {
+        ee_upload_free(upload);
+        return st;
+    }
+    *out = upload;
+    return EE_OK;
+}
+
+/* A transfer that failed is over, and its connection cannot be used again. */
+static ee_status upload_over(ee_upload *upload, ee_status st) {
+    eei_http_free(eei_take(&upload->http));
+    return st;
+}
+
+static ee_status need_open(const ee_upload *upload, ee_error *err) {
+    return upload->http ? EE_OK : eei_fail(err, EE_E_STATE, "the request is over: it was finished, or a call before has failed");
+}
+
+ee_status ee_upload_write(ee_upload *upload, ee_span bytes, ee_error *err) {
+    ee_status st = need_open(upload, err);
+    if (st) return st;
+    st = eei_http_write(upload->http, bytes, err);
+    return st && st != EE_E_END ? upload_over(upload, explain(st, err)) : st;
+}
+
+ee_status ee_upload_finish(ee_upload *upload, ee_response **out, ee_error *err) {
+    *out = NULL;
+    ee_status st = need_open(upload, err);
+    if (st) return st;
+    st = explain(eei_http_finish(upload->http, err), err);
+    if (!st) st = answered(upload->response, upload->stream, &upload->http, err);
+    if (st) return upload_over(upload, st);
+    *out = eei_take(&upload->response);
+    return EE_OK;
+}
+
+void ee_upload_free(ee_upload *upload) {
+    if (!upload) return;
+    eei_http_free(upload->http);
+    ee_response_free(upload->response);
+    eei_free(upload);
 }
 
 ee_status ee_get(ee_app *app, const char *path, ee_response **out, ee_error *err) {

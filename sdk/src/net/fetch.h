@@ -65,7 +65,8 @@ typedef struct eei_http_request {
     uint32_t timeout_ms;
     size_t body_max;
     const ee_cancel *cancel;
-    bool stream; /* return at the headers; eei_http_read() takes the body */
+    bool stream;           /* return at the headers; eei_http_read() takes the body */
+    uint64_t upload_bytes; /* eei_http_open(): so many will be written; 0 = not known, they go out in chunks */
 } eei_http_request;
 typedef struct eei_http_header {
     char *name, *value;
@@ -77,6 +78,12 @@ typedef struct eei_http_response {
     eei_buf body;
 } eei_http_response;
 ee_status eei_http_call(eei_http *http, const eei_http_request *request, eei_http_response *out, ee_error *err) EE_MUST_USE;
+/* The same with a body of any size: open, write as often as there is something, finish. request and its cancel stay borrowed, and *out is
+ * being filled, until finish. timeout_ms is for each of them, anew whenever bytes move. After a failure the transfer is over. */
+ee_status eei_http_open(eei_http *http, const eei_http_request *request, eei_http_response *out, ee_error *err) EE_MUST_USE;
+/* EE_E_END: the answer is there and the rest of the body is not wanted; finish gives it. EE_E_INVALID: more than was announced. */
+ee_status eei_http_write(eei_http *http, ee_span bytes, ee_error *err) EE_MUST_USE;
+ee_status eei_http_finish(eei_http *http, ee_error *err) EE_MUST_USE;
 ee_status eei_http_read(eei_http *http, int64_t timeout_ms, eei_buf *out, ee_error *err) EE_MUST_USE; /* EE_E_END after the last */
 bool eei_http_reusable(const eei_http *http);
 void eei_http_response_clear(eei_http_response *response);

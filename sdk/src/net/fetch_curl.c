@@ -110,6 +110,17 @@ ee_status eei_curl_request(eei_curl *c, const char *base, const char *method, co
     return bad ? eei_fail(err, EE_E_NOMEM, "libcurl: %s", curl_easy_strerror(bad)) : EE_OK;
 }
 
+ee_status eei_curl_upload(eei_curl *c, const char *base, const char *method, const char *path, const char *const *headers, uint64_t bytes,
+                          ee_error *err) {
+    ee_status st = bytes > INT64_MAX ? eei_fail(err, EE_E_INVALID, "a body cannot have %llu bytes", (unsigned long long)bytes) : EE_OK;
+    if (!st) st = eei_curl_request(c, base, method, path, headers, NULL, eei_span(NULL, 0), err);
+    if (st) return st;
+    CURLcode bad = curl_easy_setopt(c->easy, CURLOPT_UPLOAD, 1L);
+    if (!bad) bad = curl_easy_setopt(c->easy, CURLOPT_INFILESIZE_LARGE, bytes ? (curl_off_t)bytes : (curl_off_t)-1);
+    if (!bad) bad = curl_easy_setopt(c->easy, CURLOPT_CUSTOMREQUEST, method);
+    return bad ? eei_fail(err, EE_E_NOMEM, "libcurl: %s", curl_easy_strerror(bad)) : EE_OK;
+}
+
 ee_status eei_curl_start(eei_curl *c, ee_error *err) {
     c->note[0] = '\0';
     c->result = CURLE_OK;

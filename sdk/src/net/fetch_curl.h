@@ -19,6 +19,9 @@ void eei_curl_close(eei_curl *c);
 /* Method, path joined to base, headers and body (borrowed until the transfer is over). header_lines: "Name: value\n"..., nullable. */
 ee_status eei_curl_request(eei_curl *c, const char *base, const char *method, const char *path, const char *const *headers,
                            const char *header_lines, ee_span body, ee_error *err) EE_MUST_USE;
+/* The same with a body that curl's read function gives: bytes of it, 0 = in chunks until it ends. */
+ee_status eei_curl_upload(eei_curl *c, const char *base, const char *method, const char *path, const char *const *headers, uint64_t bytes,
+                          ee_error *err) EE_MUST_USE;
 ee_status eei_curl_start(eei_curl *c, ee_error *err) EE_MUST_USE;
 /* Do what can be done without waiting; running is false when the transfer is over. Then wait for more to do. */
 ee_status eei_curl_work(eei_curl *c, ee_error *err) EE_MUST_USE;

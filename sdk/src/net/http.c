@@ -13,7 +13,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { TIMEOUT_MS = 60000, HEADERS_MAX = 128, HEADER_BYTES_MAX = 65536, STREAM_HIGH = 262144 };
+enum { TIMEOUT_MS = 60000, HEADERS_MAX = 128, HEADER_BYTES_MAX = 65536, STREAM_HIGH = 262144, UPLOAD_HIGH = 262144 };
+
+/* A body that is being sent, by eei_http_write(). */
+typedef struct uploading {
+    eei_buf bytes;              /* written and not dropped yet */
+    size_t at;                  /* so many of them are curl's */
+    uint64_t announced, wanted; /* of the whole body; written so far */
+    bool dropped;               /* its first bytes are gone: it cannot be sent again */
+    bool ended, paused;         /* all was written; curl waits for more */
+} uploading;
 
 struct eei_http {
     eei_curl curl;
@@ -29,7 +38,10 @@ struct eei_http {
     size_t header_bytes;
     bool headers_done, stream, paused, over;
     eei_buf body;
-    const ee_cancel *cancel; /* of the running request */
+    uploading upload;
+    uint32_t timeout_ms; /* idem, like the two below */
+    const ee_cancel *cancel;
+    char what[160];
 };
 
 /* ---- curl's hooks ---------------------------------------------------------------------------------------------------- */
@@ -67,12 +79,24 @@ static int on_socket(void *user, curl_socket_t fd, curlsocktype purpose) {
     return CURL_SOCKOPT_ALREADY_CONNECTED;
 }
 
+/* A kept connection may turn out to have ended: then curl sends the body again on a new one, if its beginning is still here. 7.88 asks for
+ * that with no more than the next on_before_request(), later ones through on_seek(). */
+static bool rewind_upload(uploading *up) {
+    if (up->dropped) return false;
+    up->at = 0;
+    return true;
+}
+
 static int on_before_request(void *user, char *remote_ip, char *local_ip, int remote_port, int local_port) {
     eei_http *http = user;
     (void)remote_ip;
     (void)local_ip;
     (void)remote_port;
     (void)local_port;
+    if (!rewind_upload(&http->upload)) {
+        http->open_status = eei_fail(&http->open_error, EE_E_CONNECT, "the connection ended while the body was being sent");
+        return CURL_PREREQFUNC_ABORT;
+    }
     if (http->given < 0) return CURL_PREREQFUNC_OK; /* a kept connection */
     bool ok = dup3(http->given, http->placeholder, O_CLOEXEC) >= 0;
     drop_given(http);
@@ -152,6 +176,23 @@ static size_t on_body(char *data, size_t size, size_t count, void *user) {
     return 0;
 }
 
+static size_t on_read(char *out, size_t size, size_t count, void *user) {
+    uploading *up = &((eei_http *)user)->upload;
+    size_t room = size * count, n = up->bytes.len - up->at;
+    if (n > room) n = room;
+    if (n == 0 && !up->ended) {
+        up->paused = true;
+        return CURL_READFUNC_PAUSE;
+    }
+    if (n) memcpy(out, up->bytes.data + up->at, n);
+    up->at += n;
+    return n;
+}
+
+static int on_seek(void *user, curl_off_t offset, int origin) {
+    return offset == 0 && origin == SEEK_SET && rewind_upload(&((eei_http *)user)->upload) ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
+}
+
 /* ---- life ------------------------------------------------------------------------------------------------------------ */
 
 static ee_status set_options(eei_http *http, ee_error *err) {
@@ -178,6 +219,10 @@ static ee_status set_options(eei_http *http, ee_error *err) {
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_WRITEDATA, http);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_HEADERDATA, http);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_READFUNCTION, on_read);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_READDATA, http);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_SEEKFUNCTION, on_seek);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_SEEKDATA, http);
     return bad ? eei_fail(err, EE_E_INTERNAL, "libcurl: %s", curl_easy_strerror(bad)) : EE_OK;
 }
 
@@ -206,6 +251,7 @@ void eei_http_free(eei_http *http) {
     drop_given(http);
     curl_slist_free_all(http->connect_to);
     eei_buf_clear(&http->body);
+    eei_buf_clear(&http->upload.bytes);
     eei_free(http->base);
     eei_free(http);
 }
@@ -234,43 +280,131 @@ static ee_status outcome(eei_http *http, const char *what, ee_error *err) {
 static void reset(eei_http *http, const eei_http_request *request, eei_http_response *out) {
     eei_curl_stop(&http->curl);
     eei_buf_clear(&http->body);
+    eei_buf_clear(&http->upload.bytes);
     size_t most = request->body_max ? request->body_max : EEI_RESPONSE_BODY_MAX;
     http->body = (eei_buf)EEI_BUF_INIT(request->stream ? STREAM_HIGH + CURL_MAX_WRITE_SIZE : most);
+    http->upload = (uploading){.bytes = EEI_BUF_INIT(UPLOAD_HIGH), .announced = request->upload_bytes};
     http->open_status = EE_OK;
     http->header_bytes = 0;
     http->headers_done = http->paused = http->over = false;
     http->stream = request->stream;
     http->response = out;
+    http->timeout_ms = request->timeout_ms ? request->timeout_ms : TIMEOUT_MS;
     http->cancel = request->cancel;
+    (void)snprintf(http->what, sizeof http->what, "%s %.100s", request->method, request->path);
+    *out = (eei_http_response){0};
 }
 
-ee_status eei_http_call(eei_http *http, const eei_http_request *request, eei_http_response *out, ee_error *err) {
-    char what[160];
-    uint64_t deadline_ms = eei_mono_ms() + (request->timeout_ms ? request->timeout_ms : TIMEOUT_MS);
-    *out = (eei_http_response){0};
-    reset(http, request, out);
-    (void)snprintf(what, sizeof what, "%s %.100s", request->method, request->path);
-    ee_status st = eei_curl_request(&http->curl, http->base, request->method, request->path, request->headers, NULL, request->body, err);
-    if (!st) st = eei_cancel_check(request->cancel, err);
-    if (!st) st = eei_curl_start(&http->curl, err);
+/* The running request failed: nothing of it is left. */
+static ee_status give_up(eei_http *http, ee_status st, ee_error *err) {
+    eei_curl_stop(&http->curl);
+    if (http->response) eei_http_response_clear(http->response);
+    http->response = NULL;
+    http->cancel = NULL;
+    return st == EE_E_TIMEOUT ? eei_fail(err, st, "%s: no answer in time", http->what) : st;
+}
+
+/* To the answer: its headers when it is streamed, else its end. */
+static ee_status await_answer(eei_http *http, ee_error *err) {
+    uint64_t deadline_ms = eei_mono_ms() + http->timeout_ms;
+    ee_status st = EE_OK;
     bool streams = false;
+    size_t seen = http->upload.at;
     while (!st && http->curl.running && !streams) {
         st = eei_curl_work(&http->curl, err);
         streams = http->stream && http->headers_done; /* what comes later is eei_http_read()'s to tell */
-        if (!st && http->curl.running && !streams) st = eei_curl_wait(&http->curl, deadline_ms, request->cancel, err);
+        if (http->upload.at != seen) deadline_ms = eei_mono_ms() + http->timeout_ms;
+        seen = http->upload.at;
+        if (!st && http->curl.running && !streams) st = eei_curl_wait(&http->curl, deadline_ms, http->cancel, err);
     }
-    if (st) eei_curl_stop(&http->curl);
-    if (st == EE_E_TIMEOUT) st = eei_fail(err, st, "%s: no answer in time", what);
-    if (!st && !http->curl.running && !streams) st = outcome(http, what, err);
-    http->response = NULL;
-    if (st) {
-        eei_http_response_clear(out);
-    } else if (!http->stream) {
-        out->body = http->body;
+    if (!st && !http->curl.running && !streams) st = outcome(http, http->what, err);
+    if (st) return give_up(http, st, err);
+    if (!http->stream) {
+        http->response->body = http->body;
         http->body = (eei_buf)EEI_BUF_INIT(0);
+        http->cancel = NULL;
     }
-    if (!http->stream) http->cancel = NULL;
-    return st;
+    http->response = NULL;
+    return EE_OK;
+}
+
+ee_status eei_http_call(eei_http *http, const eei_http_request *request, eei_http_response *out, ee_error *err) {
+    reset(http, request, out);
+    ee_status st = eei_curl_request(&http->curl, http->base, request->method, request->path, request->headers, NULL, request->body, err);
+    if (!st) st = eei_cancel_check(request->cancel, err);
+    if (!st) st = eei_curl_start(&http->curl, err);
+    return st ? give_up(http, st, err) : await_answer(http, err);
+}
+
+/* ---- bodies that are written ----------------------------------------------------------------------------------------- */
+
+ee_status eei_http_open(eei_http *http, const eei_http_request *request, eei_http_response *out, ee_error *err) {
+    reset(http, request, out);
+    ee_status st = eei_curl_upload(&http->curl, http->base, request->method, request->path, request->headers, request->upload_bytes, err);
+    if (!st) st = eei_cancel_check(request->cancel, err);
+    if (!st) st = eei_curl_start(&http->curl, err);
+    return st ? give_up(http, st, err) : EE_OK;
+}
+
+static void resume_upload(eei_http *http) {
+    if (!http->upload.paused) return;
+    http->upload.paused = false;
+    (void)curl_easy_pause(http->curl.easy, http->paused ? CURLPAUSE_RECV : CURLPAUSE_CONT);
+}
+
+/* As much of bytes as there is room for; what curl has is dropped only when its place is needed. */
+static ee_status take_piece(uploading *up, ee_span *bytes, ee_error *err) {
+    size_t room = up->bytes.max - up->bytes.len;
+    if (room < bytes->len && up->at) {
+        eei_buf_consume(&up->bytes, up->at);
+        up->at = 0;
+        up->dropped = true;
+        room = up->bytes.max - up->bytes.len;
+    }
+    size_t n = bytes->len < room ? bytes->len : room;
+    if (n && eei_buf_append(&up->bytes, bytes->data, n)) return eei_nomem(err);
+    *bytes = eei_span(bytes->data + n, bytes->len - n);
+    return EE_OK;
+}
+
+/* The answer is there and says no, or is over: curl sends no more of the body then. */
+static bool unwanted(const eei_http *http) { return !http->curl.running || (http->headers_done && http->response->status >= 300); }
+
+ee_status eei_http_write(eei_http *http, ee_span bytes, ee_error *err) {
+    uploading *up = &http->upload;
+    uint64_t deadline_ms = eei_mono_ms() + http->timeout_ms;
+    ee_status st = EE_OK;
+    if (!http->response) return eei_fail(err, EE_E_STATE, "no request is open");
+    if (up->announced && bytes.len > up->announced - up->wanted) {
+        st = eei_fail(err, EE_E_INVALID, "the body has more than the %llu bytes that were announced", (unsigned long long)up->announced);
+        return give_up(http, st, err);
+    }
+    up->wanted += bytes.len;
+    while (!st && bytes.len) {
+        if (!http->curl.running) st = outcome(http, http->what, err);
+        if (st) break;
+        if (unwanted(http)) return eei_fail(err, EE_E_END, "%s: the answer came before the end of the body", http->what);
+        size_t left = bytes.len;
+        st = take_piece(up, &bytes, err);
+        if (bytes.len != left) deadline_ms = eei_mono_ms() + http->timeout_ms;
+        resume_upload(http);
+        if (!st) st = eei_curl_work(&http->curl, err);
+        if (!st && bytes.len && http->curl.running && up->at == 0) st = eei_curl_wait(&http->curl, deadline_ms, http->cancel, err);
+    }
+    return st ? give_up(http, st, err) : EE_OK;
+}
+
+ee_status eei_http_finish(eei_http *http, ee_error *err) {
+    uploading *up = &http->upload;
+    if (!http->response) return eei_fail(err, EE_E_STATE, "no request is open");
+    if (up->wanted < up->announced && !unwanted(http)) {
+        ee_status st = eei_fail(err, EE_E_INVALID, "the body has %llu of the %llu bytes that were announced",
+                                (unsigned long long)up->wanted, (unsigned long long)up->announced);
+        return give_up(http, st, err);
+    }
+    up->ended = true;
+    resume_upload(http);
+    return await_answer(http, err);
 }
 
 static ee_status hand_over(eei_http *http, eei_buf *out, ee_error *err) {

@@ -1,11 +1,14 @@
 """The client without a network: where it looks for one, what it refuses, jobs played by a stand-in, interrupts, threads, fork, leaks."""
 import asyncio
 import gc
+import gzip
+import io
 import json
 import os
 import pickle
 import signal
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -492,8 +495,11 @@ class AppTest(unittest.TestCase):
             "ee_response_body": lambda p: b'{"hello": "w\xf6rld"}', "ee_response_free": lambda p: self.asked.append("response_free"),
             "ees_response_read": self.read, "ee_app_attestation": lambda p: "verdict", "ee_verdict_json": lambda p: json.dumps(support.VERDICT),
             "ee_verdict_text": lambda p: "", "ees_verdict_evidence": lambda p: b"",
+            "ees_upload_open": self.upload, "ees_upload_write": self.write, "ees_upload_finish": lambda p: "response",
+            "ee_upload_free": lambda p: self.asked.append("upload_free"),
         }
         self.status = 200
+        self.wanted = 100  # pieces of an upload that the app takes before it answers
         for name, answer in answers.items():
             patch = mock.patch.object(raw, name, answer)
             patch.start()
@@ -504,6 +510,16 @@ class AppTest(unittest.TestCase):
     def request(self, app, method, path, headers, body, timeout_ms, stream, cancel):
         self.asked.append((method, path, headers, bytes(body), timeout_ms, stream))
         return "response"
+
+    def upload(self, app, method, path, headers, body_bytes, timeout_ms, stream, cancel):
+        self.asked.append((method, path, headers, body_bytes, timeout_ms, stream))
+        self.written = []
+        return "upload"
+
+    def write(self, upload, body):
+        if len(self.written) == self.wanted:
+            raise support.raw_error(-31)
+        self.written.append(bytes(body))
 
     def read(self, response, timeout_ms):
         if not self.pieces:
@@ -531,6 +547,60 @@ class AppTest(unittest.TestCase):
             ("POST", "/", b"Content-Type: application/json\0", '{"a":"é"}'.encode(), 30000, 0),
             ("PUT", "/", b"Content-Type: text/plain; charset=utf-8\0", b"text", 30000, 0),
             ("POST", "/", b"content-type: x/y\0", b"a=1%262", 30000, 0)])
+
+    def test_bodies_that_are_streamed(self):
+        octets = b"Content-Type: application/octet-stream\0"
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "body")
+            with open(path, "wb") as file:
+                file.write(bytes(600_000))
+            with gzip.open(path + ".gz", "wb") as file:
+                file.write(b"small when packed" * 1000)
+            standing = open(path, "rb")
+            standing.seek(599_990)
+            unbuffered = open(path, "rb", buffering=0)
+            text = io.StringIO("wörld")
+            packed = gzip.open(path + ".gz", "rb")
+            for name, data, size, pieces in (
+                ("file", open(path, "rb"), 600_000, [262144, 262144, 75712]), ("file from its middle", standing, 10, [10]),
+                ("file without a buffer", unbuffered, 600_000, [262144, 262144, 75712]), ("memory", io.BytesIO(b"abc"), 3, [3]), ("text", text, 0, [6]),
+                ("unpacked while read", packed, 0, [17000]), ("iterator", iter([b"a", "é", bytearray(b"c")]), 0, [1, 2, 1]), ("nothing", iter([]), 0, []),
+                ("generator", (b"x" * n for n in range(3)), 0, [0, 1, 2])):
+                with self.subTest(name=name):
+                    self.asked.clear()
+                    self.app.post("/in", data=data)
+                    self.assertEqual(self.asked[:2], [("POST", "/in", octets, size, 30000, 0), "upload_free"])
+                    self.assertEqual([len(piece) for piece in self.written], pieces)
+                    getattr(data, "close", lambda: None)()
+        self.wanted = 2
+        self.assertEqual(self.app.post("/in", data=iter([b"a"] * 5)).status_code, 200)  # the rest was not wanted
+        self.assertEqual(self.written, [b"a", b"a"])
+
+    def test_bodies_of_a_wrong_kind(self):
+        async def pieces():
+            yield b"a"
+
+        for data, told in ((7, "data is int; it must be bytes, text"), (object(), "data is object"), (pieces(), "asynchronous iterator is read by no thread"), (True, "data is bool"),
+                           (["no pair"], "data must be a mapping, or pairs"), ([b"a", b"b"], "pairs")):
+            with self.subTest(data=data), self.assertRaisesRegex(InvalidRequestError, told):
+                self.app.post("/", data=data)
+        self.assertEqual(self.asked, [])
+        for data, told in ((iter([b"a", 7]), "piece 1 of data is int; it must be bytes or text"), (iter([None]), "piece 0 of data is NoneType")):
+            with self.assertRaisesRegex(InvalidRequestError, told):
+                self.app.post("/", data=data)
+            self.assertEqual(self.asked.pop(), "upload_free")
+        for wrong in ({"json": object()}, {"json": float("nan")}, {"headers": [("a", "b")]}, {"params": [1]}, {"params": 7}):
+            with self.subTest(wrong=wrong), self.assertRaises(InvalidRequestError):
+                self.app.post("/", **wrong)
+
+    def test_an_exception_of_the_callers_comes_out_as_it_is(self):
+        def pieces():
+            yield b"a"
+            raise KeyError("mine")
+
+        with self.assertRaises(KeyError):
+            self.app.post("/", data=pieces())
+        self.assertEqual(self.asked[1:], ["upload_free"])
 
     def test_other_places_are_refused(self):
         for path in ("https://elsewhere.example/", "https://app-name.ee.internal.evil.example/", "api", "", "//evil"):
@@ -594,6 +664,14 @@ class AppTest(unittest.TestCase):
         self.pieces = [b'{"hello":', b' "world"}']
         self.assertEqual(session.post("https://app-name.ee.internal/x?y=1", json={"a": 1}).json(), {"hello": "world"})
         self.assertEqual((self.asked[0][:2], self.asked[0][3]), (("POST", "/x?y=1"), b'{"a": 1}'))
+        with tempfile.TemporaryFile() as file:
+            file.write(b"x" * 1000)
+            file.seek(0)
+            for data, size in ((file, 1000), (iter([b"a", b"b"]), 0)):
+                self.asked.clear()
+                self.pieces = [b"{}"]
+                session.post("https://app-name.ee.internal/x", data=data)
+                self.assertEqual((self.asked[0][3], b"".join(self.written)), (size, b"x" * 1000 if size else b"ab"))
         for url in ("https://app-name.ee.internal.evil.example/", "http://app-name.ee.internal/", "https://elsewhere.example/"):
             with self.subTest(url=url), self.assertRaises(InvalidRequestError):
                 session.get(url)
@@ -608,6 +686,13 @@ class AppTest(unittest.TestCase):
             self.pieces = [b"abc"]
             response = http.get("https://app-name.ee.internal/x")
             self.assertEqual((response.status_code, response.content), (200, b"abc"))
+            self.pieces = [b"abc"]
+            self.asked.clear()
+            http.post("https://app-name.ee.internal/x", content=iter([b"a", b"b"]))
+            self.assertEqual((self.asked[0][3], self.written), (0, [b"a", b"b"]))
+            self.pieces = [b"abc"]
+            http.post("https://app-name.ee.internal/x", json={"a": 1})
+            self.assertEqual(json.loads(next(a[3] for a in reversed(self.asked) if isinstance(a, tuple))), {"a": 1})
             with self.assertRaises(InvalidRequestError):
                 http.get("https://elsewhere.example/")
 
