@@ -87,10 +87,14 @@ var (
 	defaultClient *Client
 )
 
-// Default is the client of the headline calls. A failure is not remembered: the next call looks again.
+// Default is the client of the headline calls. A failure is not remembered: the next call looks again. When the devnet that it was made for
+// is started anew, it gives way to a new one.
 func Default() (*Client, error) {
 	defaultMu.Lock()
 	defer defaultMu.Unlock()
+	if defaultClient != nil && defaultClient.stale() {
+		defaultClient = nil // whoever still uses it keeps it
+	}
 	if defaultClient == nil {
 		client, err := New(Config{})
 		if err != nil {
@@ -100,6 +104,14 @@ func Default() (*Client, error) {
 		defaultClient = client
 	}
 	return defaultClient, nil
+}
+
+func (c *Client) stale() bool {
+	if c.handle.acquire() != nil {
+		return false // closed by its user, which every call says
+	}
+	defer c.handle.release()
+	return raw.Ee_client_stale(c.c) != 0
 }
 
 // announce tells a person at a terminal that a devnet is in use: it looks like the real thing and is not.

@@ -119,6 +119,7 @@ void ee_cancel_fire(ee_cancel *cancel);
 void ee_cancel_free(ee_cancel *cancel);
 
 const char *ee_client_config_json(const ee_client *client);
+int32_t ee_client_stale(const ee_client *client);
 
 const char *ee_policy_hash(const ee_policy *policy);
 int ee_policy_simulated(const ee_policy *policy);

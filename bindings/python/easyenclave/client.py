@@ -336,7 +336,7 @@ def api_key_public(api_key: str) -> str:
 # ---- the default client ---------------------------------------------------------------------------------------------------------------
 
 class _DefaultClient(Client):
-    """Made on first use, after the arguments of that use were found to be good."""
+    """Made on first use, after the arguments of that use were found to be good, and again when its devnet was started anew."""
 
     def __init__(self) -> None:
         self._opened = None
@@ -345,6 +345,8 @@ class _DefaultClient(Client):
     @property
     def _handle(self) -> _calls.Handle:
         with self._lock:
+            if self._opened is not None and _calls.plain(raw.ee_client_stale, self._opened) != 0:
+                self._opened = None  # whoever still uses it keeps it
             if self._opened is None:
                 self._opened = Client()._handle
                 _announce(self)

@@ -40,6 +40,10 @@ EE_API void ee_client_options_init(ee_client_options *options);
 EE_API EE_MUST_USE ee_status ee_client_new(const ee_client_options *options, ee_client **out, ee_error *err);
 EE_API void ee_client_free(ee_client *client);
 
+/** 1 when the devnet that this client was made for has been started anew since: its calls fail from now on, make another one. Else 0, as
+ * for NULL: the default client gives way to a new one by itself. */
+EE_API int32_t ee_client_stale(const ee_client *client);
+
 /** Where the values came from, as JSON: {"url": {"value": ..., "origin": "devnet file /run/..."}, ...}; secrets are masked. With the files
  * that were looked for: {"devnet_file": {"value": path, "origin": "in use" | "is not there" ...}}. Tied to the client. */
 EE_API const char *ee_client_config_json(const ee_client *client);

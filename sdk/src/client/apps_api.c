@@ -148,7 +148,7 @@ static ee_status dial_app(ee_app *app, uint32_t timeout_ms, bool strict, const e
         if (st) break;
     }
     if (st && err) *err = story;
-    return st;
+    return client_explain(app->client, st, err);
 }
 
 /* The connection that ee_connect() made, once; -1 when it was taken, or ended meanwhile: then something is readable before we asked. */

@@ -125,18 +125,29 @@ ee_status ee_client_config_find(const ee_client_options *options, char **out_jso
 }
 
 const char *ee_client_config_json(const ee_client *client) { return client->config.json; }
+int32_t ee_client_stale(const ee_client *client) { return client && client_config_stale(&client->config); }
+
+ee_status client_explain(const ee_client *client, ee_status st, ee_error *err) {
+    bool away = st == EE_E_CONNECT || st == EE_E_TIMEOUT;
+    if ((away || st == EE_E_ATTESTATION || st == EE_E_AUTH) && client_config_stale(&client->config))
+        return eei_hint(err, st, "the devnet was started anew since this client was made: make another one");
+    if (!away || !err || err->hint[0]) return st;
+    if (client->config.devnet) return eei_hint(err, st, "`ee devnet status` shows what of the devnet runs; `ee devnet up` starts one");
+    return eei_hint(err, st, "its address comes from %.150s: check it, and that this machine can reach it", client->config.url.origin);
+}
 
 static pthread_mutex_t default_mutex = PTHREAD_MUTEX_INITIALIZER; /* guards the three below */
-static ee_client *default_client, *inherited_client; /* inherited: made before a fork(), without its threads here; never freed */
+/* The ones before it are never freed: made before a fork(), without their threads here, or for a devnet that is gone, and used perhaps. */
+static ee_client *default_client, *past_clients;
 static pid_t default_pid;
 
 ee_status client_resolve(ee_client **client, ee_error *err) {
     ee_status st = EE_OK;
     if (*client) return EE_OK;
     pthread_mutex_lock(&default_mutex);
-    if (default_client && default_pid != getpid()) {
-        inherited_client = default_client;
-        default_client = NULL;
+    if (default_client && (default_pid != getpid() || client_config_stale(&default_client->config))) {
+        default_client->before = past_clients;
+        past_clients = eei_take(&default_client);
     }
     default_pid = getpid();
     if (!default_client) st = ee_client_new(NULL, &default_client, err);
@@ -154,7 +165,7 @@ static ee_status remember_verdict(ee_client *client, ee_error *err) {
     if (known) return EE_OK;
     ee_verdict *verdict = NULL;
     ee_status st = eei_fetch_verdict(client->api, &verdict, err);
-    if (st) return st;
+    if (st) return client_explain(client, st, err);
     pthread_mutex_lock(&client->mutex);
     if (!client->verdict) {
         client->verdict = eei_take(&verdict);
@@ -394,6 +405,7 @@ ee_status client_call_api(ee_client *client, const client_call *call, json_t **o
         } else if (!call_st) {
             call_st = error_from_reply(&reply, &story);
         }
+        if (call_st) (void)client_explain(client, call_st, &story);
         int http_status = reply.status;
         eei_buf_clear(&reply.body);
         if (!call_st) break;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define HINT_NO_NETWORK                                                                                                                    \
@@ -205,6 +206,24 @@ done:
     return st;
 }
 
+static bool note_devnet_file(client_config *config, const char *path) {
+    struct stat info;
+    if (stat(path, &info) != 0) return false;
+    (void)snprintf(config->devnet_seen.path, sizeof config->devnet_seen.path, "%s", path);
+    config->devnet_seen.device = (uint64_t)info.st_dev;
+    config->devnet_seen.inode = (uint64_t)info.st_ino;
+    config->devnet_seen.changed_s = info.st_mtim.tv_sec;
+    config->devnet_seen.changed_ns = info.st_mtim.tv_nsec;
+    return true;
+}
+
+bool client_config_stale(const client_config *config) {
+    client_config now = {0};
+    if (!config->devnet || !config->devnet_seen.path[0] || !note_devnet_file(&now, config->devnet_seen.path)) return false;
+    return now.devnet_seen.device != config->devnet_seen.device || now.devnet_seen.inode != config->devnet_seen.inode ||
+           now.devnet_seen.changed_s != config->devnet_seen.changed_s || now.devnet_seen.changed_ns != config->devnet_seen.changed_ns;
+}
+
 /* The devnet file is trusted only if it is ours alone; the process behind it proves itself by the network id and the root that the file's
  * policy names, when the first connection attests it. */
 static ee_status from_devnet(client_config *config, ee_error *err) {
@@ -220,6 +239,7 @@ static ee_status from_devnet(client_config *config, ee_error *err) {
     note(&config->devnet_file, path, access(path, F_OK) != 0 ? "is not there" : "cannot be used");
     if (access(path, F_OK) != 0) return EE_OK;
     st = eei_file_check_private(path, err);
+    (void)note_devnet_file(config, path); /* before it is read: what replaces it meanwhile is noticed */
     if (!st) st = eei_file_read(path, &text, err);
     if (!st) st = eei_json_parse(eei_buf_span(&text), CONFIG_FILE_MAX, &file, err);
     if (!st) st = eei_json_only(file, known, err);

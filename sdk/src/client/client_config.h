@@ -17,6 +17,11 @@ typedef struct client_config {
     client_value config_file, devnet_file; /* where files were looked for, and as origin what came of it */
     ee_policy *policy;                     /* owned */
     bool devnet;                           /* the network is the running devnet's */
+    struct {                               /* its file, as it was read */
+        char path[CLIENT_VALUE_MAX];
+        uint64_t device, inode;
+        int64_t changed_s, changed_ns;
+    } devnet_seen;
     uint32_t timeout_ms, max_retries;
     char *json; /* ee_client_config_json() */
 } client_config;
@@ -24,6 +29,8 @@ typedef struct client_config {
 /* On failure too *out has what was found, with its json, to be shown or cleared. */
 ee_status client_config_load(const ee_client_options *options, client_config *out, ee_error *err) EE_MUST_USE;
 void client_config_clear(client_config *config);
+/* The devnet that it is of was started anew: its file is another one. A file that is gone says nothing: the devnet may be coming up. */
+bool client_config_stale(const client_config *config);
 /* $XDG_RUNTIME_DIR/easyenclave/devnet.json, else ~/.local/state/easyenclave/devnet.json. */
 ee_status client_devnet_path(char *out, size_t cap, ee_error *err) EE_MUST_USE;
 #endif

@@ -15,6 +15,7 @@ enum { CLIENT_REFUSED_KEPT = 16 }; /* as client.h says */
 
 struct ee_client {
     client_config config;
+    ee_client *before; /* of the default client: the ones it took the place of */
     eei_key *key;
     uint8_t network_id[32];
     eei_judge *judge;
@@ -41,6 +42,9 @@ enum {
 
 /* NULL = the default client, made on first use; lives until the process ends. A child of fork() gets its own. */
 ee_status client_resolve(ee_client **client, ee_error *err) EE_MUST_USE;
+
+/* What to do next about a call that failed, where only the client knows: its network is out of reach, or was started anew. */
+ee_status client_explain(const ee_client *client, ee_status st, ee_error *err);
 
 typedef struct client_call {
     const char *method, *path;

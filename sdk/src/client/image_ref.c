@@ -83,12 +83,14 @@ static ee_status ask_registry(const reference *ref, const char *base, bool insec
     char path[320];
     eei_fetch *fetch = NULL;
     eei_reply reply = {.body = EEI_BUF_INIT(MANIFEST_MAX)};
-    eei_fetch_options options = {.url = base, .trust = insecure ? EEI_FETCH_LOOPBACK : EEI_FETCH_WEB_PKI, .timeout_ms = timeout_ms};
+    eei_fetch_options options = {
+        .url = base, .peer = "the image registry", .trust = insecure ? EEI_FETCH_LOOPBACK : EEI_FETCH_WEB_PKI, .timeout_ms = timeout_ms};
     (void)snprintf(path, sizeof path, "/v2/%s/manifests/%s", ref->name, ref->tag);
     eei_request request = {.method = "GET", .path = path, .headers = headers, .response_max = MANIFEST_MAX, .cancel = cancel};
     ee_status st = eei_fetch_new(&options, &fetch, err);
     if (!st) st = eei_fetch_call(fetch, &request, &reply, err);
-    if (st && st != EE_E_CANCELLED && st != EE_E_NOMEM) st = eei_prefix(err, st, "the image registry");
+    if (st == EE_E_CONNECT || st == EE_E_TIMEOUT)
+        st = eei_hint(err, st, "check the registry in the image's name, or the one that is configured, and that this machine can reach it");
     if (!st && reply.status == 404)
         st = eei_hint(err, eei_fail(err, EE_E_IMAGE, "there is no image \"%s:%s\" in the registry %s", ref->name, ref->tag, base),
                       "push it there, or check the spelling");

@@ -208,7 +208,7 @@ static ee_status deliver(ee_job *job, const ee_job_options *options, ee_error *e
                         .cancel = options->cancel};
     memcpy(dial.instance_id, job->admission.instance_id, sizeof dial.instance_id);
     ee_status st = client_conn_open(job->client->engine, &dial, &job->conn, &job->verdict, err);
-    if (st) return st;
+    if (st) return client_explain(job->client, st, err);
     job->verdict = eei_verdict_ref(client_conn_verdict(job->conn));
     st = seal_secrets(job, options, &start, err);
     if (!st) st = client_conn_send(job->conn, EEI_FRAME_JOB_START, eei_buf_span(&start), err);

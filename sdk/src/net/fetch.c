@@ -43,6 +43,7 @@ typedef struct slot {
 
 struct eei_fetch {
     char *url;
+    const char *peer;
     eei_fetch_trust trust;
     eei_judge *judge;
     uint8_t network_id[32];
@@ -296,6 +297,7 @@ static void slot_give(slot *s) {
 static ee_status run(transfer *t, const char *method, const char *path, const char *const *headers, const char *lines, ee_span body,
                      uint64_t deadline_ms, const ee_cancel *cancel, ee_error *err) {
     eei_curl *c = &t->slot->curl;
+    const eei_fetch *fetch = t->slot->fetch;
     long status = 0;
     ee_status st = eei_curl_request(c, t->slot->fetch->url, method, path, headers, lines, body, err);
     if (st) return st;
@@ -304,18 +306,25 @@ static ee_status run(transfer *t, const char *method, const char *path, const ch
     (void)curl_easy_setopt(c->easy, CURLOPT_PREREQDATA, t);
     st = eei_curl_run(c, deadline_ms, cancel, err);
     if (st) {
-        if (st == EE_E_TIMEOUT) st = eei_fail(err, st, "%s %s%s: no answer in time", method, t->slot->fetch->url, path);
+        if (st == EE_E_TIMEOUT)
+            st = eei_fail(err, st, "%s at %s gave no answer to %s %s in time (%u ms)", fetch->peer, fetch->url, method, path,
+                          fetch->timeout_ms);
         return st;
     }
     if (t->hook_status) {
         if (err) *err = t->hook_error;
         return t->hook_status;
     }
-    if (t->unproved) return eei_fail(err, EE_E_CONNECT, "%s %s%s: the connection was replaced", method, t->slot->fetch->url, path);
-    if (t->over) return eei_fail(err, EE_E_LIMIT, "%s %s%s: answer over %zu bytes", method, t->slot->fetch->url, path, t->reply->body.max);
+    if (t->unproved) return eei_fail(err, EE_E_CONNECT, "%s at %s: the connection was replaced", fetch->peer, fetch->url);
+    if (t->over)
+        return eei_fail(err, EE_E_LIMIT, "%s at %s: the answer to %s %s is over %zu bytes", fetch->peer, fetch->url, method, path,
+                        t->reply->body.max);
     if (c->result != CURLE_OK) {
-        char what[256];
-        (void)snprintf(what, sizeof what, "%s %.120s%.100s", method, t->slot->fetch->url, path);
+        char what[320];
+        if (eei_curl_unreached(c))
+            (void)snprintf(what, sizeof what, "%s at %.160s cannot be reached", fetch->peer, fetch->url);
+        else
+            (void)snprintf(what, sizeof what, "%s at %.160s gave no answer to %s %.90s", fetch->peer, fetch->url, method, path);
         return eei_curl_fail(c, what, err);
     }
     (void)curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
@@ -464,6 +473,7 @@ ee_status eei_fetch_new(const eei_fetch_options *options, eei_fetch **out, ee_er
         return eei_nomem(err);
     }
     fetch->trust = options->trust;
+    fetch->peer = options->peer ? options->peer : "the control plane";
     if (options->judge) fetch->judge = eei_judge_ref(options->judge);
     memcpy(fetch->network_id, options->network_id, sizeof fetch->network_id);
     fetch->timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS;

@@ -17,7 +17,8 @@ typedef enum eei_fetch_trust {
 } eei_fetch_trust;
 
 typedef struct eei_fetch_options {
-    const char *url; /* base, "https://host:port" */
+    const char *url;  /* base, "https://host:port" */
+    const char *peer; /* a literal, for messages: "the registry"; NULL = "the control plane" */
     eei_fetch_trust trust;
     eei_judge *judge;       /* ATTESTED; shared */
     uint8_t network_id[32]; /* ATTESTED */

@@ -6,6 +6,7 @@
 #include "base/cancel.h"
 #include "base/clock.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -122,9 +123,7 @@ ee_status eei_curl_upload(eei_curl *c, const char *base, const char *method, con
 }
 
 ee_status eei_curl_start(eei_curl *c, ee_error *err) {
-    c->note[0] = '\0';
     c->result = CURLE_OK;
-    (void)curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, c->note);
     CURLMcode bad = curl_multi_add_handle(c->multi, c->easy);
     if (bad) return eei_fail(err, EE_E_INTERNAL, "libcurl: %s", curl_multi_strerror(bad));
     c->running = true;
@@ -172,6 +171,37 @@ ee_status eei_curl_run(eei_curl *c, uint64_t deadline_ms, const ee_cancel *cance
     return st;
 }
 
+static const char *why_no_connection(const eei_curl *c) {
+    long number = 0;
+    (void)curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &number);
+    switch (number) {
+    case ECONNREFUSED: return "nothing listens there";
+    case ENETUNREACH:
+    case EHOSTUNREACH: return "there is no way to it from here";
+    case ETIMEDOUT: return "nothing answers there";
+    default: return "no connection could be made";
+    }
+}
+
+const char *eei_curl_reason(const eei_curl *c) {
+    switch (c->result) {
+    case CURLE_COULDNT_RESOLVE_HOST: return "its name is not known";
+    case CURLE_COULDNT_CONNECT: return why_no_connection(c);
+    case CURLE_OPERATION_TIMEDOUT: return "it took too long";
+    case CURLE_SSL_CONNECT_ERROR: return "TLS could not be set up";
+    case CURLE_PEER_FAILED_VERIFICATION: return "its certificate is not trusted";
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_BAD_CONTENT_ENCODING: return "what it answers is not HTTP";
+    default: return "the connection ended before the answer did";
+    }
+}
+
+bool eei_curl_unreached(const eei_curl *c) {
+    return c->result == CURLE_COULDNT_RESOLVE_HOST || c->result == CURLE_COULDNT_CONNECT || c->result == CURLE_SSL_CONNECT_ERROR ||
+           c->result == CURLE_PEER_FAILED_VERIFICATION;
+}
+
 ee_status eei_curl_fail(const eei_curl *c, const char *what, ee_error *err) {
     ee_status st = EE_E_CONNECT;
     switch (c->result) {
@@ -181,7 +211,7 @@ ee_status eei_curl_fail(const eei_curl *c, const char *what, ee_error *err) {
     case CURLE_URL_MALFORMAT: st = EE_E_INVALID; break;
     default: break;
     }
-    (void)eei_fail(err, st, "%s: %s", what, c->note[0] ? c->note : curl_easy_strerror(c->result));
+    (void)eei_fail(err, st, "%s: %s", what, eei_curl_reason(c));
     if (err) {
         err->native_code = (uint32_t)c->result;
         if (c->result == CURLE_PEER_FAILED_VERIFICATION) err->retryable = 0;

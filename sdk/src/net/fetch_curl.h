@@ -12,7 +12,6 @@ typedef struct eei_curl {
     struct curl_slist *headers;
     bool running;    /* easy is in multi */
     CURLcode result; /* when it stopped running */
-    char note[CURL_ERROR_SIZE];
 } eei_curl;
 ee_status eei_curl_open(eei_curl *c, ee_error *err) EE_MUST_USE;
 void eei_curl_close(eei_curl *c);
@@ -29,6 +28,10 @@ ee_status eei_curl_wait(eei_curl *c, uint64_t deadline_ms, const ee_cancel *canc
 /* Until it is over; on EE_E_TIMEOUT and EE_E_CANCELLED the transfer is aborted and its connection closed. Curl's own result is in c. */
 ee_status eei_curl_run(eei_curl *c, uint64_t deadline_ms, const ee_cancel *cancel, ee_error *err) EE_MUST_USE;
 void eei_curl_stop(eei_curl *c);
-/* Curl's result as ours: "GET https://...: Connection refused". */
+/* Why the transfer failed, in our words: "nothing listens there". */
+const char *eei_curl_reason(const eei_curl *c);
+/* Nothing of the request can have reached the other side. */
+bool eei_curl_unreached(const eei_curl *c);
+/* Curl's result as ours: "GET /x: the connection ended before the answer did". */
 ee_status eei_curl_fail(const eei_curl *c, const char *what, ee_error *err);
 #endif

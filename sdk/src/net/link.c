@@ -625,7 +625,7 @@ static ee_status on_connected(conn *c, int status, ee_error *err) {
     if (!number && status < 0) number = -status;
     if (!number) return tls_start(c, err);
     close_socket(c);
-    eei_fail_errno(err, EE_E_CONNECT, number, "control plane %s:%s", c->link->host, c->link->port);
+    eei_fail_errno(err, EE_E_CONNECT, number, "the control plane at %s:%s cannot be reached", c->link->host, c->link->port);
     return c->next_address ? connect_next(c, err) : EE_E_CONNECT;
 }
 
@@ -633,7 +633,7 @@ static ee_status try_address(conn *c, const struct addrinfo *a, ee_error *err) {
     c->fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0) return eei_fail_errno(err, EE_E_CONNECT, errno, "socket");
     if (connect(c->fd, a->ai_addr, a->ai_addrlen) != 0 && errno != EINPROGRESS)
-        return eei_fail_errno(err, EE_E_CONNECT, errno, "control plane %s:%s", c->link->host, c->link->port);
+        return eei_fail_errno(err, EE_E_CONNECT, errno, "the control plane at %s:%s cannot be reached", c->link->host, c->link->port);
     c->poll = eei_malloc(sizeof *c->poll);
     if (!c->poll) return eei_nomem(err);
     int rc = uv_poll_init(c->link->loop, c->poll, c->fd);

@@ -623,7 +623,7 @@ static void ees_app_stop(ee_client *client, const char *name, ee_error *err) { e
 extern "C" {
 #endif
 
-void _wrap_Swig_free_raw_39e4db685deae156(void *_swig_go_0) {
+void _wrap_Swig_free_raw_eaecd2dfd4bc4050(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -633,7 +633,7 @@ void _wrap_Swig_free_raw_39e4db685deae156(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_raw_39e4db685deae156(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_raw_eaecd2dfd4bc4050(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -646,7 +646,7 @@ void *_wrap_Swig_malloc_raw_39e4db685deae156(intgo _swig_go_0) {
 }
 
 
-void _wrap_ees_free_raw_39e4db685deae156(_goslice_ _swig_go_0) {
+void _wrap_ees_free_raw_eaecd2dfd4bc4050(_goslice_ _swig_go_0) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   
@@ -660,7 +660,7 @@ void _wrap_ees_free_raw_39e4db685deae156(_goslice_ _swig_go_0) {
 }
 
 
-int _wrap_ee_error_status_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+int _wrap_ee_error_status_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_status result;
   int _swig_go_result;
@@ -673,7 +673,7 @@ int _wrap_ee_error_status_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) 
 }
 
 
-intgo _wrap_ee_error_http_status_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_http_status_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -686,7 +686,7 @@ intgo _wrap_ee_error_http_status_get_raw_39e4db685deae156(struct ee_error *_swig
 }
 
 
-intgo _wrap_ee_error_retry_after_ms_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retry_after_ms_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint32_t result;
   intgo _swig_go_result;
@@ -699,7 +699,7 @@ intgo _wrap_ee_error_retry_after_ms_get_raw_39e4db685deae156(struct ee_error *_s
 }
 
 
-intgo _wrap_ee_error_retryable_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retryable_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -712,7 +712,7 @@ intgo _wrap_ee_error_retryable_get_raw_39e4db685deae156(struct ee_error *_swig_g
 }
 
 
-long long _wrap_ee_error_refusal_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_refusal_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -725,7 +725,7 @@ long long _wrap_ee_error_refusal_get_raw_39e4db685deae156(struct ee_error *_swig
 }
 
 
-long long _wrap_ee_error_offset_bytes_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_offset_bytes_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -738,7 +738,7 @@ long long _wrap_ee_error_offset_bytes_get_raw_39e4db685deae156(struct ee_error *
 }
 
 
-long long _wrap_ee_error_needed_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_needed_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -751,7 +751,7 @@ long long _wrap_ee_error_needed_get_raw_39e4db685deae156(struct ee_error *_swig_
 }
 
 
-long long _wrap_ee_error_available_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_available_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -764,7 +764,7 @@ long long _wrap_ee_error_available_get_raw_39e4db685deae156(struct ee_error *_sw
 }
 
 
-long long _wrap_ee_error_locked_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_locked_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -777,7 +777,7 @@ long long _wrap_ee_error_locked_get_raw_39e4db685deae156(struct ee_error *_swig_
 }
 
 
-_gostring_ _wrap_ee_error_message_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_message_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -790,7 +790,7 @@ _gostring_ _wrap_ee_error_message_get_raw_39e4db685deae156(struct ee_error *_swi
 }
 
 
-_gostring_ _wrap_ee_error_hint_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_hint_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -803,7 +803,7 @@ _gostring_ _wrap_ee_error_hint_get_raw_39e4db685deae156(struct ee_error *_swig_g
 }
 
 
-_gostring_ _wrap_ee_error_request_id_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_request_id_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -816,7 +816,7 @@ _gostring_ _wrap_ee_error_request_id_get_raw_39e4db685deae156(struct ee_error *_
 }
 
 
-_gostring_ _wrap_ee_error_idempotency_key_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_idempotency_key_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -829,7 +829,7 @@ _gostring_ _wrap_ee_error_idempotency_key_get_raw_39e4db685deae156(struct ee_err
 }
 
 
-_gostring_ _wrap_ee_error_details_get_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_details_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -842,7 +842,7 @@ _gostring_ _wrap_ee_error_details_get_raw_39e4db685deae156(struct ee_error *_swi
 }
 
 
-struct ee_error *_wrap_new_ee_error_raw_39e4db685deae156() {
+struct ee_error *_wrap_new_ee_error_raw_eaecd2dfd4bc4050() {
   struct ee_error *result = 0 ;
   struct ee_error *_swig_go_result;
   
@@ -853,7 +853,7 @@ struct ee_error *_wrap_new_ee_error_raw_39e4db685deae156() {
 }
 
 
-void _wrap_delete_ee_error_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+void _wrap_delete_ee_error_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   
   arg1 = *(struct ee_error **)&_swig_go_0; 
@@ -863,7 +863,7 @@ void _wrap_delete_ee_error_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_transfer_id_get_raw_39e4db685deae156(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_id_get_raw_eaecd2dfd4bc4050(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -876,7 +876,7 @@ _gostring_ _wrap_ee_transfer_id_get_raw_39e4db685deae156(struct ee_transfer *_sw
 }
 
 
-_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_39e4db685deae156(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_eaecd2dfd4bc4050(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -889,7 +889,7 @@ _gostring_ _wrap_ee_transfer_idempotency_key_get_raw_39e4db685deae156(struct ee_
 }
 
 
-long long _wrap_ee_transfer_amount_get_raw_39e4db685deae156(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_amount_get_raw_eaecd2dfd4bc4050(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -902,7 +902,7 @@ long long _wrap_ee_transfer_amount_get_raw_39e4db685deae156(struct ee_transfer *
 }
 
 
-long long _wrap_ee_transfer_balance_after_get_raw_39e4db685deae156(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_balance_after_get_raw_eaecd2dfd4bc4050(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -915,7 +915,7 @@ long long _wrap_ee_transfer_balance_after_get_raw_39e4db685deae156(struct ee_tra
 }
 
 
-intgo _wrap_ee_transfer_replayed_get_raw_39e4db685deae156(struct ee_transfer *_swig_go_0) {
+intgo _wrap_ee_transfer_replayed_get_raw_eaecd2dfd4bc4050(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -928,7 +928,7 @@ intgo _wrap_ee_transfer_replayed_get_raw_39e4db685deae156(struct ee_transfer *_s
 }
 
 
-struct ee_transfer *_wrap_new_ee_transfer_raw_39e4db685deae156() {
+struct ee_transfer *_wrap_new_ee_transfer_raw_eaecd2dfd4bc4050() {
   struct ee_transfer *result = 0 ;
   struct ee_transfer *_swig_go_result;
   
@@ -939,7 +939,7 @@ struct ee_transfer *_wrap_new_ee_transfer_raw_39e4db685deae156() {
 }
 
 
-void _wrap_delete_ee_transfer_raw_39e4db685deae156(struct ee_transfer *_swig_go_0) {
+void _wrap_delete_ee_transfer_raw_eaecd2dfd4bc4050(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   
   arg1 = *(struct ee_transfer **)&_swig_go_0; 
@@ -949,7 +949,7 @@ void _wrap_delete_ee_transfer_raw_39e4db685deae156(struct ee_transfer *_swig_go_
 }
 
 
-long long _wrap_ee_balance_available_get_raw_39e4db685deae156(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_available_get_raw_eaecd2dfd4bc4050(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -962,7 +962,7 @@ long long _wrap_ee_balance_available_get_raw_39e4db685deae156(struct ee_balance 
 }
 
 
-long long _wrap_ee_balance_locked_get_raw_39e4db685deae156(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_locked_get_raw_eaecd2dfd4bc4050(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -975,7 +975,7 @@ long long _wrap_ee_balance_locked_get_raw_39e4db685deae156(struct ee_balance *_s
 }
 
 
-_gostring_ _wrap_ee_balance_account_get_raw_39e4db685deae156(struct ee_balance *_swig_go_0) {
+_gostring_ _wrap_ee_balance_account_get_raw_eaecd2dfd4bc4050(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -988,7 +988,7 @@ _gostring_ _wrap_ee_balance_account_get_raw_39e4db685deae156(struct ee_balance *
 }
 
 
-struct ee_balance *_wrap_new_ee_balance_raw_39e4db685deae156() {
+struct ee_balance *_wrap_new_ee_balance_raw_eaecd2dfd4bc4050() {
   struct ee_balance *result = 0 ;
   struct ee_balance *_swig_go_result;
   
@@ -999,7 +999,7 @@ struct ee_balance *_wrap_new_ee_balance_raw_39e4db685deae156() {
 }
 
 
-void _wrap_delete_ee_balance_raw_39e4db685deae156(struct ee_balance *_swig_go_0) {
+void _wrap_delete_ee_balance_raw_eaecd2dfd4bc4050(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   
   arg1 = *(struct ee_balance **)&_swig_go_0; 
@@ -1009,7 +1009,7 @@ void _wrap_delete_ee_balance_raw_39e4db685deae156(struct ee_balance *_swig_go_0)
 }
 
 
-int _wrap_ee_job_event_kind_get_raw_39e4db685deae156(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_kind_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_job_event_kind result;
   int _swig_go_result;
@@ -1022,7 +1022,7 @@ int _wrap_ee_job_event_kind_get_raw_39e4db685deae156(struct ee_job_event *_swig_
 }
 
 
-int _wrap_ee_job_event_stream_get_raw_39e4db685deae156(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_stream_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_stream_id result;
   int _swig_go_result;
@@ -1035,7 +1035,7 @@ int _wrap_ee_job_event_stream_get_raw_39e4db685deae156(struct ee_job_event *_swi
 }
 
 
-long long _wrap_ee_job_event_seq_get_raw_39e4db685deae156(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_seq_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1048,7 +1048,7 @@ long long _wrap_ee_job_event_seq_get_raw_39e4db685deae156(struct ee_job_event *_
 }
 
 
-long long _wrap_ee_job_event_time_unix_ms_get_raw_39e4db685deae156(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_time_unix_ms_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1061,7 +1061,7 @@ long long _wrap_ee_job_event_time_unix_ms_get_raw_39e4db685deae156(struct ee_job
 }
 
 
-_goslice_ _wrap_ee_job_event_data_get_raw_39e4db685deae156(struct ee_job_event *_swig_go_0) {
+_goslice_ _wrap_ee_job_event_data_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1078,7 +1078,7 @@ _goslice_ _wrap_ee_job_event_data_get_raw_39e4db685deae156(struct ee_job_event *
 }
 
 
-_gostring_ _wrap_ee_job_event_phase_get_raw_39e4db685deae156(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_phase_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1091,7 +1091,7 @@ _gostring_ _wrap_ee_job_event_phase_get_raw_39e4db685deae156(struct ee_job_event
 }
 
 
-long long _wrap_ee_job_event_done_get_raw_39e4db685deae156(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_done_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1104,7 +1104,7 @@ long long _wrap_ee_job_event_done_get_raw_39e4db685deae156(struct ee_job_event *
 }
 
 
-long long _wrap_ee_job_event_total_get_raw_39e4db685deae156(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_total_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1117,7 +1117,7 @@ long long _wrap_ee_job_event_total_get_raw_39e4db685deae156(struct ee_job_event 
 }
 
 
-_gostring_ _wrap_ee_job_event_message_get_raw_39e4db685deae156(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_message_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1130,7 +1130,7 @@ _gostring_ _wrap_ee_job_event_message_get_raw_39e4db685deae156(struct ee_job_eve
 }
 
 
-struct ee_job_event *_wrap_new_ee_job_event_raw_39e4db685deae156() {
+struct ee_job_event *_wrap_new_ee_job_event_raw_eaecd2dfd4bc4050() {
   struct ee_job_event *result = 0 ;
   struct ee_job_event *_swig_go_result;
   
@@ -1141,7 +1141,7 @@ struct ee_job_event *_wrap_new_ee_job_event_raw_39e4db685deae156() {
 }
 
 
-void _wrap_delete_ee_job_event_raw_39e4db685deae156(struct ee_job_event *_swig_go_0) {
+void _wrap_delete_ee_job_event_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   
   arg1 = *(struct ee_job_event **)&_swig_go_0; 
@@ -1151,7 +1151,7 @@ void _wrap_delete_ee_job_event_raw_39e4db685deae156(struct ee_job_event *_swig_g
 }
 
 
-_gostring_ _wrap_ee_version_raw_39e4db685deae156() {
+_gostring_ _wrap_ee_version_raw_eaecd2dfd4bc4050() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -1162,7 +1162,7 @@ _gostring_ _wrap_ee_version_raw_39e4db685deae156() {
 }
 
 
-_gostring_ _wrap_ee_status_word_raw_39e4db685deae156(int _swig_go_0) {
+_gostring_ _wrap_ee_status_word_raw_eaecd2dfd4bc4050(int _swig_go_0) {
   ee_status arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1175,7 +1175,7 @@ _gostring_ _wrap_ee_status_word_raw_39e4db685deae156(int _swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_fire_raw_39e4db685deae156(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_fire_raw_eaecd2dfd4bc4050(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1185,7 +1185,7 @@ void _wrap_ee_cancel_fire_raw_39e4db685deae156(ee_cancel *_swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_free_raw_39e4db685deae156(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_free_raw_eaecd2dfd4bc4050(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1195,7 +1195,7 @@ void _wrap_ee_cancel_free_raw_39e4db685deae156(ee_cancel *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_client_config_json_raw_39e4db685deae156(ee_client *_swig_go_0) {
+_gostring_ _wrap_ee_client_config_json_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1208,7 +1208,20 @@ _gostring_ _wrap_ee_client_config_json_raw_39e4db685deae156(ee_client *_swig_go_
 }
 
 
-_gostring_ _wrap_ee_policy_hash_raw_39e4db685deae156(ee_policy *_swig_go_0) {
+intgo _wrap_ee_client_stale_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0) {
+  ee_client *arg1 = (ee_client *) 0 ;
+  int32_t result;
+  intgo _swig_go_result;
+  
+  arg1 = *(ee_client **)&_swig_go_0; 
+  
+  result = (int32_t)ee_client_stale((ee_client const *)arg1);
+  _swig_go_result = result; 
+  return _swig_go_result;
+}
+
+
+_gostring_ _wrap_ee_policy_hash_raw_eaecd2dfd4bc4050(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1221,7 +1234,7 @@ _gostring_ _wrap_ee_policy_hash_raw_39e4db685deae156(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_policy_simulated_raw_39e4db685deae156(ee_policy *_swig_go_0) {
+intgo _wrap_ee_policy_simulated_raw_eaecd2dfd4bc4050(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1234,7 +1247,7 @@ intgo _wrap_ee_policy_simulated_raw_39e4db685deae156(ee_policy *_swig_go_0) {
 }
 
 
-void _wrap_ee_policy_free_raw_39e4db685deae156(ee_policy *_swig_go_0) {
+void _wrap_ee_policy_free_raw_eaecd2dfd4bc4050(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   
   arg1 = *(ee_policy **)&_swig_go_0; 
@@ -1244,7 +1257,7 @@ void _wrap_ee_policy_free_raw_39e4db685deae156(ee_policy *_swig_go_0) {
 }
 
 
-void _wrap_ee_collateral_free_raw_39e4db685deae156(ee_collateral *_swig_go_0) {
+void _wrap_ee_collateral_free_raw_eaecd2dfd4bc4050(ee_collateral *_swig_go_0) {
   ee_collateral *arg1 = (ee_collateral *) 0 ;
   
   arg1 = *(ee_collateral **)&_swig_go_0; 
@@ -1254,7 +1267,7 @@ void _wrap_ee_collateral_free_raw_39e4db685deae156(ee_collateral *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_verdict_verified_raw_39e4db685deae156(ee_verdict *_swig_go_0) {
+intgo _wrap_ee_verdict_verified_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1267,7 +1280,7 @@ intgo _wrap_ee_verdict_verified_raw_39e4db685deae156(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_text_raw_39e4db685deae156(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_text_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1280,7 +1293,7 @@ _gostring_ _wrap_ee_verdict_text_raw_39e4db685deae156(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_json_raw_39e4db685deae156(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_json_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1293,7 +1306,7 @@ _gostring_ _wrap_ee_verdict_json_raw_39e4db685deae156(ee_verdict *_swig_go_0) {
 }
 
 
-void _wrap_ee_verdict_free_raw_39e4db685deae156(ee_verdict *_swig_go_0) {
+void _wrap_ee_verdict_free_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   
   arg1 = *(ee_verdict **)&_swig_go_0; 
@@ -1303,7 +1316,7 @@ void _wrap_ee_verdict_free_raw_39e4db685deae156(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_job_id_raw_39e4db685deae156(ee_job *_swig_go_0) {
+_gostring_ _wrap_ee_job_id_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1316,7 +1329,7 @@ _gostring_ _wrap_ee_job_id_raw_39e4db685deae156(ee_job *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_job_id_raw_39e4db685deae156(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_job_id_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1329,7 +1342,7 @@ _gostring_ _wrap_ee_result_job_id_raw_39e4db685deae156(ee_result *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_result_exit_code_raw_39e4db685deae156(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_exit_code_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1342,7 +1355,7 @@ intgo _wrap_ee_result_exit_code_raw_39e4db685deae156(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_reason_raw_39e4db685deae156(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_reason_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1355,7 +1368,7 @@ _gostring_ _wrap_ee_result_reason_raw_39e4db685deae156(ee_result *_swig_go_0) {
 }
 
 
-_goslice_ _wrap_ee_result_output_raw_39e4db685deae156(ee_result *_swig_go_0, int _swig_go_1) {
+_goslice_ _wrap_ee_result_output_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0, int _swig_go_1) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_stream_id arg2 ;
   ee_span result;
@@ -1374,7 +1387,7 @@ _goslice_ _wrap_ee_result_output_raw_39e4db685deae156(ee_result *_swig_go_0, int
 }
 
 
-intgo _wrap_ee_result_truncated_raw_39e4db685deae156(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_truncated_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1387,7 +1400,7 @@ intgo _wrap_ee_result_truncated_raw_39e4db685deae156(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_image_digest_raw_39e4db685deae156(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_image_digest_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1400,7 +1413,7 @@ _gostring_ _wrap_ee_result_image_digest_raw_39e4db685deae156(ee_result *_swig_go
 }
 
 
-_gostring_ _wrap_ee_result_node_raw_39e4db685deae156(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_node_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1413,7 +1426,7 @@ _gostring_ _wrap_ee_result_node_raw_39e4db685deae156(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_cost_raw_39e4db685deae156(ee_result *_swig_go_0) {
+long long _wrap_ee_result_cost_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1426,7 +1439,7 @@ long long _wrap_ee_result_cost_raw_39e4db685deae156(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_locked_raw_39e4db685deae156(ee_result *_swig_go_0) {
+long long _wrap_ee_result_locked_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1439,7 +1452,7 @@ long long _wrap_ee_result_locked_raw_39e4db685deae156(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_receipt_json_raw_39e4db685deae156(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_receipt_json_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1452,7 +1465,7 @@ _gostring_ _wrap_ee_result_receipt_json_raw_39e4db685deae156(ee_result *_swig_go
 }
 
 
-ee_verdict *_wrap_ee_result_attestation_raw_39e4db685deae156(ee_result *_swig_go_0) {
+ee_verdict *_wrap_ee_result_attestation_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1465,7 +1478,7 @@ ee_verdict *_wrap_ee_result_attestation_raw_39e4db685deae156(ee_result *_swig_go
 }
 
 
-void _wrap_ee_result_free_raw_39e4db685deae156(ee_result *_swig_go_0) {
+void _wrap_ee_result_free_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   
   arg1 = *(ee_result **)&_swig_go_0; 
@@ -1475,7 +1488,7 @@ void _wrap_ee_result_free_raw_39e4db685deae156(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_app_base_url_raw_39e4db685deae156(ee_app *_swig_go_0) {
+_gostring_ _wrap_ee_app_base_url_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1488,7 +1501,7 @@ _gostring_ _wrap_ee_app_base_url_raw_39e4db685deae156(ee_app *_swig_go_0) {
 }
 
 
-ee_verdict *_wrap_ee_app_attestation_raw_39e4db685deae156(ee_app *_swig_go_0) {
+ee_verdict *_wrap_ee_app_attestation_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1501,7 +1514,7 @@ ee_verdict *_wrap_ee_app_attestation_raw_39e4db685deae156(ee_app *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_response_status_raw_39e4db685deae156(ee_response *_swig_go_0) {
+intgo _wrap_ee_response_status_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1514,7 +1527,7 @@ intgo _wrap_ee_response_status_raw_39e4db685deae156(ee_response *_swig_go_0) {
 }
 
 
-long long _wrap_ee_response_header_count_raw_39e4db685deae156(ee_response *_swig_go_0) {
+long long _wrap_ee_response_header_count_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t result;
   long long _swig_go_result;
@@ -1527,7 +1540,7 @@ long long _wrap_ee_response_header_count_raw_39e4db685deae156(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_name_raw_39e4db685deae156(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_name_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1542,7 +1555,7 @@ _gostring_ _wrap_ee_response_header_name_raw_39e4db685deae156(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_value_raw_39e4db685deae156(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_value_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1557,7 +1570,7 @@ _gostring_ _wrap_ee_response_header_value_raw_39e4db685deae156(ee_response *_swi
 }
 
 
-_goslice_ _wrap_ee_response_body_raw_39e4db685deae156(ee_response *_swig_go_0) {
+_goslice_ _wrap_ee_response_body_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1574,7 +1587,7 @@ _goslice_ _wrap_ee_response_body_raw_39e4db685deae156(ee_response *_swig_go_0) {
 }
 
 
-short _wrap_ee_forward_port_raw_39e4db685deae156(ee_forward *_swig_go_0) {
+short _wrap_ee_forward_port_raw_eaecd2dfd4bc4050(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   uint16_t result;
   short _swig_go_result;
@@ -1587,7 +1600,7 @@ short _wrap_ee_forward_port_raw_39e4db685deae156(ee_forward *_swig_go_0) {
 }
 
 
-long long _wrap_ees_money_parse_raw_39e4db685deae156(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+long long _wrap_ees_money_parse_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_money result;
@@ -1607,7 +1620,7 @@ long long _wrap_ees_money_parse_raw_39e4db685deae156(_gostring_ _swig_go_0, stru
 }
 
 
-_goslice_ _wrap_ees_key_generate_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+_goslice_ _wrap_ees_key_generate_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ees_bytes result;
   _goslice_ _swig_go_result;
@@ -1624,7 +1637,7 @@ _goslice_ _wrap_ees_key_generate_raw_39e4db685deae156(struct ee_error *_swig_go_
 }
 
 
-_goslice_ _wrap_ees_key_public_raw_39e4db685deae156(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_key_public_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -1648,7 +1661,7 @@ _goslice_ _wrap_ees_key_public_raw_39e4db685deae156(_gostring_ _swig_go_0, struc
 }
 
 
-ee_cancel *_wrap_ees_cancel_new_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+ee_cancel *_wrap_ees_cancel_new_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_cancel *result = 0 ;
   ee_cancel *_swig_go_result;
@@ -1661,7 +1674,7 @@ ee_cancel *_wrap_ees_cancel_new_raw_39e4db685deae156(struct ee_error *_swig_go_0
 }
 
 
-ees_job_spec *_wrap_ees_job_spec_new_raw_39e4db685deae156(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
+ees_job_spec *_wrap_ees_job_spec_new_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
   char *arg1 = (char *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1728,7 +1741,7 @@ ees_job_spec *_wrap_ees_job_spec_new_raw_39e4db685deae156(_gostring_ _swig_go_0,
 }
 
 
-void _wrap_ees_job_spec_free_raw_39e4db685deae156(ees_job_spec *_swig_go_0) {
+void _wrap_ees_job_spec_free_raw_eaecd2dfd4bc4050(ees_job_spec *_swig_go_0) {
   ees_job_spec *arg1 = (ees_job_spec *) 0 ;
   
   arg1 = *(ees_job_spec **)&_swig_go_0; 
@@ -1738,7 +1751,7 @@ void _wrap_ees_job_spec_free_raw_39e4db685deae156(ees_job_spec *_swig_go_0) {
 }
 
 
-void _wrap_ee_client_free_raw_39e4db685deae156(ee_client *_swig_go_0) {
+void _wrap_ee_client_free_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   
   arg1 = *(ee_client **)&_swig_go_0; 
@@ -1748,7 +1761,7 @@ void _wrap_ee_client_free_raw_39e4db685deae156(ee_client *_swig_go_0) {
 }
 
 
-void _wrap_ee_job_free_raw_39e4db685deae156(ee_job *_swig_go_0) {
+void _wrap_ee_job_free_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   
   arg1 = *(ee_job **)&_swig_go_0; 
@@ -1758,7 +1771,7 @@ void _wrap_ee_job_free_raw_39e4db685deae156(ee_job *_swig_go_0) {
 }
 
 
-void _wrap_ee_app_free_raw_39e4db685deae156(ee_app *_swig_go_0) {
+void _wrap_ee_app_free_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   
   arg1 = *(ee_app **)&_swig_go_0; 
@@ -1768,7 +1781,7 @@ void _wrap_ee_app_free_raw_39e4db685deae156(ee_app *_swig_go_0) {
 }
 
 
-void _wrap_ee_response_free_raw_39e4db685deae156(ee_response *_swig_go_0) {
+void _wrap_ee_response_free_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   
   arg1 = *(ee_response **)&_swig_go_0; 
@@ -1778,7 +1791,7 @@ void _wrap_ee_response_free_raw_39e4db685deae156(ee_response *_swig_go_0) {
 }
 
 
-void _wrap_ee_upload_free_raw_39e4db685deae156(ee_upload *_swig_go_0) {
+void _wrap_ee_upload_free_raw_eaecd2dfd4bc4050(ee_upload *_swig_go_0) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   
   arg1 = *(ee_upload **)&_swig_go_0; 
@@ -1788,7 +1801,7 @@ void _wrap_ee_upload_free_raw_39e4db685deae156(ee_upload *_swig_go_0) {
 }
 
 
-void _wrap_ee_forward_free_raw_39e4db685deae156(ee_forward *_swig_go_0) {
+void _wrap_ee_forward_free_raw_eaecd2dfd4bc4050(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   
   arg1 = *(ee_forward **)&_swig_go_0; 
@@ -1798,7 +1811,7 @@ void _wrap_ee_forward_free_raw_39e4db685deae156(ee_forward *_swig_go_0) {
 }
 
 
-ee_client *_wrap_ees_client_new_raw_39e4db685deae156(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
+ee_client *_wrap_ees_client_new_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1845,7 +1858,7 @@ ee_client *_wrap_ees_client_new_raw_39e4db685deae156(_gostring_ _swig_go_0, _gos
 }
 
 
-void _wrap_ees_transfer_credits_raw_39e4db685deae156(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
+void _wrap_ees_transfer_credits_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1887,7 +1900,7 @@ void _wrap_ees_transfer_credits_raw_39e4db685deae156(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_balance_get_raw_39e4db685deae156(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_balance_get_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_balance *arg2 = (ee_balance *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1901,7 +1914,7 @@ void _wrap_ees_balance_get_raw_39e4db685deae156(ee_client *_swig_go_0, struct ee
 }
 
 
-_gostring_ _wrap_ees_client_call_raw_39e4db685deae156(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
+_gostring_ _wrap_ees_client_call_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1945,7 +1958,7 @@ _gostring_ _wrap_ees_client_call_raw_39e4db685deae156(ee_client *_swig_go_0, _go
 }
 
 
-ee_verdict *_wrap_ees_client_attestation_raw_39e4db685deae156(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_verdict *_wrap_ees_client_attestation_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_verdict *result = 0 ;
@@ -1960,7 +1973,7 @@ ee_verdict *_wrap_ees_client_attestation_raw_39e4db685deae156(ee_client *_swig_g
 }
 
 
-ee_verdict *_wrap_ees_client_refused_raw_39e4db685deae156(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+ee_verdict *_wrap_ees_client_refused_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   uint64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1977,7 +1990,7 @@ ee_verdict *_wrap_ees_client_refused_raw_39e4db685deae156(ee_client *_swig_go_0,
 }
 
 
-ee_policy *_wrap_ees_policy_production_raw_39e4db685deae156(struct ee_error *_swig_go_0) {
+ee_policy *_wrap_ees_policy_production_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
   ee_policy *_swig_go_result;
@@ -1990,7 +2003,7 @@ ee_policy *_wrap_ees_policy_production_raw_39e4db685deae156(struct ee_error *_sw
 }
 
 
-ee_policy *_wrap_ees_policy_load_raw_39e4db685deae156(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+ee_policy *_wrap_ees_policy_load_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
@@ -2010,7 +2023,7 @@ ee_policy *_wrap_ees_policy_load_raw_39e4db685deae156(_gostring_ _swig_go_0, str
 }
 
 
-ee_policy *_wrap_ees_policy_parse_raw_39e4db685deae156(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+ee_policy *_wrap_ees_policy_parse_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2037,7 +2050,7 @@ ee_policy *_wrap_ees_policy_parse_raw_39e4db685deae156(_gostring_ _swig_go_0, _g
 }
 
 
-ee_policy *_wrap_ees_policy_pin_raw_39e4db685deae156(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
+ee_policy *_wrap_ees_policy_pin_raw_eaecd2dfd4bc4050(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2066,7 +2079,7 @@ ee_policy *_wrap_ees_policy_pin_raw_39e4db685deae156(ee_policy *_swig_go_0, _gos
 }
 
 
-ee_collateral *_wrap_ees_collateral_parse_raw_39e4db685deae156(_goslice_ _swig_go_0, struct ee_error *_swig_go_1) {
+ee_collateral *_wrap_ees_collateral_parse_raw_eaecd2dfd4bc4050(_goslice_ _swig_go_0, struct ee_error *_swig_go_1) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2085,7 +2098,7 @@ ee_collateral *_wrap_ees_collateral_parse_raw_39e4db685deae156(_goslice_ _swig_g
 }
 
 
-ee_verdict *_wrap_ees_verify_quote_raw_39e4db685deae156(_goslice_ _swig_go_0, ee_collateral *_swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
+ee_verdict *_wrap_ees_verify_quote_raw_eaecd2dfd4bc4050(_goslice_ _swig_go_0, ee_collateral *_swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   ee_collateral *arg3 = (ee_collateral *) 0 ;
@@ -2116,7 +2129,7 @@ ee_verdict *_wrap_ees_verify_quote_raw_39e4db685deae156(_goslice_ _swig_go_0, ee
 }
 
 
-ee_verdict *_wrap_ees_verify_file_raw_39e4db685deae156(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
+ee_verdict *_wrap_ees_verify_file_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
   char *arg1 = (char *) 0 ;
   ee_policy *arg2 = (ee_policy *) 0 ;
   uint64_t arg3 ;
@@ -2140,7 +2153,7 @@ ee_verdict *_wrap_ees_verify_file_raw_39e4db685deae156(_gostring_ _swig_go_0, ee
 }
 
 
-_goslice_ _wrap_ees_verdict_evidence_raw_39e4db685deae156(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_verdict_evidence_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -2159,7 +2172,7 @@ _goslice_ _wrap_ees_verdict_evidence_raw_39e4db685deae156(ee_verdict *_swig_go_0
 }
 
 
-_gostring_ _wrap_ees_job_quote_raw_39e4db685deae156(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+_gostring_ _wrap_ees_job_quote_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2181,7 +2194,7 @@ _gostring_ _wrap_ees_job_quote_raw_39e4db685deae156(ee_client *_swig_go_0, ees_j
 }
 
 
-ee_job *_wrap_ees_job_start_raw_39e4db685deae156(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+ee_job *_wrap_ees_job_start_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2202,7 +2215,7 @@ ee_job *_wrap_ees_job_start_raw_39e4db685deae156(ee_client *_swig_go_0, ees_job_
 }
 
 
-void _wrap_ees_job_next_raw_39e4db685deae156(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
+void _wrap_ees_job_next_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_job *arg1 = (ee_job *) 0 ;
   int64_t arg2 ;
   ee_cancel *arg3 = (ee_cancel *) 0 ;
@@ -2220,7 +2233,7 @@ void _wrap_ees_job_next_raw_39e4db685deae156(ee_job *_swig_go_0, long long _swig
 }
 
 
-ee_result *_wrap_ees_job_result_raw_39e4db685deae156(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_result *_wrap_ees_job_result_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_job *arg1 = (ee_job *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_result *result = 0 ;
@@ -2235,7 +2248,7 @@ ee_result *_wrap_ees_job_result_raw_39e4db685deae156(ee_job *_swig_go_0, struct 
 }
 
 
-void _wrap_ees_job_cancel_raw_39e4db685deae156(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_job_cancel_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
   ee_job *arg1 = (ee_job *) 0 ;
   uint32_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2249,7 +2262,7 @@ void _wrap_ees_job_cancel_raw_39e4db685deae156(ee_job *_swig_go_0, intgo _swig_g
 }
 
 
-ee_app *_wrap_ees_connect_raw_39e4db685deae156(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+ee_app *_wrap_ees_connect_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2279,7 +2292,7 @@ ee_app *_wrap_ees_connect_raw_39e4db685deae156(ee_client *_swig_go_0, _gostring_
 }
 
 
-ee_response *_wrap_ees_app_request_raw_39e4db685deae156(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_response *_wrap_ees_app_request_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2326,7 +2339,7 @@ ee_response *_wrap_ees_app_request_raw_39e4db685deae156(ee_app *_swig_go_0, _gos
 }
 
 
-ee_upload *_wrap_ees_upload_open_raw_39e4db685deae156(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, long long _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_upload *_wrap_ees_upload_open_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, long long _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2369,7 +2382,7 @@ ee_upload *_wrap_ees_upload_open_raw_39e4db685deae156(ee_app *_swig_go_0, _gostr
 }
 
 
-void _wrap_ees_upload_write_raw_39e4db685deae156(ee_upload *_swig_go_0, _goslice_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_upload_write_raw_eaecd2dfd4bc4050(ee_upload *_swig_go_0, _goslice_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -2387,7 +2400,7 @@ void _wrap_ees_upload_write_raw_39e4db685deae156(ee_upload *_swig_go_0, _goslice
 }
 
 
-ee_response *_wrap_ees_upload_finish_raw_39e4db685deae156(ee_upload *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_response *_wrap_ees_upload_finish_raw_eaecd2dfd4bc4050(ee_upload *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_response *result = 0 ;
@@ -2402,7 +2415,7 @@ ee_response *_wrap_ees_upload_finish_raw_39e4db685deae156(ee_upload *_swig_go_0,
 }
 
 
-_goslice_ _wrap_ees_response_read_raw_39e4db685deae156(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+_goslice_ _wrap_ees_response_read_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_response *arg1 = (ee_response *) 0 ;
   int64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2423,7 +2436,7 @@ _goslice_ _wrap_ees_response_read_raw_39e4db685deae156(ee_response *_swig_go_0, 
 }
 
 
-intgo _wrap_ees_app_socket_raw_39e4db685deae156(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+intgo _wrap_ees_app_socket_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint32_t arg2 ;
   int32_t arg3 ;
@@ -2444,7 +2457,7 @@ intgo _wrap_ees_app_socket_raw_39e4db685deae156(ee_app *_swig_go_0, intgo _swig_
 }
 
 
-ee_forward *_wrap_ees_app_forward_raw_39e4db685deae156(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
+ee_forward *_wrap_ees_app_forward_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint16_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2461,7 +2474,7 @@ ee_forward *_wrap_ees_app_forward_raw_39e4db685deae156(ee_app *_swig_go_0, short
 }
 
 
-_gostring_ _wrap_ees_app_deploy_raw_39e4db685deae156(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
+_gostring_ _wrap_ees_app_deploy_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2519,7 +2532,7 @@ _gostring_ _wrap_ees_app_deploy_raw_39e4db685deae156(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_app_stop_raw_39e4db685deae156(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_app_stop_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
