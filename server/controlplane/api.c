@@ -14,19 +14,23 @@
 
 /* ---- answers --------------------------------------------------------------------------------------------------------- */
 
-static void reply_json(eei_exchange *exchange, int status, const json_t *body) {
-    static const char *const no_store[] = {"Cache-Control: no-store", NULL};
+static void reply_with(eei_exchange *exchange, int status, const char *const *headers, const json_t *body) {
     eei_buf text = EEI_BUF_INIT(16u << 20);
     ee_error err;
     if (!body || eei_json_dump(body, &text, &err))
-        eei_exchange_reply(exchange, 500, "application/json", no_store,
-                           eei_span_text("{\"error\":{\"code\":\"out_of_memory\",\"message\":\"out of memory\"}}"));
+        eei_exchange_reply(exchange, 500, "application/json", headers,
+                           eei_span_text("{\"error\":{\"code\":\"out_of_memory\",\"message\":\"out of memory\",\"retryable\":false}}"));
     else
-        eei_exchange_reply(exchange, status, "application/json", no_store, eei_buf_span(&text));
+        eei_exchange_reply(exchange, status, "application/json", headers, eei_buf_span(&text));
     eei_buf_clear(&text);
 }
 
-static void reply_error(eei_exchange *exchange, const ee_error *err) {
+static void reply_json(eei_exchange *exchange, int status, const json_t *body) {
+    static const char *const no_store[] = {"Cache-Control: no-store", NULL};
+    reply_with(exchange, status, no_store, body);
+}
+
+static json_t *error_json(const eei_exchange *exchange, const ee_error *err) {
     json_t *error = json_pack("{s:s, s:s, s:s, s:s, s:b}", "code", err->word, "message", err->message, "hint", err->hint, "request_id",
                               eei_exchange_id(exchange), "retryable", err->retryable != 0);
     json_t *body = json_object(), *details = NULL;
@@ -38,8 +42,27 @@ static void reply_error(eei_exchange *exchange, const ee_error *err) {
     if (error && err->details[0] && eei_json_parse(eei_span_text(err->details), sizeof err->details, &details, NULL) == EE_OK)
         json_object_set_new(error, "details", details);
     if (body && error) json_object_set(body, "error", error);
-    reply_json(exchange, eei_status_http(err->status), error ? body : NULL);
+    if (!error) json_decref(eei_take(&body));
     json_decref(error);
+    return body;
+}
+
+static void reply_error(eei_exchange *exchange, const ee_error *err) {
+    json_t *body = error_json(exchange, err);
+    reply_json(exchange, eei_status_http(err->status), body);
+    json_decref(body);
+}
+
+/* The word has a status of its own in HTTP here. */
+static void wrong_method(eei_exchange *exchange, const char *allow) {
+    ee_error err = {0};
+    char line[80];
+    const char *const headers[] = {"Cache-Control: no-store", line, NULL};
+    (void)snprintf(line, sizeof line, "Allow: %s", allow);
+    (void)eei_fail(&err, EE_E_INVALID, "%s is not for %s", eei_exchange_method(exchange), eei_exchange_path(exchange));
+    (void)eei_hint(&err, EE_E_INVALID, "it takes %s", allow);
+    json_t *body = error_json(exchange, &err);
+    reply_with(exchange, 405, headers, body);
     json_decref(body);
 }
 
@@ -190,8 +213,8 @@ static ee_status get_node(call *c, json_t **out, ee_error *err) {
     return st ? st : list_nodes(c, node->profile.name, out, err);
 }
 
-static ee_status get_apps(call *c, json_t **out, ee_error *err) { return placer_list(c->cp, out, err); }
-static ee_status get_app(call *c, json_t **out, ee_error *err) { return placer_app_json(c->cp, c->param, out, err); }
+static ee_status get_apps(call *c, json_t **out, ee_error *err) { return placer_list(c->cp, c->account.id, out, err); }
+static ee_status get_app(call *c, json_t **out, ee_error *err) { return placer_app_json(c->cp, c->account.id, c->param, out, err); }
 
 /* ---- handlers: accounts ---------------------------------------------------------------------------------------------- */
 
@@ -411,7 +434,8 @@ static ee_status post_purchase(call *c, json_t **out, ee_error *err) {
 
 /* ---- routes ---------------------------------------------------------------------------------------------------------- */
 
-typedef enum access { ACCESS_PUBLIC, ACCESS_ACCOUNT, ACCESS_OWNER } access_kind;
+/* ANYBODY: and who signs sees more. */
+typedef enum access { ACCESS_PUBLIC, ACCESS_ANYBODY, ACCESS_ACCOUNT, ACCESS_OWNER } access_kind;
 /* A handler answers with *out, fails, or has taken the exchange to answer later (EE_OK and *out NULL). */
 typedef struct route {
     const char *method, *path; /* a trailing {} takes one segment */
@@ -424,8 +448,8 @@ static const route routes[] = {
     {"POST", "/v1/attest", ACCESS_PUBLIC, post_attest},
     {"GET", "/v1/nodes", ACCESS_PUBLIC, get_nodes},
     {"GET", "/v1/nodes/{}", ACCESS_PUBLIC, get_node},
-    {"GET", "/v1/apps", ACCESS_PUBLIC, get_apps},
-    {"GET", "/v1/apps/{}", ACCESS_PUBLIC, get_app},
+    {"GET", "/v1/apps", ACCESS_ANYBODY, get_apps},
+    {"GET", "/v1/apps/{}", ACCESS_ANYBODY, get_app},
     {"POST", "/v1/apps", ACCESS_ACCOUNT, post_apps},
     {"DELETE", "/v1/apps/{}", ACCESS_ACCOUNT, delete_app},
     {"GET", "/v1/resolve/{}", ACCESS_ACCOUNT, get_resolve},
@@ -451,25 +475,40 @@ static bool matches(const char *pattern, const char *path, char param[96]) {
     return true;
 }
 
-static const route *find_route(const char *method, const char *path, char param[96], bool *path_known) {
-    *path_known = false;
+#define COLLATERAL_PATH "/v1/collateral/{}" /* served beside the table: it is no JSON of ours */
+
+/* HEAD asks for a GET's answer without its body. */
+static bool method_fits(const char *allowed, const char *method) {
+    return strcmp(allowed, method) == 0 || (strcmp(method, "HEAD") == 0 && strcmp(allowed, "GET") == 0);
+}
+
+/* allow: the methods of that path, for a 405; "" when nothing is there. */
+static const route *find_route(const char *method, const char *path, char param[96], char allow[64]) {
+    size_t at = 0;
+    allow[0] = 0;
+    if (matches(COLLATERAL_PATH, path, param)) (void)snprintf(allow, 64, "GET, HEAD");
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         if (!matches(routes[i].path, path, param)) continue;
-        *path_known = true;
-        if (strcmp(routes[i].method, method) == 0) return &routes[i];
+        if (method_fits(routes[i].method, method)) return &routes[i];
+        int n =
+            snprintf(allow + at, 64 - at, "%s%s%s", at ? ", " : "", routes[i].method, strcmp(routes[i].method, "GET") == 0 ? ", HEAD" : "");
+        if (n > 0 && at + (size_t)n < 64) at += (size_t)n;
     }
     return NULL;
 }
 
 static ee_status authorize(call *c, access_kind access, ee_error *err) {
-    if (access == ACCESS_ACCOUNT) return cp_auth_account(c->cp, c->exchange, eei_wall_ms(), &c->account, &c->evidence, err);
+    bool is_signed = eei_exchange_header(c->exchange, "ee-key") != NULL;
+    if (access == ACCESS_ACCOUNT || (access == ACCESS_ANYBODY && is_signed))
+        return cp_auth_account(c->cp, c->exchange, eei_wall_ms(), &c->account, &c->evidence, err);
     if (access == ACCESS_OWNER) return cp_auth_owner(c->cp, c->exchange, err);
     return EE_OK;
 }
 
 /* Collateral is text that is signed by itself and is handed out as it is. */
 static bool serve_collateral(cp_context *cp, eei_exchange *exchange) {
-    if (strncmp(eei_exchange_path(exchange), "/v1/collateral/", 15) != 0 || strcmp(eei_exchange_method(exchange), "GET") != 0) return false;
+    char param[96];
+    if (!matches(COLLATERAL_PATH, eei_exchange_path(exchange), param) || !method_fits("GET", eei_exchange_method(exchange))) return false;
     eei_exchange_reply(exchange, 200, "application/json", NULL, eei_buf_span(&cp->collateral));
     return true;
 }
@@ -478,13 +517,16 @@ void api_request(cp_context *cp, eei_exchange *exchange) {
     call c = {.cp = cp, .exchange = exchange, .evidence = EEI_BUF_INIT(LEDGER_EVIDENCE_BYTES_MAX)};
     ee_error err = {0};
     json_t *out = NULL;
-    bool known;
+    char allow[64];
     ee_status st;
     if (serve_collateral(cp, exchange)) return;
-    const route *found = find_route(eei_exchange_method(exchange), eei_exchange_path(exchange), c.param, &known);
+    const route *found = find_route(eei_exchange_method(exchange), eei_exchange_path(exchange), c.param, allow);
+    if (!found && allow[0]) {
+        wrong_method(exchange, allow);
+        return;
+    }
     if (!found)
-        st = known ? eei_fail(&err, EE_E_INVALID, "%s is not for %s", eei_exchange_method(exchange), eei_exchange_path(exchange))
-                   : eei_fail(&err, EE_E_NOT_FOUND, "there is no %s", eei_exchange_path(exchange));
+        st = eei_fail(&err, EE_E_NOT_FOUND, "there is no %s", eei_exchange_path(exchange));
     else if (cp->stopping)
         st = eei_fail(&err, EE_E_SERVER, "the control plane is stopping");
     else

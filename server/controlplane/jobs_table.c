@@ -194,7 +194,7 @@ static ee_status check_auth(const job_admit_request *r, const ledger_principal *
             err->needed = ceiling;
             err->available = r->auth.max_total;
         }
-        return eei_hint(err, st, "Raise --max-cost, or lower --timeout or --vcpus.");
+        return eei_hint(err, st, "authorise more, or ask for less time or fewer vcpus");
     }
     return EE_OK;
 }

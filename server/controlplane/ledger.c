@@ -12,7 +12,9 @@
 /* ---- principals ----------------------------------------------------------------------------------------------------- */
 
 #define PRINCIPAL_COLUMNS "id, kind, name, key, provider, created_ms"
-#define GUESS_ROWS_MAX    5000 /* names looked at for a "did you mean": a typo costs the writer a few milliseconds at most */
+#define GUESS_ROWS_MAX    5000  /* names looked at for a "did you mean": a typo costs the writer a few milliseconds at most */
+#define GUESS_JOURNAL_MAX 20000 /* newest movements looked at for those whose names one may be told */
+#define LOCK_ROWS_MAX     20000 /* locks looked at for the time that one runs out */
 
 static void read_principal(store_rows *rows, ledger_principal *out) {
     memset(out, 0, sizeof *out);
@@ -51,6 +53,18 @@ static ee_status offer_names(store *db, const char *sql, const store_value *valu
     return st;
 }
 
+/* An account is told the names of those it has paid or been paid by: who else has an account is nobody's business (threat L7). */
+static ee_status no_such_partner(store *db, int64_t asker, ee_span name, ee_error *err) {
+    names_guess guess = names_guess_for(name);
+    ee_status st =
+        offer_names(db,
+                    "SELECT DISTINCT p.name FROM (SELECT debit, credit FROM transfer WHERE code = 2 AND (debit = $1 OR credit = $1)"
+                    " AND seq > (SELECT coalesce(max(seq), 0) FROM transfer) - $2) t"
+                    " JOIN principal p ON p.id = CASE WHEN t.debit = $1 THEN t.credit ELSE t.debit END",
+                    STORE_WITH(store_i64(asker), store_i64(GUESS_JOURNAL_MAX)), &guess, err);
+    return st ? st : names_not_found(&guess, "account", err);
+}
+
 /* Names with the same first byte come first: that is where most typos lead. */
 static ee_status no_such_name(store *db, int space, ee_span name, const char *what, ee_error *err) {
     names_guess guess = names_guess_for(name);
@@ -68,21 +82,24 @@ static ee_status no_such_name(store *db, int space, ee_span name, const char *wh
     return st ? st : names_not_found(&guess, what, err);
 }
 
-static ee_status find_name(store *db, int space, ee_span name, const char *what, ledger_principal *out, ee_error *err) {
+static ee_status find_name(store *db, int space, ee_span name, ledger_principal *out, ee_error *err) {
     ee_status st = EE_E_NOT_FOUND;
     memset(out, 0, sizeof *out);
     if (names_valid(name))
         st = select_principal(db, "SELECT " PRINCIPAL_COLUMNS " FROM principal WHERE space = $1 AND name = $2",
                               STORE_WITH(store_i64(space), store_text(name)), out, err);
-    return st == EE_E_NOT_FOUND ? no_such_name(db, space, name, what, err) : st;
+    return st;
 }
 
-ee_status ledger_find_account(store *db, ee_span name, ledger_principal *out, ee_error *err) {
-    return find_name(db, 1, name, "account", out, err);
+ee_status ledger_find_account(store *db, ee_span name, int64_t asker, ledger_principal *out, ee_error *err) {
+    ee_status st = find_name(db, 1, name, out, err);
+    if (st != EE_E_NOT_FOUND) return st;
+    return asker ? no_such_partner(db, asker, name, err) : no_such_name(db, 1, name, "account", err);
 }
 
 ee_status ledger_find_node(store *db, ee_span name, ledger_principal *out, ee_error *err) {
-    return find_name(db, 2, name, "node", out, err);
+    ee_status st = find_name(db, 2, name, out, err);
+    return st == EE_E_NOT_FOUND ? no_such_name(db, 2, name, "node", err) : st;
 }
 
 ee_status ledger_find_key(store *db, const uint8_t key[32], ledger_principal *out, ee_error *err) {
@@ -196,14 +213,28 @@ ee_money ledger_available(const ledger_counters *c) { return c->cp - c->dp - c->
 
 static bool may_be_negative(ledger_account_kind kind) { return kind == LEDGER_ACCOUNT_MINT || kind == LEDGER_ACCOUNT_PAYOUT; }
 
-static ee_status low_balance(const ledger_posting *p, const ledger_counters *payer, ee_error *err) {
-    char needed[32], has[32], held[32], more[64] = "";
+/* When the last lock of an account runs out; 0 when that would take long to find. The newest to run out are looked at first. */
+static uint64_t locked_until(store *db, int64_t account) {
+    int64_t until = 0;
+    ee_status st = store_get_one(db,
+                                 "SELECT coalesce(max(expires_ms), 0) FROM (SELECT user, expires_ms FROM lock WHERE state IN (1, 2)"
+                                 " ORDER BY expires_ms DESC LIMIT $1) WHERE user = $2",
+                                 STORE_WITH(store_i64(LOCK_ROWS_MAX), store_i64(account)), &until, NULL);
+    return st || until < 0 ? 0 : (uint64_t)until;
+}
+
+static ee_status low_balance(store *db, const ledger_posting *p, const ledger_counters *payer, ee_error *err) {
+    char needed[32], has[32], held[32], time[32], more[128] = "";
     ee_money available = ledger_available(payer);
-    if (payer->dn) (void)snprintf(more, sizeof more, " (%s more is locked)", ee_money_format(payer->dn, held));
+    uint64_t until = payer->dn ? locked_until(db, p->debit) : 0;
+    if (payer->dn)
+        (void)snprintf(more, sizeof more, " (%s more is locked%s%s%s)", ee_money_format(payer->dn, held), until ? ", until " : "",
+                       until ? eei_format_utc(until, time) : "", until ? " at the latest" : "");
     ee_status st = eei_fail(err, EE_E_LOW_BALANCE, "%s %s and your balance is %s%s", p->subject ? p->subject : "this needs",
                             ee_money_format(p->amount, needed), ee_money_format(available, has), more);
-    (void)eei_hint(err, st, "add credits%s%s", p->code == LEDGER_LOCK ? ", lower the timeout" : "",
-                   payer->dn ? ", or wait for what is locked to settle" : "");
+    (void)eei_hint(err, st, "add credits%s%s", p->code == LEDGER_LOCK ? ", lower the timeout or the vcpus" : "",
+                   payer->dn ? ", or wait for what is locked to come back" : "");
+    if (err && until) (void)snprintf(err->details, sizeof err->details, "{\"locked_until\": \"%s\"}", time);
     if (err) {
         err->needed = p->amount;
         err->available = available;
@@ -270,7 +301,7 @@ ee_status ledger_post(store *db, const ledger_posting *p, ledger_posted *out, ee
     if (!st) st = ledger_read_account(db, p->credit, &out->credit, err);
     if (st) return st;
     if (takes_available(p->code) && !may_be_negative(out->debit.kind) && ledger_available(&out->debit) < p->amount)
-        return low_balance(p, &out->debit, err);
+        return low_balance(db, p, &out->debit, err);
     if (!move_counters(p->code, p->amount, &out->debit, &out->credit))
         return eei_fail(err, EE_E_LIMIT, "the sums of an account would pass 9,223,372,036,854.775807");
     st = append_row(db, p, out, err);
@@ -395,7 +426,7 @@ ee_status ledger_transfer(store *db, const ledger_transfer_request *r, ledger_en
         entry_of_outcome(&was, out);
         return EE_OK;
     }
-    st = ledger_find_account(db, r->to, &to, err);
+    st = ledger_find_account(db, r->to, r->from, &to, err);
     if (!st && to.id == from.id) st = eei_fail(err, EE_E_INVALID, "the sender and the receiver are the same account");
     if (st) return ledger_refuse(db, r->from, r->key, content, r->now_ms, st, err);
     const ledger_posting p = {.code = LEDGER_TRANSFER,
@@ -486,7 +517,7 @@ ee_status ledger_mint(store *db, const ledger_mint_request *r, ledger_entry *out
     ledger_content_hash("mint", (const ee_span[]){r->to, eei_span(amount, 8)}, 2, content);
     st = recall_mint(db, r->reference, content, &found, out, err);
     if (st || found) return st;
-    st = ledger_find_account(db, r->to, &to, err);
+    st = ledger_find_account(db, r->to, 0, &to, err);
     if (st) return st; /* not remembered: the payment was made, and must be repeatable once the name is right */
     const ledger_posting p = {
         .code = LEDGER_MINT, .debit = LEDGER_MINT_ID, .credit = to.id, .amount = r->amount, .evidence = r->evidence, .now_ms = r->now_ms};

@@ -66,8 +66,9 @@ typedef enum ledger_code {
 ee_status ledger_create_account(store *db, ee_span name, const uint8_t key[32], ledger_principal_kind kind, uint64_t now_ms,
                                 ledger_principal *out, ee_error *err) EE_MUST_USE;
 ee_status ledger_create_node(store *db, ee_span name, int64_t provider, uint64_t now_ms, ledger_principal *out, ee_error *err) EE_MUST_USE;
-/* EE_E_NOT_FOUND with a close name when there is one. Never makes anything. */
-ee_status ledger_find_account(store *db, ee_span name, ledger_principal *out, ee_error *err) EE_MUST_USE;
+/* EE_E_NOT_FOUND with a close name when there is one that asker may know: one it has paid or been paid by; 0 = the owner, who may know all.
+ * Never makes anything. */
+ee_status ledger_find_account(store *db, ee_span name, int64_t asker, ledger_principal *out, ee_error *err) EE_MUST_USE;
 ee_status ledger_find_node(store *db, ee_span name, ledger_principal *out, ee_error *err) EE_MUST_USE;
 ee_status ledger_find_key(store *db, const uint8_t key[32], ledger_principal *out, ee_error *err) EE_MUST_USE; /* user or provider */
 ee_status ledger_get_principal(store *db, int64_t id, ledger_principal *out, ee_error *err) EE_MUST_USE;

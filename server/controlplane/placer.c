@@ -519,37 +519,47 @@ void placer_recover(cp_context *cp) {
 
 /* ---- reading --------------------------------------------------------------------------------------------------------- */
 
-static json_t *row_json(cp_context *cp, const app_row *row) {
+/* What is the owner's to know comes on top of what all may. */
+static json_t *row_json(cp_context *cp, int64_t account, const app_row *row) {
     char created[32];
     const registry_node *node = registry_find_id(cp->registry, row->node);
     bool connected = node && node->session && eei_same(node->instance_id, row->instance_id, 32);
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:I, s:o, s:s}", "name", row->name, "id", row->id, "account",
-                     row->account_name, "node", row->node_name, "state", app_state_word(row->state), "word", row->word, "message",
-                     row->message, "tunnel_up", connected, "epoch", (json_int_t)row->epoch, "price_per_vcpu_hour",
-                     eei_json_money(row->price), "created_at", eei_format_utc(row->created_ms, created));
+    json_t *value = json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:s}", "name", row->name, "id", row->id, "node", row->node_name, "state",
+                              app_state_word(row->state), "tunnel_up", connected, "epoch", (json_int_t)row->epoch, "created_at",
+                              eei_format_utc(row->created_ms, created));
+    json_t *own = account && account == row->account ? json_pack("{s:s, s:s, s:s, s:o}", "account", row->account_name, "word", row->word,
+                                                                 "message", row->message, "price_per_vcpu_hour", eei_json_money(row->price))
+                                                     : json_object();
+    if (value && (!own || json_object_update(value, own))) {
+        json_decref(value);
+        value = NULL;
+    }
+    json_decref(own);
+    return value;
 }
 
-ee_status placer_app_json(cp_context *cp, const char *name, json_t **out, ee_error *err) {
+ee_status placer_app_json(cp_context *cp, int64_t account, const char *name, json_t **out, ee_error *err) {
     app_row row;
     app_row_init(&row);
     ee_status st = apps_get(cp->reader, eei_span_text(name), &row, err);
-    if (!st && !(*out = row_json(cp, &row))) st = eei_nomem(err);
+    if (!st && !(*out = row_json(cp, account, &row))) st = eei_nomem(err);
     app_row_clear(&row);
     return st;
 }
 
 typedef struct listing {
     cp_context *cp;
+    int64_t account;
     json_t *items;
 } listing;
 
 static bool append_row(void *user, const app_row *row) {
     listing *list = user;
-    return json_array_append_new(list->items, row_json(list->cp, row)) == 0;
+    return json_array_append_new(list->items, row_json(list->cp, list->account, row)) == 0;
 }
 
-ee_status placer_list(cp_context *cp, json_t **out, ee_error *err) {
-    listing list = {cp, json_array()};
+ee_status placer_list(cp_context *cp, int64_t account, json_t **out, ee_error *err) {
+    listing list = {cp, account, json_array()};
     app_list_query query = {0};
     ee_status st = list.items ? apps_list(cp->reader, &query, append_row, &list, err) : eei_nomem(err);
     if (!st && !(*out = json_pack("{s:O, s:n}", "items", list.items, "next"))) st = eei_nomem(err);
@@ -564,11 +574,12 @@ ee_status placer_resolve(cp_context *cp, const ledger_principal *account, const 
     app_row_init(&row);
     ee_status st = apps_get(cp->reader, eei_span_text(name), &row, err);
     const registry_node *node = st ? NULL : registry_find_id(cp->registry, row.node);
+    bool told = !st && row.account == account->id && row.message[0];
     /* Every account of the network may connect until access rules exist (`ee apps allow`); the tunnel itself is private either way. */
     if (!st && row.state != APP_RUNNING)
         st = eei_hint(err,
-                      eei_fail(err, EE_E_APP_UNAVAILABLE, "app %s is %s%s%s", row.name, app_state_word(row.state),
-                               row.message[0] ? ": " : "", row.message),
+                      eei_fail(err, EE_E_APP_UNAVAILABLE, "app %s is %s%s%s", row.name, app_state_word(row.state), told ? ": " : "",
+                               told ? row.message : ""),
                       "`ee apps` shows its state");
     if (!st && (!node || !node->session || !eei_same(node->instance_id, row.instance_id, 32)))
         st = eei_fail(err, EE_E_APP_UNAVAILABLE, "node %s of app %s is not connected; it is being moved", row.node_name, row.name);

@@ -45,7 +45,7 @@ static ee_status seed_node(store *db, const seeding *s, const genesis_node *node
     registry_node *enrolled;
     registry_profile profile = {
         .price = node->price, .vcpus_milli = node->vcpus_milli, .memory_bytes = node->memory_bytes, .stake_required = node->stake_required};
-    ee_status st = ledger_find_account(db, eei_span_text(node->provider), &provider, err);
+    ee_status st = ledger_find_account(db, eei_span_text(node->provider), 0, &provider, err);
     if (!st && !routing_tier_parse(eei_span_text(node->tier), &profile.tier))
         st = eei_fail(err, EE_E_CONFIG, "node %s: tier \"%s\" is not premium, standard or economy", node->name, node->tier);
     if (!st) st = ledger_create_node(db, eei_span_text(node->name), provider.id, s->now_ms, &principal, err);

@@ -84,7 +84,7 @@ class BadInput(DevnetCase):
     def test_same_words_in_http(self):
         """The control plane's own answers carry the same words; unsigned requests are refused."""
         url = self.net.profile()["url"]
-        for path, method, word, status in (("/v1/balances/me", "GET", "auth", 401), ("/v1/nope", "GET", "not_found", 404), ("/v1/credits/purchase", "POST", "auth", 401), ("/v1/jobs", "PUT", "invalid", 400)):
+        for path, method, word, status in (("/v1/balances/me", "GET", "auth", 401), ("/v1/nope", "GET", "not_found", 404), ("/v1/credits/purchase", "POST", "auth", 401), ("/v1/jobs", "PUT", "invalid", 405)):
             got = subprocess.run(["curl", "-sk", "-X", method, "-w", "\n%{http_code}", f"{url}{path}"], capture_output=True, text=True).stdout
             body, _, code = got.rpartition("\n")
             self.assertEqual((json.loads(body)["error"]["code"], int(code)), (word, status))

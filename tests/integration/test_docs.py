@@ -264,7 +264,7 @@ class Pages(unittest.TestCase):
                         self.assertIn(anchor, anchors(DOCS / name))
 
     def test_every_route_is_described(self):
-        words = {"PUBLIC": "anybody", "ACCOUNT": "account", "OWNER": "owner"}
+        words = {"PUBLIC": "anybody", "ANYBODY": "anybody", "ACCOUNT": "account", "OWNER": "owner"}
         built = {(m, p.replace("{}", "*"), words[a]) for m, p, a in re.findall(r"\{\"(\w+)\", \"(/[^\"]*)\", ACCESS_(\w+),", read("server/controlplane/api.c"))}
         section = re.search(r"^## HTTP\b(.*?)^## ", read("docs/protocol.md"), re.S | re.M).group(1)
         told = {(m, re.sub(r"\{\w+\}", "*", p), a) for m, p, a in re.findall(r"^\| `(\w+) (/[^`]*)` \| (\w+) \|", section, re.M)}

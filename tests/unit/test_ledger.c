@@ -64,11 +64,11 @@ static void test_names_are_found_exactly_or_guessed(void **state) {
         {"alic", "alice"}, {"alcie", "alice"}, {"alicee", "alice"}, {"bbo", "bob"},     {"provider-on", "provider-one"},
         {"zebra", NULL},   {"ab", NULL},       {"node-a", NULL},    {"Alice", "alice"}, {"al\"ice", "alice"},
     };
-    fix_ok(ledger_find_account(f->db, fix_text("alice"), &p, &fix_err));
+    fix_ok(ledger_find_account(f->db, fix_text("alice"), 0, &p, &fix_err));
     assert_int_equal(p.id, f->alice.id);
     for (size_t i = 0; i < sizeof missing / sizeof missing[0]; i++) {
         char want[128];
-        assert_int_equal(ledger_find_account(f->db, fix_text(missing[i].name), &p, &fix_err), EE_E_NOT_FOUND);
+        assert_int_equal(ledger_find_account(f->db, fix_text(missing[i].name), 0, &p, &fix_err), EE_E_NOT_FOUND);
         (void)snprintf(want, sizeof want, "Did you mean %s?", missing[i].hint ? missing[i].hint : "");
         if ((strstr(fix_err.message, "Did you mean") != NULL) != (missing[i].hint != NULL) ||
             (missing[i].hint && !strstr(fix_err.message, want)))
@@ -77,13 +77,33 @@ static void test_names_are_found_exactly_or_guessed(void **state) {
     assert_int_equal(fix_count(f, "SELECT count(*) FROM principal"), 4); /* looking makes nothing */
 }
 
+/* Who else has an account is told to nobody: a close name only to those who have dealt with it. (threat L7) */
+static void test_L7_a_guess_discloses_no_account(void **state) {
+    ledger_fixture *f = *state;
+    ledger_principal p;
+    fix_ok(fix_mint(f, "alice", 10 * FIX_USD, "pay-1", NULL));
+    fix_ok(fix_mint(f, "bob", 10 * FIX_USD, "pay-2", NULL));
+    assert_int_equal(fix_transfer(f, f->alice.id, "bbo", FIX_USD, "k1", NULL), EE_E_NOT_FOUND);
+    assert_string_equal(fix_err.message, "there is no account \"bbo\"");
+    assert_string_equal(fix_err.hint, "");
+    fix_ok(fix_transfer(f, f->alice.id, "bob", FIX_USD, "k2", NULL));
+    assert_int_equal(fix_transfer(f, f->alice.id, "bbo", FIX_USD, "k3", NULL), EE_E_NOT_FOUND);
+    assert_string_equal(fix_err.message, "there is no account \"bbo\". Did you mean bob?");
+    assert_int_equal(fix_transfer(f, f->bob.id, "alcie", FIX_USD, "k4", NULL), EE_E_NOT_FOUND); /* who was paid knows, too */
+    assert_string_equal(fix_err.message, "there is no account \"alcie\". Did you mean alice?");
+    assert_int_equal(fix_transfer(f, f->alice.id, "provider-on", FIX_USD, "k5", NULL), EE_E_NOT_FOUND);
+    assert_null(strstr(fix_err.message, "Did you mean"));
+    assert_int_equal(ledger_find_account(f->db, fix_text("bbo"), f->provider.id, &p, &fix_err), EE_E_NOT_FOUND);
+    assert_null(strstr(fix_err.message, "Did you mean"));
+}
+
 /* The toy's fault: a user named like a node collected its pay. */
 static void test_a_user_named_like_a_node_is_not_the_node(void **state) {
     ledger_fixture *f = *state;
     create_work w = {"node-a", 40, LEDGER_USER, {0}};
     ledger_principal user, node;
     fix_ok(store_run(f->db, run_create, &w, &fix_err));
-    fix_ok(ledger_find_account(f->db, fix_text("node-a"), &user, &fix_err));
+    fix_ok(ledger_find_account(f->db, fix_text("node-a"), 0, &user, &fix_err));
     fix_ok(ledger_find_node(f->db, fix_text("node-a"), &node, &fix_err));
     assert_true(user.id < LEDGER_FIRST_NODE && node.id >= LEDGER_FIRST_NODE);
     fix_ok(fix_mint(f, "alice", 10 * FIX_USD, "pay-1", NULL));
@@ -232,19 +252,34 @@ static void test_name_distance(void **state) {
     }
 }
 
+#define LATE_TEXT  "2026-01-31T14:04:11Z"
+#define LATER_TEXT "2026-01-31T15:04:11Z"
 static void test_low_balance_says_the_numbers(void **state) {
     ledger_fixture *f = *state;
     int64_t seq = 0;
     fix_ok(fix_mint(f, "alice", 3120000, "pay-1", NULL));
     fix_ok(fix_lock(f, f->alice.id, 3 * FIX_USD, FIX_LATE, &seq));
     assert_int_equal(fix_transfer(f, f->alice.id, "bob", 200 * FIX_USD, "k1", NULL), EE_E_LOW_BALANCE);
-    assert_string_equal(fix_err.message, "this transfer needs $200.00 and your balance is $0.12 ($3.00 more is locked)");
-    assert_string_equal(fix_err.hint, "add credits, or wait for what is locked to settle");
+    assert_string_equal(fix_err.message,
+                        "this transfer needs $200.00 and your balance is $0.12 ($3.00 more is locked, until " LATE_TEXT " at the latest)");
+    assert_string_equal(fix_err.details, "{\"locked_until\": \"" LATE_TEXT "\"}");
+    assert_string_equal(fix_err.hint, "add credits, or wait for what is locked to come back");
     assert_int_equal(fix_err.needed, 200 * FIX_USD);
     assert_int_equal(fix_err.available, 120000);
     assert_int_equal(fix_err.locked, 3 * FIX_USD);
     assert_int_equal(fix_lock(f, f->alice.id, 400000, FIX_LATE, &seq), EE_E_LOW_BALANCE);
-    assert_string_equal(fix_err.message, "this job may cost up to $0.40 and your balance is $0.12 ($3.00 more is locked)");
+    assert_string_equal(fix_err.message, "this job may cost up to $0.40 and your balance is $0.12 ($3.00 more is locked, until " LATE_TEXT
+                                         " at the latest)");
+    assert_string_equal(fix_err.hint, "add credits, or ask for less time or fewer vcpus, or wait for what is locked to come back");
+    fix_ok(fix_lock(f, f->alice.id, 20000, FIX_LATE + 3600000, &seq)); /* the last to run out counts */
+    assert_int_equal(fix_transfer(f, f->alice.id, "bob", FIX_USD, "k4", NULL), EE_E_LOW_BALANCE);
+    assert_non_null(strstr(fix_err.message, "$3.02 more is locked, until " LATER_TEXT " at the latest"));
+    ee_money returned = 0;
+    fix_ok(fix_mint(f, "bob", FIX_USD, "pay-2", NULL));
+    assert_int_equal(fix_transfer(f, f->bob.id, "alice", 2 * FIX_USD, "k5", NULL), EE_E_LOW_BALANCE); /* others' locks do not */
+    assert_string_equal(fix_err.message, "this transfer needs $2.00 and your balance is $1.00");
+    assert_string_equal(fix_err.details, "");
+    fix_ok(fix_void(f, seq, &returned));
     fix_ok(fix_transfer(f, f->alice.id, "bob", 120000, "k2", NULL)); /* all of it, to the last microdollar */
     assert_int_equal(fix_transfer(f, f->alice.id, "bob", 1, "k3", NULL), EE_E_LOW_BALANCE);
 }
@@ -604,6 +639,7 @@ int main(void) {
         LEDGER_TEST(test_M5_a_refusal_is_remembered),
         LEDGER_TEST(test_old_keys_are_forgotten),
         cmocka_unit_test(test_name_distance),
+        LEDGER_TEST(test_L7_a_guess_discloses_no_account),
         LEDGER_TEST(test_low_balance_says_the_numbers),
         LEDGER_TEST(test_transfer_refusals),
         LEDGER_TEST(test_lock_life),

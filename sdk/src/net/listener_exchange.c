@@ -69,8 +69,9 @@ static int refuse(eei_conn *conn, int status, const ee_error *why) {
     conn->close_after = conn->linger = true;
     eei_log(EEI_LOG_DEBUG, "listener.refused", "peer=%s status=%d %s", conn->peer, status, why->message);
     /* Messages of listener_http.c are our own literals: nothing in them needs escaping. */
-    ee_status st = eei_buf_printf(&body, "{\"error\":{\"code\":\"%s\",\"message\":\"%s\",\"hint\":\"\",\"request_id\":\"%s\"}}",
-                                  ee_status_word(why->status), why->message, id);
+    ee_status st =
+        eei_buf_printf(&body, "{\"error\":{\"code\":\"%s\",\"message\":\"%s\",\"hint\":\"\",\"request_id\":\"%s\",\"retryable\":%s}}",
+                       ee_status_word(why->status), why->message, id, eei_status_retryable(why->status) ? "true" : "false");
     static const char *const upgrade[] = {"Upgrade: websocket", "Sec-WebSocket-Version: 13", NULL};
     int result = st ? -1 : send_reply(conn, id, status, "application/json", status == 426 ? upgrade : NULL, eei_buf_span(&body), false);
     eei_buf_clear(&body);
