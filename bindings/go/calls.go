@@ -151,15 +151,13 @@ func becauseOf(ctx context.Context, err error) error {
 		return err
 	}
 	if failed, ok := err.(interface{ base() *CallError }); ok && failed.base().Kind == ErrCancelled && failed.base().Cause == nil {
-		failed.base().Cause = ctx.Err()
-		if ctx.Err() == context.DeadlineExceeded {
-			failed.base().Kind, failed.base().Code = ErrTimeout, statusTable[statusTimeout].Word
-		}
+		base, told := failed.base(), ended(ctx, "the call was left before an answer came")
+		base.Kind, base.Code, base.Message, base.Retryable, base.Cause = told.Kind, told.Code, told.Message, told.Retryable, told.Cause
 	}
 	return err
 }
 
-func ended(ctx context.Context, message string) error {
+func ended(ctx context.Context, message string) *CallError {
 	status := int32(statusCancelled)
 	if ctx.Err() == context.DeadlineExceeded {
 		status = statusTimeout

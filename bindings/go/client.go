@@ -166,7 +166,8 @@ func Connect(ctx context.Context, app string, options ...ConnectOption) (*App, e
 }
 
 // RunPrivateJob runs a private workload: price quoted, credits locked, node chosen and attested by this process, secrets sent only inside
-// the channel to it, output streamed back, receipt verified. A non-zero exit code is a result. When ctx ends, the job is cancelled.
+// the channel to it, output streamed back, receipt verified. A non-zero exit code is a result. When ctx ends, the job is cancelled: a
+// *JobFailedError, whose cause is ctx.Err(), then has what came until then, within a few seconds.
 func (c *Client) RunPrivateJob(ctx context.Context, spec JobSpec) (*JobResult, error) {
 	built, err := spec.build()
 	if err != nil {

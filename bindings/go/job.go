@@ -24,10 +24,12 @@ const (
 	eventOutput   = 2
 	eventDone     = 3
 
-	stdinMax     = 64 << 20 // more than C takes, which then says how much that is
-	dropGraceMs  = 2000
-	streamStdout = 1
-	streamStderr = 2
+	stdinMax      = 64 << 20 // more than C takes, which then says how much that is
+	dropGraceMs   = 2000
+	cancelGraceMs = 1000            // TERM to KILL of a job whose caller's context ended
+	cancelWait    = 3 * time.Second // in all, for what came so far and its receipt
+	streamStdout  = 1
+	streamStderr  = 2
 )
 
 // JobSpec says what to run. The zero value of a field means its default.
@@ -336,11 +338,10 @@ func (j *Job) finish() error {
 		j.result = result
 	}
 	j.over = true
-	if base, ok := failed.(*CallError); ok {
-		j.failed = &JobFailedError{base, j.result}
+	j.failed = failed
+	if base, ok := failed.(*CallError); ok && (base.Kind == ErrJobTimeout || base.Kind == ErrCancelled || base.Kind == ErrJobFailed) {
+		j.failed = &JobFailedError{base, j.result} // it ran; what kept it from running (ErrCommand, ErrImage) is an error of its own kind
 		j.result = nil
-	} else {
-		j.failed = failed
 	}
 	return nil
 }
@@ -364,7 +365,30 @@ func run(ctx context.Context, client *handle, c raw.Ee_client, spec *builtSpec) 
 		return nil, err
 	}
 	defer job.Close()
-	return job.Wait(ctx)
+	result, err := job.Wait(ctx)
+	if err == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+		return result, err
+	}
+	return job.stopBecauseOf(ctx)
+}
+
+// stopBecauseOf ends the job of a context that has ended, and waits a little for what came until then and its receipt.
+func (j *Job) stopBecauseOf(ctx context.Context) (*JobResult, error) {
+	patience, done := context.WithTimeout(context.Background(), cancelWait)
+	defer done()
+	failed := &JobFailedError{CallError: ended(ctx, "the job was cancelled")}
+	if j.cancel(cancelGraceMs) != nil {
+		return nil, failed
+	}
+	result, err := j.Wait(patience)
+	if err == nil {
+		return result, nil // it ended by itself in this very moment
+	}
+	var stopped *JobFailedError
+	if errors.As(err, &stopped) {
+		failed.Result = stopped.Result
+	}
+	return nil, failed
 }
 
 func resultFrom(c raw.Ee_result) (*JobResult, error) {
