@@ -270,7 +270,7 @@ static void test_low_balance_says_the_numbers(void **state) {
     assert_int_equal(fix_lock(f, f->alice.id, 400000, FIX_LATE, &seq), EE_E_LOW_BALANCE);
     assert_string_equal(fix_err.message, "this job may cost up to $0.40 and your balance is $0.12 ($3.00 more is locked, until " LATE_TEXT
                                          " at the latest)");
-    assert_string_equal(fix_err.hint, "add credits, or ask for less time or fewer vcpus, or wait for what is locked to come back");
+    assert_string_equal(fix_err.hint, "add credits, lower the timeout or the vcpus, or wait for what is locked to come back");
     fix_ok(fix_lock(f, f->alice.id, 20000, FIX_LATE + 3600000, &seq)); /* the last to run out counts */
     assert_int_equal(fix_transfer(f, f->alice.id, "bob", FIX_USD, "k4", NULL), EE_E_LOW_BALANCE);
     assert_non_null(strstr(fix_err.message, "$3.02 more is locked, until " LATER_TEXT " at the latest"));

@@ -74,29 +74,13 @@ static ee_status check_options(const ee_job_options *options, ee_error *err) {
 
 /* ---- quote and admission --------------------------------------------------------------------------------------------- */
 
-static ee_status check_cap(const ee_job_options *options, ee_money ceiling, ee_error *err) {
-    char need[32], have[32];
-    ee_money cap;
-    if (!options->max_cost) return EE_OK;
-    ee_status st = ee_money_parse(options->max_cost, &cap, err);
-    if (st) return eei_prefix(err, st, "max_cost");
-    if (ceiling <= cap) return EE_OK;
-    eei_fail(err, EE_E_BUDGET, "this job may cost up to %s, over the cap of %s; nothing was locked", ee_money_format(ceiling, need),
-             ee_money_format(cap, have));
-    if (err) {
-        err->needed = ceiling;
-        err->available = cap;
-    }
-    return eei_hint(err, EE_E_BUDGET, "raise max_cost, or lower the timeout or the vcpus");
-}
-
 /* The verdict that starting it would get. */
 static ee_status judge_quote(const ee_job_options *options, const json_t *answer, ee_error *err) {
     const json_t *best = json_array_get(json_object_get(answer, "items"), 0);
     ee_money ceiling = 0;
     if (!best) return client_no_node(answer, err);
     ee_status st = client_money(best, "ceiling", &ceiling, err);
-    return st ? st : check_cap(options, ceiling, err);
+    return st ? st : client_check_cap(options->max_cost, ceiling, err);
 }
 
 ee_status ee_job_quote(ee_client *client, const ee_job_options *options, char **out_json, ee_error *err) {

@@ -7,24 +7,26 @@
 
 enum { PAUSE_FIRST_MS = 50, PAUSE_MAX_MS = 800 };
 
+ee_status client_check_cap(const char *max_cost, ee_money ceiling, ee_error *err) {
+    char need[32], have[32];
+    ee_money cap;
+    if (!max_cost) return EE_OK;
+    ee_status st = ee_money_parse(max_cost, &cap, err);
+    if (st) return eei_prefix(err, st, "max_cost");
+    if (ceiling <= cap) return EE_OK;
+    eei_fail(err, EE_E_BUDGET, "this job may cost up to %s, over the cap of %s; nothing was locked", ee_money_format(ceiling, need),
+             ee_money_format(cap, have));
+    if (err) {
+        err->needed = ceiling;
+        err->available = cap;
+    }
+    return eei_hint(err, EE_E_BUDGET, "raise max_cost, or lower the timeout or the vcpus");
+}
+
 /* The caller's cap, then the client's budget: both before anything is locked. */
 static ee_status check_cost(ee_client *client, const client_place *place, ee_money ceiling, ee_error *err) {
-    ee_money cap;
-    if (place->max_cost) {
-        ee_status st = ee_money_parse(place->max_cost, &cap, err);
-        if (st) return eei_prefix(err, st, "max_cost");
-        if (ceiling > cap) {
-            char need[32], have[32];
-            eei_fail(err, EE_E_BUDGET, "this job may cost up to %s, over the cap of %s; nothing was locked", ee_money_format(ceiling, need),
-                     ee_money_format(cap, have));
-            if (err) {
-                err->needed = ceiling;
-                err->available = cap;
-            }
-            return eei_hint(err, EE_E_BUDGET, "raise the cap, or ask for less time or fewer vcpus");
-        }
-    }
-    return place->budget ? client_budget_take(client, ceiling, err) : EE_OK;
+    ee_status st = client_check_cap(place->max_cost, ceiling, err);
+    return !st && place->budget ? client_budget_take(client, ceiling, err) : st;
 }
 
 /* {"busy": true, ...}: nodes would take it when some of what they run has ended. {"rejected": ...}: the node that was quoted does not. */

@@ -55,6 +55,8 @@ typedef struct client_place {
     int (*on_wait)(void *user);
     void *user;
 } client_place;
+/* "$0.50", or NULL for no cap. EE_E_BUDGET when the ceiling is over it. */
+ee_status client_check_cap(const char *max_cost, ee_money ceiling, ee_error *err) EE_MUST_USE;
 ee_status client_place_work(ee_client *client, const client_spec *spec, const client_place *place, client_admission *out,
                             ee_error *err) EE_MUST_USE;
 /* Tell the control plane that admitted work is not wanted, so that its lock returns at once instead of at a deadline. One brief attempt.

@@ -430,21 +430,15 @@ static ee_policy *ees_policy_pin(const ee_policy *policy, const char *what, cons
     return out;
 }
 
-static ee_collateral *ees_collateral_parse(const void *json, size_t json_len, ee_error *err) {
-    ee_collateral *out = NULL;
-    ees_end(ee_collateral_parse((ee_span){json, json_len}, &out, err), err);
-    return out;
-}
-
 /* A refused quote has a verdict too: then both the result and err are set. */
-static ee_verdict *ees_verify_quote(const void *quote, size_t quote_len, const ee_collateral *collateral, const ee_policy *policy,
+static ee_verdict *ees_verify_quote(const void *quote, size_t quote_len, const void *json, size_t json_len, const ee_policy *policy,
                                     uint64_t now_unix_s, const void *report_data, size_t report_data_len, ee_error *err) {
     ee_verdict *out = NULL;
     ee_verify_options options;
     ee_verify_options_init(&options);
     options.now_unix_s = now_unix_s;
     if (report_data_len) options.expected_report_data = (ee_span){report_data, report_data_len};
-    ees_end(ee_verify_quote((ee_span){quote, quote_len}, collateral, policy, &options, &out, err), err);
+    ees_end(ee_verify_quote_json((ee_span){quote, quote_len}, (ee_span){json, json_len}, policy, &options, &out, err), err);
     return out;
 }
 
@@ -480,8 +474,10 @@ static char *ees_job_quote(ee_client *client, const ees_job_spec *spec, const ee
     ee_job_options options = spec->options;
     options.policy = policy;
     options.cancel = cancel;
-    ees_end(ee_job_quote(client, &options, &out, err), err);
-    return out;
+    ee_status st = ee_job_quote(client, &options, &out, err);
+    ees_end(st, err);
+    if (st) ee_string_free(out); /* what it says is in the error */
+    return st ? NULL : out;
 }
 
 /* A pin that would not be looked at must not look as if it had been: libeesdk judges a job's node by its client's policy only. */
@@ -623,7 +619,7 @@ static void ees_app_stop(ee_client *client, const char *name, ee_error *err) { e
 extern "C" {
 #endif
 
-void _wrap_Swig_free_raw_eaecd2dfd4bc4050(void *_swig_go_0) {
+void _wrap_Swig_free_raw_df20458487dd42ae(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -633,7 +629,7 @@ void _wrap_Swig_free_raw_eaecd2dfd4bc4050(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_raw_eaecd2dfd4bc4050(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_raw_df20458487dd42ae(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -646,7 +642,7 @@ void *_wrap_Swig_malloc_raw_eaecd2dfd4bc4050(intgo _swig_go_0) {
 }
 
 
-void _wrap_ees_free_raw_eaecd2dfd4bc4050(_goslice_ _swig_go_0) {
+void _wrap_ees_free_raw_df20458487dd42ae(_goslice_ _swig_go_0) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   
@@ -660,7 +656,7 @@ void _wrap_ees_free_raw_eaecd2dfd4bc4050(_goslice_ _swig_go_0) {
 }
 
 
-int _wrap_ee_error_status_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+int _wrap_ee_error_status_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_status result;
   int _swig_go_result;
@@ -673,7 +669,7 @@ int _wrap_ee_error_status_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) 
 }
 
 
-intgo _wrap_ee_error_http_status_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_http_status_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -686,7 +682,7 @@ intgo _wrap_ee_error_http_status_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig
 }
 
 
-intgo _wrap_ee_error_retry_after_ms_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retry_after_ms_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint32_t result;
   intgo _swig_go_result;
@@ -699,7 +695,7 @@ intgo _wrap_ee_error_retry_after_ms_get_raw_eaecd2dfd4bc4050(struct ee_error *_s
 }
 
 
-intgo _wrap_ee_error_retryable_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retryable_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -712,7 +708,7 @@ intgo _wrap_ee_error_retryable_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_g
 }
 
 
-long long _wrap_ee_error_refusal_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_refusal_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -725,7 +721,7 @@ long long _wrap_ee_error_refusal_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig
 }
 
 
-long long _wrap_ee_error_offset_bytes_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_offset_bytes_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -738,7 +734,7 @@ long long _wrap_ee_error_offset_bytes_get_raw_eaecd2dfd4bc4050(struct ee_error *
 }
 
 
-long long _wrap_ee_error_needed_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_needed_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -751,7 +747,7 @@ long long _wrap_ee_error_needed_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_
 }
 
 
-long long _wrap_ee_error_available_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_available_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -764,7 +760,7 @@ long long _wrap_ee_error_available_get_raw_eaecd2dfd4bc4050(struct ee_error *_sw
 }
 
 
-long long _wrap_ee_error_locked_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_locked_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -777,7 +773,7 @@ long long _wrap_ee_error_locked_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_
 }
 
 
-_gostring_ _wrap_ee_error_message_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_message_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -790,7 +786,7 @@ _gostring_ _wrap_ee_error_message_get_raw_eaecd2dfd4bc4050(struct ee_error *_swi
 }
 
 
-_gostring_ _wrap_ee_error_hint_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_hint_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -803,7 +799,7 @@ _gostring_ _wrap_ee_error_hint_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_g
 }
 
 
-_gostring_ _wrap_ee_error_request_id_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_request_id_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -816,7 +812,7 @@ _gostring_ _wrap_ee_error_request_id_get_raw_eaecd2dfd4bc4050(struct ee_error *_
 }
 
 
-_gostring_ _wrap_ee_error_idempotency_key_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_idempotency_key_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -829,7 +825,7 @@ _gostring_ _wrap_ee_error_idempotency_key_get_raw_eaecd2dfd4bc4050(struct ee_err
 }
 
 
-_gostring_ _wrap_ee_error_details_get_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_details_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -842,7 +838,7 @@ _gostring_ _wrap_ee_error_details_get_raw_eaecd2dfd4bc4050(struct ee_error *_swi
 }
 
 
-struct ee_error *_wrap_new_ee_error_raw_eaecd2dfd4bc4050() {
+struct ee_error *_wrap_new_ee_error_raw_df20458487dd42ae() {
   struct ee_error *result = 0 ;
   struct ee_error *_swig_go_result;
   
@@ -853,7 +849,7 @@ struct ee_error *_wrap_new_ee_error_raw_eaecd2dfd4bc4050() {
 }
 
 
-void _wrap_delete_ee_error_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+void _wrap_delete_ee_error_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   
   arg1 = *(struct ee_error **)&_swig_go_0; 
@@ -863,7 +859,7 @@ void _wrap_delete_ee_error_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_transfer_id_get_raw_eaecd2dfd4bc4050(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_id_get_raw_df20458487dd42ae(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -876,7 +872,7 @@ _gostring_ _wrap_ee_transfer_id_get_raw_eaecd2dfd4bc4050(struct ee_transfer *_sw
 }
 
 
-_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_eaecd2dfd4bc4050(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_df20458487dd42ae(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -889,7 +885,7 @@ _gostring_ _wrap_ee_transfer_idempotency_key_get_raw_eaecd2dfd4bc4050(struct ee_
 }
 
 
-long long _wrap_ee_transfer_amount_get_raw_eaecd2dfd4bc4050(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_amount_get_raw_df20458487dd42ae(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -902,7 +898,7 @@ long long _wrap_ee_transfer_amount_get_raw_eaecd2dfd4bc4050(struct ee_transfer *
 }
 
 
-long long _wrap_ee_transfer_balance_after_get_raw_eaecd2dfd4bc4050(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_balance_after_get_raw_df20458487dd42ae(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -915,7 +911,7 @@ long long _wrap_ee_transfer_balance_after_get_raw_eaecd2dfd4bc4050(struct ee_tra
 }
 
 
-intgo _wrap_ee_transfer_replayed_get_raw_eaecd2dfd4bc4050(struct ee_transfer *_swig_go_0) {
+intgo _wrap_ee_transfer_replayed_get_raw_df20458487dd42ae(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -928,7 +924,7 @@ intgo _wrap_ee_transfer_replayed_get_raw_eaecd2dfd4bc4050(struct ee_transfer *_s
 }
 
 
-struct ee_transfer *_wrap_new_ee_transfer_raw_eaecd2dfd4bc4050() {
+struct ee_transfer *_wrap_new_ee_transfer_raw_df20458487dd42ae() {
   struct ee_transfer *result = 0 ;
   struct ee_transfer *_swig_go_result;
   
@@ -939,7 +935,7 @@ struct ee_transfer *_wrap_new_ee_transfer_raw_eaecd2dfd4bc4050() {
 }
 
 
-void _wrap_delete_ee_transfer_raw_eaecd2dfd4bc4050(struct ee_transfer *_swig_go_0) {
+void _wrap_delete_ee_transfer_raw_df20458487dd42ae(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   
   arg1 = *(struct ee_transfer **)&_swig_go_0; 
@@ -949,7 +945,7 @@ void _wrap_delete_ee_transfer_raw_eaecd2dfd4bc4050(struct ee_transfer *_swig_go_
 }
 
 
-long long _wrap_ee_balance_available_get_raw_eaecd2dfd4bc4050(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_available_get_raw_df20458487dd42ae(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -962,7 +958,7 @@ long long _wrap_ee_balance_available_get_raw_eaecd2dfd4bc4050(struct ee_balance 
 }
 
 
-long long _wrap_ee_balance_locked_get_raw_eaecd2dfd4bc4050(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_locked_get_raw_df20458487dd42ae(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -975,7 +971,7 @@ long long _wrap_ee_balance_locked_get_raw_eaecd2dfd4bc4050(struct ee_balance *_s
 }
 
 
-_gostring_ _wrap_ee_balance_account_get_raw_eaecd2dfd4bc4050(struct ee_balance *_swig_go_0) {
+_gostring_ _wrap_ee_balance_account_get_raw_df20458487dd42ae(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -988,7 +984,7 @@ _gostring_ _wrap_ee_balance_account_get_raw_eaecd2dfd4bc4050(struct ee_balance *
 }
 
 
-struct ee_balance *_wrap_new_ee_balance_raw_eaecd2dfd4bc4050() {
+struct ee_balance *_wrap_new_ee_balance_raw_df20458487dd42ae() {
   struct ee_balance *result = 0 ;
   struct ee_balance *_swig_go_result;
   
@@ -999,7 +995,7 @@ struct ee_balance *_wrap_new_ee_balance_raw_eaecd2dfd4bc4050() {
 }
 
 
-void _wrap_delete_ee_balance_raw_eaecd2dfd4bc4050(struct ee_balance *_swig_go_0) {
+void _wrap_delete_ee_balance_raw_df20458487dd42ae(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   
   arg1 = *(struct ee_balance **)&_swig_go_0; 
@@ -1009,7 +1005,7 @@ void _wrap_delete_ee_balance_raw_eaecd2dfd4bc4050(struct ee_balance *_swig_go_0)
 }
 
 
-int _wrap_ee_job_event_kind_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_kind_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_job_event_kind result;
   int _swig_go_result;
@@ -1022,7 +1018,7 @@ int _wrap_ee_job_event_kind_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_
 }
 
 
-int _wrap_ee_job_event_stream_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_stream_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_stream_id result;
   int _swig_go_result;
@@ -1035,7 +1031,7 @@ int _wrap_ee_job_event_stream_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swi
 }
 
 
-long long _wrap_ee_job_event_seq_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_seq_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1048,7 +1044,7 @@ long long _wrap_ee_job_event_seq_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_
 }
 
 
-long long _wrap_ee_job_event_time_unix_ms_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_time_unix_ms_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1061,7 +1057,7 @@ long long _wrap_ee_job_event_time_unix_ms_get_raw_eaecd2dfd4bc4050(struct ee_job
 }
 
 
-_goslice_ _wrap_ee_job_event_data_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
+_goslice_ _wrap_ee_job_event_data_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1078,7 +1074,7 @@ _goslice_ _wrap_ee_job_event_data_get_raw_eaecd2dfd4bc4050(struct ee_job_event *
 }
 
 
-_gostring_ _wrap_ee_job_event_phase_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_phase_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1091,7 +1087,7 @@ _gostring_ _wrap_ee_job_event_phase_get_raw_eaecd2dfd4bc4050(struct ee_job_event
 }
 
 
-long long _wrap_ee_job_event_done_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_done_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1104,7 +1100,7 @@ long long _wrap_ee_job_event_done_get_raw_eaecd2dfd4bc4050(struct ee_job_event *
 }
 
 
-long long _wrap_ee_job_event_total_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_total_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1117,7 +1113,7 @@ long long _wrap_ee_job_event_total_get_raw_eaecd2dfd4bc4050(struct ee_job_event 
 }
 
 
-_gostring_ _wrap_ee_job_event_message_get_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_message_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1130,7 +1126,7 @@ _gostring_ _wrap_ee_job_event_message_get_raw_eaecd2dfd4bc4050(struct ee_job_eve
 }
 
 
-struct ee_job_event *_wrap_new_ee_job_event_raw_eaecd2dfd4bc4050() {
+struct ee_job_event *_wrap_new_ee_job_event_raw_df20458487dd42ae() {
   struct ee_job_event *result = 0 ;
   struct ee_job_event *_swig_go_result;
   
@@ -1141,7 +1137,7 @@ struct ee_job_event *_wrap_new_ee_job_event_raw_eaecd2dfd4bc4050() {
 }
 
 
-void _wrap_delete_ee_job_event_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_go_0) {
+void _wrap_delete_ee_job_event_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   
   arg1 = *(struct ee_job_event **)&_swig_go_0; 
@@ -1151,7 +1147,7 @@ void _wrap_delete_ee_job_event_raw_eaecd2dfd4bc4050(struct ee_job_event *_swig_g
 }
 
 
-_gostring_ _wrap_ee_version_raw_eaecd2dfd4bc4050() {
+_gostring_ _wrap_ee_version_raw_df20458487dd42ae() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -1162,7 +1158,7 @@ _gostring_ _wrap_ee_version_raw_eaecd2dfd4bc4050() {
 }
 
 
-_gostring_ _wrap_ee_status_word_raw_eaecd2dfd4bc4050(int _swig_go_0) {
+_gostring_ _wrap_ee_status_word_raw_df20458487dd42ae(int _swig_go_0) {
   ee_status arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1175,7 +1171,7 @@ _gostring_ _wrap_ee_status_word_raw_eaecd2dfd4bc4050(int _swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_fire_raw_eaecd2dfd4bc4050(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_fire_raw_df20458487dd42ae(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1185,7 +1181,7 @@ void _wrap_ee_cancel_fire_raw_eaecd2dfd4bc4050(ee_cancel *_swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_free_raw_eaecd2dfd4bc4050(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_free_raw_df20458487dd42ae(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1195,7 +1191,7 @@ void _wrap_ee_cancel_free_raw_eaecd2dfd4bc4050(ee_cancel *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_client_config_json_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0) {
+_gostring_ _wrap_ee_client_config_json_raw_df20458487dd42ae(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1208,7 +1204,7 @@ _gostring_ _wrap_ee_client_config_json_raw_eaecd2dfd4bc4050(ee_client *_swig_go_
 }
 
 
-intgo _wrap_ee_client_stale_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0) {
+intgo _wrap_ee_client_stale_raw_df20458487dd42ae(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1221,7 +1217,7 @@ intgo _wrap_ee_client_stale_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_policy_hash_raw_eaecd2dfd4bc4050(ee_policy *_swig_go_0) {
+_gostring_ _wrap_ee_policy_hash_raw_df20458487dd42ae(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1234,7 +1230,7 @@ _gostring_ _wrap_ee_policy_hash_raw_eaecd2dfd4bc4050(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_policy_simulated_raw_eaecd2dfd4bc4050(ee_policy *_swig_go_0) {
+intgo _wrap_ee_policy_simulated_raw_df20458487dd42ae(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1247,7 +1243,7 @@ intgo _wrap_ee_policy_simulated_raw_eaecd2dfd4bc4050(ee_policy *_swig_go_0) {
 }
 
 
-void _wrap_ee_policy_free_raw_eaecd2dfd4bc4050(ee_policy *_swig_go_0) {
+void _wrap_ee_policy_free_raw_df20458487dd42ae(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   
   arg1 = *(ee_policy **)&_swig_go_0; 
@@ -1257,17 +1253,7 @@ void _wrap_ee_policy_free_raw_eaecd2dfd4bc4050(ee_policy *_swig_go_0) {
 }
 
 
-void _wrap_ee_collateral_free_raw_eaecd2dfd4bc4050(ee_collateral *_swig_go_0) {
-  ee_collateral *arg1 = (ee_collateral *) 0 ;
-  
-  arg1 = *(ee_collateral **)&_swig_go_0; 
-  
-  ee_collateral_free(arg1);
-  
-}
-
-
-intgo _wrap_ee_verdict_verified_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0) {
+intgo _wrap_ee_verdict_verified_raw_df20458487dd42ae(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1280,7 +1266,7 @@ intgo _wrap_ee_verdict_verified_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_text_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_text_raw_df20458487dd42ae(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1293,7 +1279,7 @@ _gostring_ _wrap_ee_verdict_text_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_json_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_json_raw_df20458487dd42ae(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1306,7 +1292,7 @@ _gostring_ _wrap_ee_verdict_json_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0) {
 }
 
 
-void _wrap_ee_verdict_free_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0) {
+void _wrap_ee_verdict_free_raw_df20458487dd42ae(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   
   arg1 = *(ee_verdict **)&_swig_go_0; 
@@ -1316,7 +1302,7 @@ void _wrap_ee_verdict_free_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_job_id_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0) {
+_gostring_ _wrap_ee_job_id_raw_df20458487dd42ae(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1329,7 +1315,7 @@ _gostring_ _wrap_ee_job_id_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_job_id_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_job_id_raw_df20458487dd42ae(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1342,7 +1328,7 @@ _gostring_ _wrap_ee_result_job_id_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_result_exit_code_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_exit_code_raw_df20458487dd42ae(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1355,7 +1341,7 @@ intgo _wrap_ee_result_exit_code_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_reason_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_reason_raw_df20458487dd42ae(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1368,7 +1354,7 @@ _gostring_ _wrap_ee_result_reason_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
 }
 
 
-_goslice_ _wrap_ee_result_output_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0, int _swig_go_1) {
+_goslice_ _wrap_ee_result_output_raw_df20458487dd42ae(ee_result *_swig_go_0, int _swig_go_1) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_stream_id arg2 ;
   ee_span result;
@@ -1387,7 +1373,7 @@ _goslice_ _wrap_ee_result_output_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0, int
 }
 
 
-intgo _wrap_ee_result_truncated_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_truncated_raw_df20458487dd42ae(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1400,7 +1386,7 @@ intgo _wrap_ee_result_truncated_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_image_digest_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_image_digest_raw_df20458487dd42ae(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1413,7 +1399,7 @@ _gostring_ _wrap_ee_result_image_digest_raw_eaecd2dfd4bc4050(ee_result *_swig_go
 }
 
 
-_gostring_ _wrap_ee_result_node_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_node_raw_df20458487dd42ae(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1426,7 +1412,7 @@ _gostring_ _wrap_ee_result_node_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_cost_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
+long long _wrap_ee_result_cost_raw_df20458487dd42ae(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1439,7 +1425,7 @@ long long _wrap_ee_result_cost_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_locked_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
+long long _wrap_ee_result_locked_raw_df20458487dd42ae(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1452,7 +1438,7 @@ long long _wrap_ee_result_locked_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_receipt_json_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_receipt_json_raw_df20458487dd42ae(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1465,7 +1451,7 @@ _gostring_ _wrap_ee_result_receipt_json_raw_eaecd2dfd4bc4050(ee_result *_swig_go
 }
 
 
-ee_verdict *_wrap_ee_result_attestation_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
+ee_verdict *_wrap_ee_result_attestation_raw_df20458487dd42ae(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1478,7 +1464,7 @@ ee_verdict *_wrap_ee_result_attestation_raw_eaecd2dfd4bc4050(ee_result *_swig_go
 }
 
 
-void _wrap_ee_result_free_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
+void _wrap_ee_result_free_raw_df20458487dd42ae(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   
   arg1 = *(ee_result **)&_swig_go_0; 
@@ -1488,7 +1474,7 @@ void _wrap_ee_result_free_raw_eaecd2dfd4bc4050(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_app_base_url_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0) {
+_gostring_ _wrap_ee_app_base_url_raw_df20458487dd42ae(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1501,7 +1487,7 @@ _gostring_ _wrap_ee_app_base_url_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0) {
 }
 
 
-ee_verdict *_wrap_ee_app_attestation_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0) {
+ee_verdict *_wrap_ee_app_attestation_raw_df20458487dd42ae(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1514,7 +1500,7 @@ ee_verdict *_wrap_ee_app_attestation_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_response_status_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0) {
+intgo _wrap_ee_response_status_raw_df20458487dd42ae(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1527,7 +1513,7 @@ intgo _wrap_ee_response_status_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0) {
 }
 
 
-long long _wrap_ee_response_header_count_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0) {
+long long _wrap_ee_response_header_count_raw_df20458487dd42ae(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t result;
   long long _swig_go_result;
@@ -1540,7 +1526,7 @@ long long _wrap_ee_response_header_count_raw_eaecd2dfd4bc4050(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_name_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_name_raw_df20458487dd42ae(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1555,7 +1541,7 @@ _gostring_ _wrap_ee_response_header_name_raw_eaecd2dfd4bc4050(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_value_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_value_raw_df20458487dd42ae(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1570,7 +1556,7 @@ _gostring_ _wrap_ee_response_header_value_raw_eaecd2dfd4bc4050(ee_response *_swi
 }
 
 
-_goslice_ _wrap_ee_response_body_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0) {
+_goslice_ _wrap_ee_response_body_raw_df20458487dd42ae(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1587,7 +1573,7 @@ _goslice_ _wrap_ee_response_body_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0) {
 }
 
 
-short _wrap_ee_forward_port_raw_eaecd2dfd4bc4050(ee_forward *_swig_go_0) {
+short _wrap_ee_forward_port_raw_df20458487dd42ae(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   uint16_t result;
   short _swig_go_result;
@@ -1600,7 +1586,7 @@ short _wrap_ee_forward_port_raw_eaecd2dfd4bc4050(ee_forward *_swig_go_0) {
 }
 
 
-long long _wrap_ees_money_parse_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+long long _wrap_ees_money_parse_raw_df20458487dd42ae(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_money result;
@@ -1620,7 +1606,7 @@ long long _wrap_ees_money_parse_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, stru
 }
 
 
-_goslice_ _wrap_ees_key_generate_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+_goslice_ _wrap_ees_key_generate_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ees_bytes result;
   _goslice_ _swig_go_result;
@@ -1637,7 +1623,7 @@ _goslice_ _wrap_ees_key_generate_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_
 }
 
 
-_goslice_ _wrap_ees_key_public_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_key_public_raw_df20458487dd42ae(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -1661,7 +1647,7 @@ _goslice_ _wrap_ees_key_public_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, struc
 }
 
 
-ee_cancel *_wrap_ees_cancel_new_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+ee_cancel *_wrap_ees_cancel_new_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_cancel *result = 0 ;
   ee_cancel *_swig_go_result;
@@ -1674,7 +1660,7 @@ ee_cancel *_wrap_ees_cancel_new_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0
 }
 
 
-ees_job_spec *_wrap_ees_job_spec_new_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
+ees_job_spec *_wrap_ees_job_spec_new_raw_df20458487dd42ae(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
   char *arg1 = (char *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1741,7 +1727,7 @@ ees_job_spec *_wrap_ees_job_spec_new_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0,
 }
 
 
-void _wrap_ees_job_spec_free_raw_eaecd2dfd4bc4050(ees_job_spec *_swig_go_0) {
+void _wrap_ees_job_spec_free_raw_df20458487dd42ae(ees_job_spec *_swig_go_0) {
   ees_job_spec *arg1 = (ees_job_spec *) 0 ;
   
   arg1 = *(ees_job_spec **)&_swig_go_0; 
@@ -1751,7 +1737,7 @@ void _wrap_ees_job_spec_free_raw_eaecd2dfd4bc4050(ees_job_spec *_swig_go_0) {
 }
 
 
-void _wrap_ee_client_free_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0) {
+void _wrap_ee_client_free_raw_df20458487dd42ae(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   
   arg1 = *(ee_client **)&_swig_go_0; 
@@ -1761,7 +1747,7 @@ void _wrap_ee_client_free_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0) {
 }
 
 
-void _wrap_ee_job_free_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0) {
+void _wrap_ee_job_free_raw_df20458487dd42ae(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   
   arg1 = *(ee_job **)&_swig_go_0; 
@@ -1771,7 +1757,7 @@ void _wrap_ee_job_free_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0) {
 }
 
 
-void _wrap_ee_app_free_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0) {
+void _wrap_ee_app_free_raw_df20458487dd42ae(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   
   arg1 = *(ee_app **)&_swig_go_0; 
@@ -1781,7 +1767,7 @@ void _wrap_ee_app_free_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0) {
 }
 
 
-void _wrap_ee_response_free_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0) {
+void _wrap_ee_response_free_raw_df20458487dd42ae(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   
   arg1 = *(ee_response **)&_swig_go_0; 
@@ -1791,7 +1777,7 @@ void _wrap_ee_response_free_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0) {
 }
 
 
-void _wrap_ee_upload_free_raw_eaecd2dfd4bc4050(ee_upload *_swig_go_0) {
+void _wrap_ee_upload_free_raw_df20458487dd42ae(ee_upload *_swig_go_0) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   
   arg1 = *(ee_upload **)&_swig_go_0; 
@@ -1801,7 +1787,7 @@ void _wrap_ee_upload_free_raw_eaecd2dfd4bc4050(ee_upload *_swig_go_0) {
 }
 
 
-void _wrap_ee_forward_free_raw_eaecd2dfd4bc4050(ee_forward *_swig_go_0) {
+void _wrap_ee_forward_free_raw_df20458487dd42ae(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   
   arg1 = *(ee_forward **)&_swig_go_0; 
@@ -1811,7 +1797,7 @@ void _wrap_ee_forward_free_raw_eaecd2dfd4bc4050(ee_forward *_swig_go_0) {
 }
 
 
-ee_client *_wrap_ees_client_new_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
+ee_client *_wrap_ees_client_new_raw_df20458487dd42ae(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1858,7 +1844,7 @@ ee_client *_wrap_ees_client_new_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, _gos
 }
 
 
-void _wrap_ees_transfer_credits_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
+void _wrap_ees_transfer_credits_raw_df20458487dd42ae(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1900,7 +1886,7 @@ void _wrap_ees_transfer_credits_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_balance_get_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_balance_get_raw_df20458487dd42ae(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_balance *arg2 = (ee_balance *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1914,7 +1900,7 @@ void _wrap_ees_balance_get_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, struct ee
 }
 
 
-_gostring_ _wrap_ees_client_call_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
+_gostring_ _wrap_ees_client_call_raw_df20458487dd42ae(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1958,7 +1944,7 @@ _gostring_ _wrap_ees_client_call_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, _go
 }
 
 
-ee_verdict *_wrap_ees_client_attestation_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_verdict *_wrap_ees_client_attestation_raw_df20458487dd42ae(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_verdict *result = 0 ;
@@ -1973,7 +1959,7 @@ ee_verdict *_wrap_ees_client_attestation_raw_eaecd2dfd4bc4050(ee_client *_swig_g
 }
 
 
-ee_verdict *_wrap_ees_client_refused_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+ee_verdict *_wrap_ees_client_refused_raw_df20458487dd42ae(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   uint64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1990,7 +1976,7 @@ ee_verdict *_wrap_ees_client_refused_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0,
 }
 
 
-ee_policy *_wrap_ees_policy_production_raw_eaecd2dfd4bc4050(struct ee_error *_swig_go_0) {
+ee_policy *_wrap_ees_policy_production_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
   ee_policy *_swig_go_result;
@@ -2003,7 +1989,7 @@ ee_policy *_wrap_ees_policy_production_raw_eaecd2dfd4bc4050(struct ee_error *_sw
 }
 
 
-ee_policy *_wrap_ees_policy_load_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+ee_policy *_wrap_ees_policy_load_raw_df20458487dd42ae(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
@@ -2023,7 +2009,7 @@ ee_policy *_wrap_ees_policy_load_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, str
 }
 
 
-ee_policy *_wrap_ees_policy_parse_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+ee_policy *_wrap_ees_policy_parse_raw_df20458487dd42ae(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2050,7 +2036,7 @@ ee_policy *_wrap_ees_policy_parse_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, _g
 }
 
 
-ee_policy *_wrap_ees_policy_pin_raw_eaecd2dfd4bc4050(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
+ee_policy *_wrap_ees_policy_pin_raw_df20458487dd42ae(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2079,34 +2065,16 @@ ee_policy *_wrap_ees_policy_pin_raw_eaecd2dfd4bc4050(ee_policy *_swig_go_0, _gos
 }
 
 
-ee_collateral *_wrap_ees_collateral_parse_raw_eaecd2dfd4bc4050(_goslice_ _swig_go_0, struct ee_error *_swig_go_1) {
+ee_verdict *_wrap_ees_verify_quote_raw_df20458487dd42ae(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
-  ee_error *arg3 = (ee_error *) 0 ;
-  ee_collateral *result = 0 ;
-  ee_collateral *_swig_go_result;
-  
-  {
-    arg1 = _swig_go_0.array;
-    arg2 = (size_t)_swig_go_0.len;
-  }
-  arg3 = *(ee_error **)&_swig_go_1; 
-  
-  result = (ee_collateral *)ees_collateral_parse((void const *)arg1,arg2,arg3);
-  *(ee_collateral **)&_swig_go_result = (ee_collateral *)result; 
-  return _swig_go_result;
-}
-
-
-ee_verdict *_wrap_ees_verify_quote_raw_eaecd2dfd4bc4050(_goslice_ _swig_go_0, ee_collateral *_swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
-  void *arg1 = (void *) 0 ;
-  size_t arg2 ;
-  ee_collateral *arg3 = (ee_collateral *) 0 ;
-  ee_policy *arg4 = (ee_policy *) 0 ;
-  uint64_t arg5 ;
-  void *arg6 = (void *) 0 ;
-  size_t arg7 ;
-  ee_error *arg8 = (ee_error *) 0 ;
+  void *arg3 = (void *) 0 ;
+  size_t arg4 ;
+  ee_policy *arg5 = (ee_policy *) 0 ;
+  uint64_t arg6 ;
+  void *arg7 = (void *) 0 ;
+  size_t arg8 ;
+  ee_error *arg9 = (ee_error *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
   
@@ -2114,22 +2082,25 @@ ee_verdict *_wrap_ees_verify_quote_raw_eaecd2dfd4bc4050(_goslice_ _swig_go_0, ee
     arg1 = _swig_go_0.array;
     arg2 = (size_t)_swig_go_0.len;
   }
-  arg3 = *(ee_collateral **)&_swig_go_1; 
-  arg4 = *(ee_policy **)&_swig_go_2; 
-  arg5 = (uint64_t)_swig_go_3; 
   {
-    arg6 = _swig_go_4.array;
-    arg7 = (size_t)_swig_go_4.len;
+    arg3 = _swig_go_1.array;
+    arg4 = (size_t)_swig_go_1.len;
   }
-  arg8 = *(ee_error **)&_swig_go_5; 
+  arg5 = *(ee_policy **)&_swig_go_2; 
+  arg6 = (uint64_t)_swig_go_3; 
+  {
+    arg7 = _swig_go_4.array;
+    arg8 = (size_t)_swig_go_4.len;
+  }
+  arg9 = *(ee_error **)&_swig_go_5; 
   
-  result = (ee_verdict *)ees_verify_quote((void const *)arg1,arg2,(ee_collateral const *)arg3,(ee_policy const *)arg4,arg5,(void const *)arg6,arg7,arg8);
+  result = (ee_verdict *)ees_verify_quote((void const *)arg1,arg2,(void const *)arg3,arg4,(ee_policy const *)arg5,arg6,(void const *)arg7,arg8,arg9);
   *(ee_verdict **)&_swig_go_result = (ee_verdict *)result; 
   return _swig_go_result;
 }
 
 
-ee_verdict *_wrap_ees_verify_file_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
+ee_verdict *_wrap_ees_verify_file_raw_df20458487dd42ae(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
   char *arg1 = (char *) 0 ;
   ee_policy *arg2 = (ee_policy *) 0 ;
   uint64_t arg3 ;
@@ -2153,7 +2124,7 @@ ee_verdict *_wrap_ees_verify_file_raw_eaecd2dfd4bc4050(_gostring_ _swig_go_0, ee
 }
 
 
-_goslice_ _wrap_ees_verdict_evidence_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_verdict_evidence_raw_df20458487dd42ae(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -2172,7 +2143,7 @@ _goslice_ _wrap_ees_verdict_evidence_raw_eaecd2dfd4bc4050(ee_verdict *_swig_go_0
 }
 
 
-_gostring_ _wrap_ees_job_quote_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+_gostring_ _wrap_ees_job_quote_raw_df20458487dd42ae(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2194,7 +2165,7 @@ _gostring_ _wrap_ees_job_quote_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, ees_j
 }
 
 
-ee_job *_wrap_ees_job_start_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+ee_job *_wrap_ees_job_start_raw_df20458487dd42ae(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2215,7 +2186,7 @@ ee_job *_wrap_ees_job_start_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, ees_job_
 }
 
 
-void _wrap_ees_job_next_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
+void _wrap_ees_job_next_raw_df20458487dd42ae(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_job *arg1 = (ee_job *) 0 ;
   int64_t arg2 ;
   ee_cancel *arg3 = (ee_cancel *) 0 ;
@@ -2233,7 +2204,7 @@ void _wrap_ees_job_next_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0, long long _swig
 }
 
 
-ee_result *_wrap_ees_job_result_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_result *_wrap_ees_job_result_raw_df20458487dd42ae(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_job *arg1 = (ee_job *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_result *result = 0 ;
@@ -2248,7 +2219,7 @@ ee_result *_wrap_ees_job_result_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0, struct 
 }
 
 
-void _wrap_ees_job_cancel_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_job_cancel_raw_df20458487dd42ae(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
   ee_job *arg1 = (ee_job *) 0 ;
   uint32_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2262,7 +2233,7 @@ void _wrap_ees_job_cancel_raw_eaecd2dfd4bc4050(ee_job *_swig_go_0, intgo _swig_g
 }
 
 
-ee_app *_wrap_ees_connect_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+ee_app *_wrap_ees_connect_raw_df20458487dd42ae(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2292,7 +2263,7 @@ ee_app *_wrap_ees_connect_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, _gostring_
 }
 
 
-ee_response *_wrap_ees_app_request_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_response *_wrap_ees_app_request_raw_df20458487dd42ae(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2339,7 +2310,7 @@ ee_response *_wrap_ees_app_request_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0, _gos
 }
 
 
-ee_upload *_wrap_ees_upload_open_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, long long _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_upload *_wrap_ees_upload_open_raw_df20458487dd42ae(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, long long _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2382,7 +2353,7 @@ ee_upload *_wrap_ees_upload_open_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0, _gostr
 }
 
 
-void _wrap_ees_upload_write_raw_eaecd2dfd4bc4050(ee_upload *_swig_go_0, _goslice_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_upload_write_raw_df20458487dd42ae(ee_upload *_swig_go_0, _goslice_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -2400,7 +2371,7 @@ void _wrap_ees_upload_write_raw_eaecd2dfd4bc4050(ee_upload *_swig_go_0, _goslice
 }
 
 
-ee_response *_wrap_ees_upload_finish_raw_eaecd2dfd4bc4050(ee_upload *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_response *_wrap_ees_upload_finish_raw_df20458487dd42ae(ee_upload *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_response *result = 0 ;
@@ -2415,7 +2386,7 @@ ee_response *_wrap_ees_upload_finish_raw_eaecd2dfd4bc4050(ee_upload *_swig_go_0,
 }
 
 
-_goslice_ _wrap_ees_response_read_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+_goslice_ _wrap_ees_response_read_raw_df20458487dd42ae(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_response *arg1 = (ee_response *) 0 ;
   int64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2436,7 +2407,7 @@ _goslice_ _wrap_ees_response_read_raw_eaecd2dfd4bc4050(ee_response *_swig_go_0, 
 }
 
 
-intgo _wrap_ees_app_socket_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+intgo _wrap_ees_app_socket_raw_df20458487dd42ae(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint32_t arg2 ;
   int32_t arg3 ;
@@ -2457,7 +2428,7 @@ intgo _wrap_ees_app_socket_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0, intgo _swig_
 }
 
 
-ee_forward *_wrap_ees_app_forward_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
+ee_forward *_wrap_ees_app_forward_raw_df20458487dd42ae(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint16_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2474,7 +2445,7 @@ ee_forward *_wrap_ees_app_forward_raw_eaecd2dfd4bc4050(ee_app *_swig_go_0, short
 }
 
 
-_gostring_ _wrap_ees_app_deploy_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
+_gostring_ _wrap_ees_app_deploy_raw_df20458487dd42ae(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2532,7 +2503,7 @@ _gostring_ _wrap_ees_app_deploy_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_app_stop_raw_eaecd2dfd4bc4050(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_app_stop_raw_df20458487dd42ae(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
