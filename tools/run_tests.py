@@ -2,13 +2,15 @@
 """Runs every test of the project and says, last, `N passed, N failed`. Called by ./dev test and CI.
 
 Tests are found by convention, there is no list to keep:
-  build/...          the two builds themselves (with --build)
+  build/...          the builds themselves, one for each preset of CMakePresets.json (with --build)
   lint/...           the checks of the sources
   unit/ property/ fuzz/ headers/   CTest's tests of build/dev (ASan + UBSan)
+  tsan/...           those of them that have threads (CTest's label `threads`), with the programs of build/tsan (ThreadSanitizer)
   integration/...    tests/integration/test_*.py and test_*.sh, against the release programs in build/bin
   python/...         tests/bindings/python/test_*.py, each with unittest
   go/...             every folder with a go.mod under bindings, tests/bindings and examples: vet, and each package's tests
-A script exits 77 to say that it was skipped; its last line is the reason. A line `# deadline: 600` near its top gives it more seconds.
+A script exits 77 to say that it was skipped; its last line is the reason. A line `# deadline: 600` near its top gives it more seconds,
+`# needs: build/tsan` names a build that it takes besides the release. A test whose build failed is left out, and said to be.
 Not here: what a test does, or how anything is built.
 """
 import argparse
@@ -29,6 +31,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build"
 DEV = BUILD / "dev"
+TSAN = BUILD / "tsan"
 SKIPPED = 77
 QUICK = ("build/dev", "lint/", "unit/", "property/", "fuzz/", "headers/")
 print_lock = threading.Lock()
@@ -37,8 +40,9 @@ print_lock = threading.Lock()
 class Test:
     """One thing to run. result is set by run(): ok, FAIL or skip."""
 
-    def __init__(self, name, command, deadline=120, env=None, cwd=ROOT, parallel=False, private=False, parse=None):
+    def __init__(self, name, command, deadline=120, env=None, cwd=ROOT, parallel=False, private=False, parse=None, needs=()):
         self.name, self.command, self.deadline, self.env, self.cwd = name, command, deadline, env or {}, cwd
+        self.needs = set(needs)  # builds, as "build/dev"
         self.parallel = parallel  # may run beside others
         self.private = private  # gets run-time and config folders of its own
         self.parse = parse or (lambda output: [])  # output -> [(name, reason)] skipped inside
@@ -61,6 +65,7 @@ def environment(test, scratch):
     env["PYTHONPATH"] = os.pathsep.join(str(p) for p in python if (p / "easyenclave/__init__.py").exists())
     env.setdefault("ASAN_OPTIONS", "detect_leaks=1:abort_on_error=0:strict_string_checks=1")
     env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
+    env.setdefault("TSAN_OPTIONS", f"suppressions={ROOT}/tools/tsan.txt")
     if test.private:
         # Go's cache is worth keeping; it follows XDG_CACHE_HOME unless it is named.
         env.setdefault("GOCACHE", os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "go-build"))
@@ -213,24 +218,42 @@ def lint_tests():
     return tests
 
 
-def ctest_tests():
+def ctest_entries():
     """CTest knows names, commands, deadlines and environments; running is ours, so that every kind of test reports alike."""
     shown = subprocess.run(["ctest", "--test-dir", DEV, "--show-only=json-v1"], capture_output=True, text=True)
-    if shown.returncode:
-        return []
+    return [] if shown.returncode else json.loads(shown.stdout)["tests"]
+
+
+def ctest_test(entry, name, needs, slower=1):
+    properties = {p["name"]: p["value"] for p in entry.get("properties", [])}
+    env = dict(pair.split("=", 1) for pair in properties.get("ENVIRONMENT", []))
+    command = entry.get("command", ["missing"])  # CTest leaves the command out when the program is not built
+    return Test(name, command, properties.get("TIMEOUT", 120) * slower, env, properties.get("WORKING_DIRECTORY", DEV),
+                parallel=not properties.get("RUN_SERIAL"), parse=cmocka_skips, needs=[needs])
+
+
+def ctest_tests():
+    return [ctest_test(entry, entry["name"], "build/dev") for entry in ctest_entries()]
+
+
+def tsan_tests():
+    """What has threads once more, in the same order, with the programs of build/tsan."""
     tests = []
-    for entry in json.loads(shown.stdout)["tests"]:
-        properties = {p["name"]: p["value"] for p in entry.get("properties", [])}
-        env = dict(pair.split("=", 1) for pair in properties.get("ENVIRONMENT", []))
-        command = entry.get("command", ["missing"])  # CTest leaves the command out when the program is not built
-        tests.append(Test(entry["name"], command, properties.get("TIMEOUT", 120), env, properties.get("WORKING_DIRECTORY", DEV),
-                          parallel=not properties.get("RUN_SERIAL"), parse=cmocka_skips))
+    for entry in ctest_entries():
+        labels = next((p["value"] for p in entry.get("properties", []) if p["name"] == "LABELS"), [])
+        if "threads" in labels:
+            short = entry["name"].split("/")[-1]
+            tests.append(ctest_test({**entry, "command": [TSAN / "bin" / short]}, f"tsan/{short}", "build/tsan", slower=4))
     return tests
 
 
 def deadline_of(path, default):
     match = re.search(r"^# deadline: (\d+)", path.read_text(errors="replace")[:4000], re.M)
     return int(match.group(1)) if match else default
+
+
+def needs_of(path):
+    return ["build/release", *re.findall(r"^# needs: (build/\w+)", path.read_text(errors="replace")[:4000], re.M)]
 
 
 def integration_tests():
@@ -241,14 +264,14 @@ def integration_tests():
         command = [sys.executable, path] if path.suffix == ".py" else [path]
         if not os.access(path, os.X_OK):
             command = ["sh", "-c", f"echo 'not executable: chmod +x {path.relative_to(ROOT)}'; exit 1"]
-        tests.append(Test(f"integration/{path.name}", command, deadline_of(path, 300), private=True, parse=unittest_skips))
+        tests.append(Test(f"integration/{path.name}", command, deadline_of(path, 300), private=True, parse=unittest_skips, needs=needs_of(path)))
     return tests
 
 
 def python_tests():
     folder = ROOT / "tests/bindings/python"
     return [Test(f"python/{path.stem}", [sys.executable, "-m", "unittest", "-v", path.stem], deadline_of(path, 300), cwd=folder, private=True,
-                 parse=unittest_skips) for path in sorted(folder.glob("test_*.py"))]
+                 parse=unittest_skips, needs=["build/release"]) for path in sorted(folder.glob("test_*.py"))]
 
 
 def go_tests():
@@ -257,22 +280,28 @@ def go_tests():
         for module in sorted((ROOT / top).rglob("go.mod")):
             folder = module.parent
             name = folder.relative_to(ROOT).as_posix()
-            tests.append(Test(f"go/{name} vet", ["go", "vet", "./..."], 600, cwd=folder, private=True))
+            tests.append(Test(f"go/{name} vet", ["go", "vet", "./..."], 600, cwd=folder, private=True, needs=["build/release"]))
             packages = sorted({p.parent.relative_to(folder).as_posix() for p in folder.rglob("*_test.go")})
             for package in packages:
                 tests.append(Test(f"go/{name}/{package}".replace("/.", ""), ["go", "test", "-count=1", "-v", f"./{package}"], 600, cwd=folder,
-                                  private=True, parse=go_skips))
+                                  private=True, parse=go_skips, needs=["build/release"]))
     return tests
 
 
 # --- the builds -----------------------------------------------------------------------------------------------------------------
 
 
+def presets():
+    """Every preset that can be built, by name: its folder. The release and dev builds first, for most tests need them."""
+    known = json.loads((ROOT / "CMakePresets.json").read_text())["configurePresets"]
+    folders = {p["name"]: pathlib.Path(p["binaryDir"].replace("${sourceDir}", str(ROOT))) for p in known if not p.get("hidden")}
+    return {name: folders[name] for name in sorted(folders, key=lambda name: (name not in ("dev", "release"), name))}
+
+
 def build(preset):
     """Configure and build one preset, showing the builder's own lines."""
     started = time.monotonic()
-    folder = DEV if preset == "dev" else BUILD
-    test = Test(f"build/{preset}", ["cmake", "--build", str(folder)])
+    test = Test(f"build/{preset}", ["cmake", "--build", str(presets()[preset])])
     configured = subprocess.run(["cmake", "--preset", preset, f"-DPython3_EXECUTABLE={sys.executable}"], cwd=ROOT, capture_output=True, text=True)
     code = configured.returncode
     if code:
@@ -356,13 +385,12 @@ def main():
         return self_test()
     started = time.monotonic()
     done = []
-    if options.build:
+    if options.build:  # always: CTest tells what there is to test, and a pattern is no reason to test the programs of yesterday
         done = [build("dev")] if options.quick else [build("dev"), build("release")]
-    broken = {t.name for t in done if t.result == "FAIL"}
 
     if "EE_TESTDATA" not in os.environ and testdata_default():
         os.environ["EE_TESTDATA"] = testdata_default()
-    kinds = [lint_tests, ctest_tests, integration_tests, python_tests, go_tests]
+    kinds = [lint_tests, ctest_tests, tsan_tests, integration_tests, python_tests, go_tests]
     if options.only == "lint":
         kinds = [lint_tests]
     tests = [t for kind in kinds for t in kind()]
@@ -371,17 +399,20 @@ def main():
     if options.quick:
         left_out += [(t.name, "left out by --quick") for t in chosen if not t.name.startswith(QUICK)]
         chosen = [t for t in chosen if t.name.startswith(QUICK)]
-    if options.pattern and not chosen:
+    if options.build and not options.quick:
+        needed = {need for t in chosen for need in t.needs}
+        more = [p for p in presets() if p not in ("dev", "release") and (options.pattern in f"build/{p}" or f"build/{p}" in needed)]
+        done += [build(preset) for preset in more]
+    if options.pattern and not chosen and len(done) <= 2:
         print(f"no test's name contains '{options.pattern}'; there are {len(tests)}", file=sys.stderr)
     if options.pattern and len(chosen) < len(tests):
         print(f"left out by the pattern '{options.pattern}': {len(tests) - len(chosen)} of {len(tests)} tests")
     # What was not built now may be there from before; a test of that would speak about another program.
-    for name, of_it in (("build/dev", ("unit/", "property/", "fuzz/", "headers/symbols")), ("build/release", ("integration/", "python/", "go/"))):
-        if name in broken:
-            left_out += [(t.name, f"{name} failed") for t in chosen if t.name.startswith(of_it)]
-            chosen = [t for t in chosen if not t.name.startswith(of_it)]
+    broken = {t.name for t in done if t.result == "FAIL"}
+    left_out += [(t.name, f"{', '.join(sorted(t.needs & broken))} failed") for t in chosen if t.needs & broken]
+    chosen = [t for t in chosen if not t.needs & broken]
     run_all(chosen)
-    if options.pattern and not chosen and not left_out:
+    if options.pattern and not chosen and not left_out and len(done) <= 2:
         print("\n0 passed, 0 failed")
         return 1
     return finish(done + chosen, left_out, started)

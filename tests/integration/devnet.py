@@ -55,6 +55,7 @@ class Devnet:
         # Programs built with sanitizers leave what they find here; down() looks. What a process keeps at its end is no leak.
         self.env["ASAN_OPTIONS"] = f"detect_leaks=0:log_path={self.home}/sanitizer"
         self.env["UBSAN_OPTIONS"] = f"print_stacktrace=1:log_path={self.home}/sanitizer"
+        self.env["TSAN_OPTIONS"] = f"suppressions={ROOT}/tools/tsan.txt:log_path={self.home}/sanitizer"
         self.file = self.home / "run/easyenclave/devnet.json"
         self.dir = self.home / "run/easyenclave/devnet"
         # Of its own, and below the ephemeral range: nobody takes it while a killed control plane is away.
@@ -90,6 +91,17 @@ class Devnet:
 
     def run(self, argv, timeout=120, **kw):
         return subprocess.run(argv, env=self.env, capture_output=True, text=True, timeout=timeout, cwd=kw.pop("cwd", self.home), **kw)
+
+    def compile(self, source, name):
+        """A C program of a test against the library that is tested, with the sanitizer that the library has. Returns its path."""
+        path, library = self.home / name, (BUILD / "lib/libeesdk.so").read_bytes()
+        path.with_suffix(".c").write_text(source)
+        flags = self.run(["pkg-config", "--cflags", "--libs", "eesdk"]).stdout.split()
+        flags += [flag for mark, flag in ((b"__asan_init", "-fsanitize=address,undefined"), (b"__tsan_init", "-fsanitize=thread")) if mark in library]
+        built = self.run(["cc", "-g", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", str(path.with_suffix(".c")), "-o", str(path), *flags])
+        if built.returncode or built.stderr:
+            raise AssertionError(f"{name}: {built.stderr}")
+        return str(path)
 
     def profile(self):
         return json.loads(self.file.read_text())

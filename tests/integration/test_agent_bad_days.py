@@ -62,13 +62,7 @@ class JobBadDays(DevnetCase):
         return subprocess.Popen(argv, env=self.net.env, cwd=self.net.home, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def late_caller(self):
-        program = self.net.home / "late"
-        source = self.net.home / "late.c"
-        source.write_text(LATE_CALLER)
-        flags = self.net.run(["pkg-config", "--cflags", "--libs", "eesdk"]).stdout.split()
-        built = self.net.run(["cc", "-Wall", "-Wextra", "-Werror", str(source), "-o", str(program), *flags])
-        self.assertEqual((built.returncode, built.stderr), (0, ""))
-        return str(program)
+        return self.net.compile(LATE_CALLER, "late")
 
     def test_capacity_is_free_when_the_run_has_ended(self):
         """The first job's caller stands still and takes nothing of its result; its node runs the next job that needs the same room."""

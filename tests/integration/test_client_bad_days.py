@@ -10,7 +10,7 @@ import textwrap
 import time
 import unittest
 
-from devnet import BIN, BUILD, DevnetCase, wait_for
+from devnet import BIN, DevnetCase, wait_for
 
 # One process that lives through what happens around it: does what each line of its stdin says, and answers with a status word.
 PROGRAM = textwrap.dedent(
@@ -96,14 +96,8 @@ class RepeatedKeys(DevnetCase):
 
 class OneProcess(DevnetCase):
     def setUp(self):
-        source, program = self.net.home / "program.c", self.net.home / "program"
-        source.write_text(PROGRAM)
-        flags = subprocess.run(["pkg-config", "--cflags", "--libs", "eesdk"], env=self.net.env, capture_output=True, text=True, check=True).stdout.split()
-        if b"__asan_init" in (BUILD / "lib/libeesdk.so").read_bytes():
-            flags.append("-fsanitize=address,undefined")
-        built = self.net.run(["cc", "-D_GNU_SOURCE", str(source), "-o", str(program), *flags])
-        self.assertEqual(built.returncode, 0, built.stderr)
-        self.process = subprocess.Popen([str(program)], env=self.net.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        program = self.net.compile(PROGRAM, "program")
+        self.process = subprocess.Popen([program], env=self.net.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def tearDown(self):
         self.process.stdin.close()

@@ -76,7 +76,7 @@ static void good_receipt(step *s, const char *id, uint64_t vcpu_ms) {
 static void test_admission_locks_and_writes_together(void **state) {
     ledger_fixture *f = *state;
     job_admit_request r;
-    job_admitted admitted, again;
+    job_admitted admitted = {0}, again = {0};
     job_row row;
     fix_admit_request(f, &r, "job_A", "key-1", 1);
     fix_ok(fix_admit(f, &r, &admitted));

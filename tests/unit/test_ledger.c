@@ -222,7 +222,7 @@ static void test_M5_a_refusal_is_remembered(void **state) {
 static ee_status run_forget(store *db, void *arg, ee_error *err) { return ledger_forget(db, *(uint64_t *)arg, 10, err); }
 static void test_old_keys_are_forgotten(void **state) {
     ledger_fixture *f = *state;
-    ledger_entry again;
+    ledger_entry again = {0};
     uint64_t before = FIX_NOW;
     fix_ok(fix_mint(f, "alice", 10 * FIX_USD, "pay-1", NULL));
     fix_ok(fix_transfer(f, f->alice.id, "bob", FIX_USD, "key-1", NULL));
