@@ -200,8 +200,8 @@ def go_skips(output):
 # --- finding the tests ----------------------------------------------------------------------------------------------------------
 
 
-def python_tool(name, *arguments):
-    return Test(f"lint/{name}", [sys.executable, *arguments], deadline=300)
+def python_tool(name, *arguments, deadline=300):
+    return Test(f"lint/{name}", [sys.executable, *arguments], deadline=deadline)
 
 
 def lint_tests():
@@ -214,6 +214,9 @@ def lint_tests():
         python_tool("status_tables", "tools/gen_status.py", "--check"),
         python_tool("format", "tools/lint.py", "--format"),
         python_tool("scripts", "tools/lint.py", "--scripts"),
+        python_tool("analyzers_self_test", "tools/lint.py", "--self-test"),
+        python_tool("cppcheck", "tools/lint.py", "--cppcheck", deadline=900),
+        python_tool("clang-tidy", "tools/lint.py", "--tidy", "build/dev", deadline=1800),
     ]
     return tests
 
