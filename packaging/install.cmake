@@ -15,7 +15,8 @@ export(EXPORT eesdk-targets NAMESPACE eesdk:: FILE ${eesdk_build_cmake_dir}/eesd
 install(EXPORT eesdk-targets NAMESPACE eesdk:: DESTINATION ${eesdk_cmake_dir})
 install(FILES ${eesdk_build_cmake_dir}/eesdk-config.cmake ${eesdk_build_cmake_dir}/eesdk-config-version.cmake DESTINATION ${eesdk_cmake_dir})
 
-# pkg-config. The build tree's file carries an rpath, so that what is linked against it runs without LD_LIBRARY_PATH.
+# pkg-config. The file carries an rpath, so that what is linked with it (C, Go, the Python extension) runs without LD_LIBRARY_PATH. Not when
+# configured for /usr, as packagers do: there the loader looks anyway.
 function(eesdk_pc out prefix includedir libdir rpath)
   set(EESDK_PREFIX ${prefix})
   set(EESDK_INCLUDEDIR ${includedir})
@@ -23,9 +24,13 @@ function(eesdk_pc out prefix includedir libdir rpath)
   set(EESDK_RPATH ${rpath})
   configure_file(${PROJECT_SOURCE_DIR}/packaging/eesdk.pc.in ${out} @ONLY)
 endfunction()
-eesdk_pc(${CMAKE_BINARY_DIR}/lib/pkgconfig/eesdk.pc "${CMAKE_BINARY_DIR}" "${PROJECT_SOURCE_DIR}/sdk/include" "\${prefix}/lib" "-Wl,-rpath,\${libdir} ")
+set(rpath "-Wl,-rpath,\${libdir} ")
+eesdk_pc(${CMAKE_BINARY_DIR}/lib/pkgconfig/eesdk.pc "${CMAKE_BINARY_DIR}" "${PROJECT_SOURCE_DIR}/sdk/include" "\${prefix}/lib" "${rpath}")
 # ${pcfiledir} makes the installed file right wherever the prefix is moved to (DESTDIR, --prefix).
+if(CMAKE_INSTALL_PREFIX STREQUAL "/usr")
+  set(rpath "")
+endif()
 file(RELATIVE_PATH up "/p/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/p")
 string(REGEX REPLACE "/$" "" up "${up}")
-eesdk_pc(${CMAKE_BINARY_DIR}/install/eesdk.pc "\${pcfiledir}/${up}" "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}" "\${prefix}/${CMAKE_INSTALL_LIBDIR}" "")
+eesdk_pc(${CMAKE_BINARY_DIR}/install/eesdk.pc "\${pcfiledir}/${up}" "\${prefix}/${CMAKE_INSTALL_INCLUDEDIR}" "\${prefix}/${CMAKE_INSTALL_LIBDIR}" "${rpath}")
 install(FILES ${CMAKE_BINARY_DIR}/install/eesdk.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

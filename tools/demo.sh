@@ -57,3 +57,4 @@ if [ -n "$left" ]; then
 fi
 failed=0
 say "All three calls worked from Python, Go and C. Nothing is left running."
+echo 'To go on by hand:  eval "$(./dev env)"; ee devnet up   and docs/quickstart.md'

@@ -1,7 +1,17 @@
 #!/usr/bin/env python3
 """The pages say what is true: their commands run, their links lead somewhere, their tables are the sources'. Tables between
-`<!-- generated: NAME -->` and `<!-- end -->` are made by this file: `python3 tests/integration/test_docs.py --write` writes them anew."""
-# deadline: 600
+`<!-- generated: NAME -->` and `<!-- end -->` are made by this file: `python3 tests/integration/test_docs.py --write` writes them anew.
+
+Every block of every page runs, in order, in one shell of somebody who has a checkout and nothing else. What a page can say about a block, in
+words that only this file sees:
+    ```sh exit=7            it ends with 7
+    ```go file=it/main.go   it is saved there, and a later block uses it; a python, c or go block without this is a program and is run
+    ```text                 it is no command
+  and in a comment right above the block:
+    <!-- not run: ./dev test: it would start itself -->    lines that begin so are not run, and why
+    <!-- around: -->                                       the block is a part of the program in the comment, at the line that says ...
+In a `console` block `$ ` begins a command, and what stands below it must come out, with any numbers and with anything for `...`."""
+# deadline: 900
 import os
 import pathlib
 import re
@@ -14,8 +24,7 @@ import unittest
 from devnet import BIN, BUILD, ROOT, environment
 
 DOCS = ROOT / "docs"
-PAGES = sorted([ROOT / "README.md", *DOCS.glob("*.md"), *(DOCS / "adr").glob("*.md")])
-RUN = [ROOT / "README.md", DOCS / "quickstart.md"]
+PAGES = sorted(p for p in ROOT.rglob("*.md") if not {"build", ".git"} & set(p.relative_to(ROOT).parts))
 COMMAND_SECONDS = 240
 
 
@@ -203,18 +212,61 @@ def anchors(page):
     return out
 
 
-def blocks(page, languages):
-    """(line, language, words after it, text) of each fenced block."""
-    for match in re.finditer(r"^```(\w+)([^\n]*)\n(.*?)^```\s*$", page.read_text(), re.S | re.M):
-        if match.group(1) in languages:
-            yield page.read_text()[: match.start()].count("\n") + 1, match.group(1), match.group(2).split(), match.group(3)
+class Block:
+    """A fenced block, and what the page says about it."""
+
+    FENCE = re.compile(r"^(?:<!-- (not run|around):([^\n]*)\n?(.*?)-->\n)?```(\w*)([^\n]*)\n(.*?)^```[ \t]*$", re.S | re.M)
+    RUN, SHELL, NO_COMMANDS = ("python", "c", "go"), ("sh", "console"), ("text", "toml", "json")
+
+    def __init__(self, page, match):
+        about, first, more, self.language, words, self.text = match.groups()
+        self.page, self.line = page, page.read_text()[: match.start(4)].count("\n") + 1
+        self.exit = next((int(w[5:]) for w in words.split() if w.startswith("exit=")), 0)
+        self.file = next((w[5:] for w in words.split() if w.startswith("file=")), None)
+        self.around = more if about == "around" else None
+        self.not_run, self.why = (first.removesuffix("-->").strip().split(": ", 1) if about == "not run" else (None, None))
+        unknown = [w for w in words.split() if not w.startswith(("exit=", "file="))]
+        if unknown or self.language not in self.RUN + self.SHELL + self.NO_COMMANDS:
+            raise AssertionError(f"{self}: {self.language or 'no language'} {unknown}: what is this block?")
+
+    def __str__(self):
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    def program(self):
+        if self.around is None:
+            return self.text
+        before, place, after = re.fullmatch(r"(.*?)^([ \t]*)\.\.\.$\n?(.*)", self.around, re.S | re.M).groups()
+        return before + "".join(place + line + "\n" if line else "\n" for line in self.text.splitlines()) + after
+
+    def commands(self):
+        """[(command, what must come out)]. In a console block each command has its own, else there is one command and nothing is said."""
+        if self.language == "sh":
+            lines = [line for line in self.text.splitlines() if not self.left_out(line)]
+            return [("\n".join(lines), "")] if any(line.strip() and not line.lstrip().startswith("#") for line in lines) else []
+        out = []
+        for line in self.text.splitlines():
+            if line.startswith("$ "):
+                out.append((line[2:], ""))
+            else:
+                out[-1] = (out[-1][0], out[-1][1] + line + "\n")
+        return [(command, told) for command, told in out if not self.left_out(command)]
+
+    def lines(self):
+        return [line.removeprefix("$ ") for line in self.text.splitlines()]
+
+    def left_out(self, line):
+        return self.not_run is not None and line.lstrip().startswith(self.not_run)
 
 
-def commands_of(language, text):
-    """A console block's commands follow "$ "; a sh block is commands alone."""
-    if language == "console":
-        return "\n".join(line[2:] for line in text.splitlines() if line.startswith("$ ")) + "\n"
-    return text
+def blocks(page):
+    return [Block(page, match) for match in Block.FENCE.finditer(page.read_text())]
+
+
+def as_told(told):
+    """What a page shows as a pattern: any numbers, anything for `...`, and more lines may come in between."""
+    lines = [line.rstrip() for line in told.splitlines() if line.strip() and line.strip() != "..."]
+    pattern = r"[^\n]*\n(?:.*\n)?".join(re.escape(line) for line in lines)
+    return re.sub(r"[0-9]+", r"[0-9]+", pattern.replace(r"\.\.\.", r"[^\n]*"))
 
 
 def checkout(place):
@@ -226,7 +278,13 @@ def checkout(place):
     return place
 
 
-NOT_HERE = re.compile(r"^\s*(\./dev\b|(sudo +)?apt(-get)?\b|git +clone\b|cd easyenclave\b)")
+def stranger(home):
+    """Somebody whose shell knows nothing of a build."""
+    env = environment(home)
+    env["PATH"] = os.pathsep.join(p for p in env["PATH"].split(os.pathsep) if pathlib.Path(p) != BIN)
+    env["PYTHON"] = sys.executable  # ./dev build then finds what was built with this one
+    env["GOCACHE"] = os.environ.get("GOCACHE") or os.path.expanduser("~/.cache/go-build")
+    return {k: v for k, v in env.items() if k not in ("LD_LIBRARY_PATH", "PYTHONPATH", "PKG_CONFIG_PATH")}
 
 
 class Pages(unittest.TestCase):
@@ -243,7 +301,7 @@ class Pages(unittest.TestCase):
                     self.assertIn(name, known)
 
     def test_links_lead_somewhere(self):
-        for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"]:
+        for page in PAGES:
             for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text())):
                 if re.match(r"[a-z]+:", target):
                     continue
@@ -279,7 +337,7 @@ class Pages(unittest.TestCase):
 
 
 class Commands(unittest.TestCase):
-    """Each page is read from the top by somebody who has nothing but a build."""
+    """Each page is read from the top by somebody who has nothing but a checkout. Its tests are made below, one a page."""
 
     @classmethod
     def setUpClass(cls):
@@ -291,7 +349,7 @@ class Commands(unittest.TestCase):
         (self.home / "run").mkdir(mode=0o700)
         (self.home / "checkout").mkdir()
         self.place = checkout(self.home / "checkout")
-        self.env = environment(self.home)
+        self.env = stranger(self.home)
 
     def tearDown(self):
         subprocess.run([BIN / "ee", "devnet", "down"], env=self.env, capture_output=True, timeout=60)
@@ -299,63 +357,80 @@ class Commands(unittest.TestCase):
         shutil.rmtree(self.home, ignore_errors=True)
         self.assertEqual(left, "", "left running")
 
-    def shell(self, page, line, text, want):
-        run = [c for c in text.splitlines() if not NOT_HERE.match(c)]
-        for skipped in (c for c in text.splitlines() if NOT_HERE.match(c)):
-            print(f"not run here (installs, or is this test's own caller): {page.name}:{line}: {skipped.strip()}", flush=True)
-        if not any(c.strip() and not c.lstrip().startswith("#") for c in run):
-            return None
-        result = subprocess.run(["bash", "-eu", "-o", "pipefail", "-c", "\n".join(run)], cwd=self.place, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    def shell(self, block, text, want, told=""):
+        """In the root of the checkout, with what earlier blocks exported."""
+        state = self.home / "exported"
+        state.touch()
+        keep = f"trap 'code=$?; export -p >{state}; exit $code' EXIT\n"
+        result = subprocess.run(["bash", "-eu", "-o", "pipefail", "-c", f". {state}\n{keep}{text}"], cwd=self.place, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                                 timeout=COMMAND_SECONDS)
-        self.assertEqual(result.returncode, want, f"{page.name}:{line}:\n{text}\n{result.stdout}\n{result.stderr}")
-        return result
+        self.assertEqual(result.returncode, want, f"{block}:\n{text}\n{result.stdout}\n{result.stderr}")
+        if told:
+            self.assertRegex(result.stdout + result.stderr, as_told(told), f"{block}: {text}")
 
-    def program(self, page, line, language, text):
-        """A listing that is a whole program: as a reader would run it."""
-        folder = self.home / f"listing-{line}"
+    def program(self, block):
+        """A listing that is a whole program, or is made one: as a reader would run it."""
+        folder = self.home / f"listing-{block.line}"
         folder.mkdir()
-        if language == "python":
-            (folder / "it.py").write_text(text)
-            return ["python3", "it.py"], folder
-        if language == "c":
-            (folder / "it.c").write_text(text)
-            return ["bash", "-c", "cc -Wall -Wextra -Werror it.c $(pkg-config --cflags --libs eesdk) -o it && ./it"], folder
-        if not (ROOT / "bindings/go/client.go").exists():
-            print(f"not run here (there is no Go binding in this checkout): {page.name}:{line}", flush=True)
-            return None, folder
-        module = re.search(r"^module (\S+)", (ROOT / "bindings/go/go.mod").read_text(), re.M).group(1)
-        (folder / "main.go").write_text(text)
-        (folder / "go.mod").write_text(f"module it\n\ngo 1.19\n\nrequire {module} v0.0.0\n\nreplace {module} => {ROOT / 'bindings/go'}\n")
-        return ["go", "run", "."], folder
+        name, run = {
+            "python": ("it.py", "python3 it.py"),
+            "c": ("it.c", "cc -Wall -Wextra -Werror it.c $(pkg-config --cflags --libs eesdk) -o it && ./it"),
+            "go": ("main.go", "go mod init it && go mod edit -replace github.com/easyenclave/easyenclave/bindings/go={0}/bindings/go && go mod tidy && go run ."),
+        }[block.language]
+        (folder / name).write_text(block.program())
+        self.shell(block, f"cd {folder}\n{run.format(self.place)}", block.exit)
 
-    def run_block(self, page, line, language, words, text):
-        want = next((int(w[5:]) for w in words if w.startswith("exit=")), 0)
-        if language in ("sh", "console"):
-            return self.shell(page, line, commands_of(language, text), want) is not None
-        if "fragment" in words:
-            return False
-        if not (self.home / "run/easyenclave/devnet.json").exists():
-            self.shell(page, line, "ee devnet up\n", 0)
-        argv, folder = self.program(page, line, language, text)
-        if not argv:
-            return False
-        result = subprocess.run(argv, cwd=folder, env=self.env, capture_output=True, text=True, timeout=COMMAND_SECONDS)
-        self.assertEqual(result.returncode, want, f"{page.name}:{line}:\n{text}\n{result.stdout}\n{result.stderr}")
-        return True
+    def run_block(self, block):
+        if block.file:
+            target = self.place / block.file
+            self.assertFalse(any(p.is_symlink() for p in (target, *target.parents) if p != self.place and self.place in p.parents), f"{block}: would write into the sources")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(block.program())
+        elif block.language in Block.RUN:
+            self.program(block)
+        elif block.language in Block.SHELL:
+            for line in filter(block.left_out, block.lines()):
+                print(f"not run: {block}: {line.strip()}: {block.why}", flush=True)
+            for command, told in block.commands():
+                self.shell(block, command, block.exit, told)
 
     def run_page(self, page):
-        self.env["GOCACHE"] = os.environ.get("GOCACHE") or os.path.expanduser("~/.cache/go-build")
-        ran = 0
-        for line, language, words, text in list(blocks(page, ("sh", "console", "python", "c", "go"))):
-            with self.subTest(page=page.name, line=line, language=language):
-                ran += self.run_block(page, line, language, words, text)
-        self.assertGreater(ran, 0, f"{page.name} has nothing to run")
+        for block in blocks(page):
+            with self.subTest(block=str(block)):
+                self.run_block(block)
 
-    def test_readme(self):
-        self.run_page(ROOT / "README.md")
 
-    def test_quickstart(self):
-        self.run_page(DOCS / "quickstart.md")
+class Markers(unittest.TestCase):
+    def test_what_is_said_to_be_not_run_is_there(self):
+        for block in (b for page in PAGES for b in blocks(page) if b.not_run):
+            with self.subTest(block=str(block)):
+                self.assertTrue(any(map(block.left_out, block.lines())), f"no line begins with {block.not_run}")
+                self.assertGreater(len(block.why.split()), 3, "a reason is a sentence")
+
+    def test_commands_that_the_text_names_exist(self):
+        """`ee verb` and `./dev verb` inside a line."""
+        known = {"./dev": re.findall(r"^  (\w+) ", subprocess.run([ROOT / "dev", "help"], capture_output=True, text=True).stdout, re.M),
+                 "ee": ["help", *re.findall(r"^  (\w+) ", subprocess.run([BIN / "ee", "help"], capture_output=True, text=True).stdout, re.M)]}
+        for page in PAGES:
+            for program, verb in re.findall(r"`(ee|\./dev) (?:--json )?([a-z]\w*)[^`]*`", without_code(page.read_text())):
+                with self.subTest(page=page.name, command=f"{program} {verb}"):
+                    self.assertIn(verb, known[program])
+
+    def test_a_wrong_page_is_found(self):
+        for text, said in (("```\nls\n```\n", "what is this block"), ("```sh perhaps\nls\n```\n", "what is this block")):
+            with tempfile.NamedTemporaryFile("w", dir=ROOT / "build", suffix=".md") as page:
+                page.write(text)
+                page.flush()
+                with self.assertRaisesRegex(AssertionError, said):
+                    blocks(pathlib.Path(page.name))
+        self.assertRegex("devnet is up in 0.4 s\nx\nnodes  a b\n", as_told("devnet is up in 1.2 s\n...\nnodes ...\n"))
+        self.assertNotRegex("devnet is down\n", as_told("devnet is up in 1.2 s\n"))
+
+
+for one in PAGES:
+    if any(block.language not in Block.NO_COMMANDS for block in blocks(one)):
+        name = re.sub(r"\W+", "_", one.relative_to(ROOT).as_posix().removesuffix(".md")).lower()
+        setattr(Commands, f"test_{name}", lambda self, page=one: self.run_page(page))
 
 
 if __name__ == "__main__":

@@ -20,10 +20,12 @@ add_executable(consumer main.c)
 target_link_libraries(consumer PRIVATE eesdk::eesdk)
 CMAKE
 
-by_pkg_config() { # name, folder of eesdk.pc, further flags
+unset LD_LIBRARY_PATH # what is linked finds its library by itself
+
+by_pkg_config() { # name, folder of eesdk.pc
     # shellcheck disable=SC2046 # flags are words
     cc -std=c11 -Wall -Wextra -Wpedantic -Werror "$work/main.c" -o "$work/$1" \
-        $(PKG_CONFIG_PATH="$2" pkg-config --cflags --libs eesdk) ${3:+"$3"}
+        $(PKG_CONFIG_PATH="$2" pkg-config --cflags --libs eesdk)
     "$work/$1" >"$work/$1.out"
     version=$(PKG_CONFIG_PATH="$2" pkg-config --modversion eesdk)
     [ "$(cat "$work/$1.out")" = "$version" ] || { echo "$1: library says $(cat "$work/$1.out"), eesdk.pc says $version"; exit 1; }
@@ -45,8 +47,7 @@ by_cmake build-cmake "$build"
 
 cmake --install "$build" --prefix "$prefix" >"$work/install.log" || { cat "$work/install.log"; exit 1; }
 pc=$(find "$prefix" -name eesdk.pc)
-libdir=$(dirname "$(dirname "$pc")")
-by_pkg_config installed-pkg-config "$(dirname "$pc")" "-Wl,-rpath,$libdir"
+by_pkg_config installed-pkg-config "$(dirname "$pc")"
 by_cmake installed-cmake "$prefix"
 
 # Installed files stand alone: none points back into the source or build tree.
@@ -58,3 +59,8 @@ for program in ee ee-controlplane ee-agent ee-uptime ee-shim; do
     [ ! -x "$build/bin/$program" ] || [ -x "$prefix/bin/$program" ] || { echo "$program is built but not installed"; exit 1; }
 done
 [ ! -x "$prefix/bin/ee" ] || "$prefix/bin/ee" --version || { echo "installed ee does not run"; exit 1; }
+
+# A packager's prefix: the loader looks there anyway, and packages carry no rpath.
+cmake -G Ninja -S "$EE_SOURCE_DIR" -B "$work/usr" -DCMAKE_INSTALL_PREFIX=/usr -DEE_TESTS=OFF -DEE_SERVER=OFF -DEE_PYTHON=OFF >"$work/usr.log" || { cat "$work/usr.log"; exit 1; }
+grep -q '^Libs:.*rpath' "$build/install/eesdk.pc"
+! grep -q rpath "$work/usr/install/eesdk.pc" || { echo "the .pc file for /usr has an rpath"; exit 1; }

@@ -2,6 +2,7 @@
 # deadline: 600
 import importlib.util
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -25,16 +26,30 @@ class InstallTest(unittest.TestCase):
         env = {**os.environ, "PKG_CONFIG_PATH": str(support.BUILD / "lib/pkgconfig"), **environment}
         return subprocess.run(command, cwd=f"{self.folder}/bindings/python", env=env, capture_output=True, text=True)
 
+    def runs(self):
+        """With nothing that tells the loader where libeesdk is. Returns what the extension says of itself."""
+        env = {**{k: v for k, v in os.environ.items() if k != "LD_LIBRARY_PATH"}, "PYTHONPATH": f"{self.folder}/lib"}
+        script = "import easyenclave, easyenclave.aio, os; print(easyenclave.Money.parse('$200')); print(os.path.dirname(easyenclave.__file__)); " \
+                 "print({line.split()[-1] for line in open('/proc/self/maps') if 'libeesdk' in line})"
+        ran = subprocess.run([sys.executable, "-c", script], cwd=self.folder, env=env, capture_output=True, text=True)
+        self.assertEqual(ran.stdout.split("\n")[:2], ["$200.00", f"{self.folder}/lib/easyenclave"], ran.stderr)
+        return ran.stdout
+
     def test_built_package_runs(self):
         built = self.build()
         self.assertEqual(built.returncode, 0, built.stdout + built.stderr)
         self.assertEqual(sorted(name for name in os.listdir(f"{self.folder}/bindings/python/easyenclave") if "eesdk_raw" in name), ["eesdk_raw.pyi"])
-        env = {**os.environ, "PYTHONPATH": f"{self.folder}/lib"}
-        script = "import easyenclave, easyenclave.aio, os; print(easyenclave.Money.parse('$200')); print(os.path.dirname(easyenclave.__file__))"
-        ran = subprocess.run([sys.executable, "-c", script], cwd=self.folder, env=env, capture_output=True, text=True)
-        self.assertEqual(ran.stdout.split(), ["$200.00", f"{self.folder}/lib/easyenclave"], ran.stderr)
+        self.runs()
         self.assertTrue(os.path.exists(f"{self.folder}/lib/easyenclave/py.typed"))
         self.assertTrue(os.path.exists(f"{self.folder}/lib/easyenclave/eesdk_raw.pyi"))
+
+    def test_package_of_an_installed_library_runs(self):
+        prefix = f"{self.folder}/prefix"
+        subprocess.run(["cmake", "--install", str(support.BUILD), "--prefix", prefix], check=True, capture_output=True)
+        pc = next(iter(pathlib.Path(prefix).rglob("eesdk.pc")))
+        built = self.build(PKG_CONFIG_PATH=str(pc.parent))
+        self.assertEqual(built.returncode, 0, built.stdout + built.stderr)
+        self.assertIn(f"{prefix}/", self.runs())
 
     def test_a_missing_library_is_named(self):
         built = self.build(PKG_CONFIG_PATH=self.folder, PKG_CONFIG_LIBDIR=self.folder)
