@@ -319,8 +319,9 @@ static ee_status classify(const pull *p, const agent_process_result *r, ee_error
     if (r->timed_out) return eei_fail(err, EE_E_TIMEOUT, "%s: the pull did not end in time", p->repository);
     const char *says = strstr(agent_process_last_line(r->err, line, sizeof line), "msg=");
     says = says ? says + 4 : line;
+    eei_log(EEI_LOG_WARN, "image.refused", "image=%s tool=%.300s", p->repository, says);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (strstr(line, table[i].text)) return eei_fail(err, table[i].status, "%s: %s (%.200s)", p->repository, table[i].meaning, says);
+        if (strstr(line, table[i].text)) return eei_fail(err, table[i].status, "%s: %s", p->repository, table[i].meaning);
     return eei_fail(err, EE_E_IMAGE, "%s: cannot be pulled: %.200s", p->repository, says);
 }
 

@@ -28,6 +28,14 @@ static bool confirmed(cli *c, ee_client *client, const char *to, ee_money amount
     return false;
 }
 
+/* "--" says that what follows is no option; this command has no part of its own behind it. */
+static void drop_dashes(char **words, int *count) {
+    int kept = 0;
+    for (int i = 0; i < *count; i++)
+        if (kept < i || strcmp(words[i], "--") != 0) words[kept++] = words[i];
+    *count = kept;
+}
+
 int cmd_transfer(cli *c, int argc, char **argv) {
     const char *memo = NULL, *key = NULL;
     char **rest = calloc((size_t)argc + 2, sizeof *rest), sum[32], left[32];
@@ -38,6 +46,7 @@ int cmd_transfer(cli *c, int argc, char **argv) {
     ee_money amount = 0;
     if (!rest) return 1;
     code = cli_parse(c, "transfer", argc, argv, known, 2, rest, &count);
+    if (!code) drop_dashes(rest, &count);
     if (!code && count != 2) code = cli_usage(c, "transfer", "give an account and an amount");
     if (!code && ee_money_parse(rest[1], &amount, &err)) code = cli_error(c, &err);
     ee_client *client = code ? NULL : cli_client(c, &code);

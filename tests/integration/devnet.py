@@ -116,7 +116,7 @@ class Devnet:
                 env = (entry / "environ").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if str(BIN) not in program or program.endswith("/ee") or program.endswith("ee-shim"):
+            if not program.startswith(str(BUILD)) or program.endswith("/ee") or program.endswith("ee-shim"):
                 continue
             if f"EE_TDX_MACHINE={self.dir}/machines/{name}.json".encode() in env:
                 return int(entry.name)
@@ -125,16 +125,20 @@ class Devnet:
     def kill(self, name, how=signal.SIGKILL):
         os.kill(self.pid_of(name), how)
 
-    def restart_control(self):
-        """kill -9 and the same program with the same settings again, on the same port. Returns the new process."""
-        pid = self.pid_of("control")
-        env = dict(item.split("=", 1) for item in pathlib.Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in item)
-        program = os.readlink(f"/proc/{pid}/exe")
-        env["EE_CONTROL_PORT"] = self.profile()["url"].rsplit(":", 1)[1]
+    def environment_of(self, pid):
+        return dict(item.split("=", 1) for item in pathlib.Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in item)
+
+    def replace(self, name, program=None, **more):
+        """kill -9 and the same program, or another one, with the same settings and more of them. Returns the new process."""
+        pid = self.pid_of(name)
+        env = {**self.environment_of(pid), **more}
+        program = program or os.readlink(f"/proc/{pid}/exe")
+        if name == "control":
+            env["EE_CONTROL_PORT"] = self.profile()["url"].rsplit(":", 1)[1]
         env.pop("EE_READY_FD", None)
         os.kill(pid, signal.SIGKILL)
         wait_for("the old one is gone", lambda: not pathlib.Path(f"/proc/{pid}/exe").exists() or pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
-        with open(self.dir / "logs/control-2.log", "w") as log:
+        with open(self.dir / f"logs/{name}-2.log", "w") as log:
             return subprocess.Popen([program], env=env, stdout=log, stderr=log)
 
     def push_hello(self):
@@ -168,6 +172,10 @@ class Devnet:
         if built.returncode != 0:
             raise AssertionError(f"go build: {built.stderr}")
         return folder / name
+
+    def restart_control(self):
+        """On the same port."""
+        return self.replace("control")
 
     def node(self, name):
         return next(n for n in self.json("nodes")["items"] if n["node"] == name)

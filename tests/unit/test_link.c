@@ -545,12 +545,13 @@ static void test_reset_reason_reaches_the_owner(void **state) {
     static const struct {
         const char *reason;
         ee_status want;
+        const char *message;
     } cases[] = {
-        {"app_unavailable: web is not running", EE_E_APP_UNAVAILABLE},
-        {"permission", EE_E_PERMISSION},
-        {"nonsense: x", EE_E_CLOSED},
-        {"ok: fine", EE_E_CLOSED},
-        {"", EE_E_CLOSED},
+        {"app_unavailable: web is not running", EE_E_APP_UNAVAILABLE, "web is not running"},
+        {"permission", EE_E_PERMISSION, "stream was reset: permission"},
+        {"nonsense: x", EE_E_CLOSED, "stream was reset: nonsense: x"},
+        {"ok: fine", EE_E_CLOSED, "stream was reset: ok: fine"},
+        {"", EE_E_CLOSED, "stream was reset: no reason given"},
     };
     fixture *f = *state;
 
@@ -563,6 +564,7 @@ static void test_reset_reason_reaches_the_owner(void **state) {
         RUN_UNTIL(f, f->pipe_ended);
         print_message("  %s\n", f->pipe_why.message);
         assert_int_equal(f->pipe_why.status, cases[i].want);
+        assert_string_equal(f->pipe_why.message, cases[i].message);
         let_go(f);
         test_control_stop(eei_take(&f->server));
     }

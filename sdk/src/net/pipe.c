@@ -211,7 +211,8 @@ void eei_pipe_move(eei_pipe *pipe) {
 
 /* ---- events ----------------------------------------------------------------------------------------------------------- */
 
-/* "app_unavailable: web is not running" keeps its status; any other text is just why. */
+/* "app_unavailable: web is not running" keeps its status, and its words: whoever hears it sooner, in a frame, hears the same. Any other
+ * text is just why. */
 static void reset_error(const char *reason, ee_error *out) {
     char word[32];
     const char *colon = strstr(reason, ": ");
@@ -223,7 +224,10 @@ static void reset_error(const char *reason, ee_error *out) {
         ee_status named = eei_status_from_word(word);
         if (named && !strcmp(ee_status_word(named), word)) st = named;
     }
-    eei_fail(out, st, "stream was reset: %s", reason[0] ? reason : "no reason given");
+    if (colon && st != EE_E_CLOSED)
+        eei_fail(out, st, "%s", colon + 2);
+    else
+        eei_fail(out, st, "stream was reset: %s", reason[0] ? reason : "no reason given");
 }
 
 void eei_pipe_event(eei_pipe *pipe, eei_mux_event_kind kind) {
