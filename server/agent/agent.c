@@ -46,6 +46,8 @@ void agent_on_opened(agent *self, eei_stream *stream, ee_span payload) {
         agent_apps_stream(self, stream, &open);
     } else if (!st && open.kind == EEI_OPEN_HEALTH) {
         agent_health_stream(self, stream);
+    } else if (!st && open.kind == EEI_OPEN_ATTEST) {
+        agent_attest_stream(self, stream);
     } else {
         agent_refuse(stream, st ? st : EE_E_VERSION, st ? err.message : "this kind of stream is not known");
         eei_stream_free(stream);

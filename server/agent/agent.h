@@ -66,6 +66,8 @@ void agent_apps_close(agent *self);
 void agent_health_control(agent *self, const eei_frame *frame); /* CHALLENGE */
 /* attest.c: CHALLENGE of kind attest: a fresh quote over this session, made on a worker. False when it is not one. */
 bool agent_attest_control(agent *self, const eei_frame *frame);
+/* A stream of somebody who only wants to see the proof: an inner channel that nothing follows. Takes the stream. */
+void agent_attest_stream(agent *self, eei_stream *stream);
 /* A stream of an uptime server: one challenge in, one signed answer out. Takes the stream. */
 void agent_health_stream(agent *self, eei_stream *stream);
 #endif

@@ -1,6 +1,6 @@
-/* attest.c - proves the agent again while its session is open: a quote over the control plane's nonce, this connection's exporter and every
- * receipt signed so far. Evidence that gets old takes the node out of routing by itself (threat Q17). Called by agent.c.
- * Proto: docs/protocol.md#checks */
+/* attest.c - proves the agent again: to the control plane while its session is open, with a quote over its nonce, this connection's exporter
+ * and every receipt signed so far; and to any account that asks, in an inner channel of its own. Evidence that gets old takes the node
+ * out of routing by itself (threat Q17). Called by agent.c. Proto: docs/protocol.md#checks */
 #include "agent/agent.h"
 #include "base/alloc.h"
 
@@ -56,4 +56,42 @@ bool agent_attest_control(agent *self, const eei_frame *frame) {
     if (ours && answer(self, &challenge, &err)) eei_log(EEI_LOG_WARN, "attest.not_answered", "message=%s", err.message);
     eei_arena_clear(&arena);
     return ours;
+}
+
+/* ---- accounts that ask ----------------------------------------------------------------------------------------------- */
+
+typedef struct asking {
+    eei_pipe *pipe;
+} asking;
+
+static void asking_drop(asking *a) {
+    eei_pipe_free(a->pipe);
+    eei_free(a);
+}
+
+/* The opening was the answer. Who sends more wants something else. */
+static void asking_readable(void *user) { asking_drop(user); }
+static void asking_writable(void *user) { (void)user; }
+static void asking_end(void *user, const ee_error *why) {
+    (void)why;
+    asking_drop(user);
+}
+static void asking_open(void *user) {
+    asking *a = user;
+    const char *alpn = eei_channel_alpn(eei_pipe_channel(a->pipe));
+    if (!alpn || strcmp(alpn, EEI_ALPN_ATTEST) != 0) asking_drop(a);
+}
+
+void agent_attest_stream(agent *self, eei_stream *stream) {
+    ee_error err = {0};
+    eei_channel *channel = NULL;
+    asking *a = eei_calloc(1, sizeof *a);
+    eei_pipe_callbacks callbacks = {a, asking_open, asking_readable, asking_writable, asking_end};
+    ee_status st = a ? eei_channel_new_server(self->prover, eei_mono_ms(), &channel, &err) : eei_nomem(&err);
+    if (!st) st = eei_pipe_new(self->link, stream, channel, &callbacks, &a->pipe, &err);
+    if (!st) return;
+    eei_channel_free(channel);
+    eei_free(a);
+    agent_refuse(stream, st, err.message);
+    eei_stream_free(stream);
 }

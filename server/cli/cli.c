@@ -193,15 +193,18 @@ void cli_fold(FILE *to, const char *text, size_t indent) {
 
 /* ---- client ---------------------------------------------------------------------------------------------------------- */
 
-ee_client *cli_client(cli *c, int *code) {
+ee_status cli_client_make(cli *c, ee_error *err) {
     ee_client_options options;
-    ee_error err = {0};
-    *code = 0;
-    if (c->client) return c->client;
+    if (c->client) return EE_OK;
     ee_client_options_init(&options);
     options.profile = c->profile;
     options.url = c->url;
-    if (ee_client_new(&options, &c->client, &err)) *code = cli_error(c, &err);
+    return ee_client_new(&options, &c->client, err);
+}
+
+ee_client *cli_client(cli *c, int *code) {
+    ee_error err = {0};
+    *code = cli_client_make(c, &err) ? cli_error(c, &err) : 0;
     return c->client;
 }
 

@@ -34,9 +34,11 @@ int cmd_curl(cli *c, int argc, char **argv);
 int cmd_forward(cli *c, int argc, char **argv);
 int cmd_nodes(cli *c, int argc, char **argv);
 int cmd_verify(cli *c, int argc, char **argv);
+int cmd_policy(cli *c, int argc, char **argv);
 int cmd_config(cli *c, int argc, char **argv);
 int cmd_devnet(cli *c, int argc, char **argv);
 
+ee_status cli_client_make(cli *c, ee_error *err); /* c->client; made on first use */
 /* The client, or an error already told (exit code in *code). */
 ee_client *cli_client(cli *c, int *code);
 /* The settings a client would be made of: {"url": {"value", "origin"}, ...}, as far as they were found. err->status says what is wrong. */

@@ -55,12 +55,26 @@ const cli_command cli_commands[] = {
      "  --eligible                 only those that can take work\n  --explain                  state, price / trust = effective, and why a "
      "node gets no work\n",
      cmd_nodes},
-    {"verify", "APP|FILE|control", "check attestation, step by step",
-     "  ee verify APP [--export F]     attest the app's agent now\n  ee verify control              attest the control plane now\n"
-     "  ee verify FILE [--policy F]    check a saved evidence file; no network is used, with --offline or without\n"
-     "  The policy for a file is --policy (a policy.toml, or the word production: Intel's root alone), else EE_POLICY, else that of the\n"
-     "  configured network, else production.\n",
+    {"verify", "APP|NODE|control|FILE|--quote FILE", "check attestation, step by step",
+     "  ee verify APP|NODE|control  attest it now: the app's agent, the node's agent, the control plane\n"
+     "    --policy F                judge by this policy.toml instead of the configured one\n"
+     "    --strict                  a new quote for this connection, not a signed statement on one\n"
+     "    --export F                keep the evidence, also of a refusal\n"
+     "  ee verify FILE              check a saved evidence file; no network is used, with --offline or without\n"
+     "  ee verify --quote FILE --collateral FILE\n"
+     "    --root intel|FILE.der     trust anchor; the default is intel\n"
+     "    --accept-tcb STATUS       accept this TCB status too; UpToDate is the only one otherwise. May be repeated\n"
+     "    --report-data HEX         the 64 bytes the quote must carry\n"
+     "  With a file: --at TIME (unix seconds or 2026-01-31T13:04:11Z), and --policy F or the word production in place of --root and\n"
+     "  --accept-tcb. Without a flag an evidence file is judged by EE_POLICY, else by the configured network's policy, else by "
+     "production.\n"
+     "  app/NAME and node/NAME say which of the two is meant. Exit code: 0 verified, 6 refused, 2 nothing that could be judged.\n",
      cmd_verify},
+    {"policy", "init|check|show", "what is acceptable: make, check and show a policy.toml",
+     "  ee policy init APP|NODE|control > policy.toml   accept exactly what it and the control plane run now\n"
+     "  ee policy check FILE                            say what is wrong with it, by line; its hash when nothing is\n"
+     "  ee policy show                                  the policy in use, and where it comes from\n",
+     cmd_policy},
     {"config", "show", "where every setting comes from", "", cmd_config},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -213,6 +213,26 @@ static ee_status get_node(call *c, json_t **out, ee_error *err) {
     return st ? st : list_nodes(c, node->profile.name, out, err);
 }
 
+/* A way to the node's agent for somebody who wants to see its proof. */
+static ee_status get_attest(call *c, json_t **out, ee_error *err) {
+    char instance[65];
+    registry_node *node;
+    eei_buf token = EEI_BUF_INIT(1024), text = EEI_BUF_INIT(2048);
+    ee_status st = registry_get(c->cp->registry, eei_span_text(c->param), &node, err);
+    if (!st && !node->session) st = eei_fail(err, EE_E_APP_UNAVAILABLE, "node %s is not connected", node->profile.name);
+    if (!st)
+        st = cp_token_make(c->cp, EEI_OPEN_ATTEST, node->profile.name, node->instance_id, c->account.name, eei_wall_ms(), &token, err);
+    if (!st && (eei_base64url_encode(eei_buf_span(&token), &text) || !eei_buf_cstr(&text))) st = eei_nomem(err);
+    if (!st) {
+        eei_hex_encode(eei_span(node->instance_id, 32), instance);
+        *out = json_pack("{s:s, s:s, s:s}", "node", node->profile.name, "instance_id", instance, "token", (const char *)text.data);
+        if (!*out) st = eei_nomem(err);
+    }
+    eei_buf_clear(&token);
+    eei_buf_clear(&text);
+    return st;
+}
+
 static ee_status get_apps(call *c, json_t **out, ee_error *err) { return placer_list(c->cp, c->account.id, out, err); }
 static ee_status get_app(call *c, json_t **out, ee_error *err) { return placer_app_json(c->cp, c->account.id, c->param, out, err); }
 
@@ -446,6 +466,7 @@ typedef struct route {
 static const route routes[] = {
     {"GET", "/health", ACCESS_PUBLIC, get_health},
     {"POST", "/v1/attest", ACCESS_PUBLIC, post_attest},
+    {"GET", "/v1/attest/{}", ACCESS_ACCOUNT, get_attest},
     {"GET", "/v1/nodes", ACCESS_PUBLIC, get_nodes},
     {"GET", "/v1/nodes/{}", ACCESS_PUBLIC, get_node},
     {"GET", "/v1/apps", ACCESS_ANYBODY, get_apps},

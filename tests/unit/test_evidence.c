@@ -157,7 +157,7 @@ static void test_good_evidence(void **state) {
     assert_int_equal(count, 5);
     assert_int_equal(eei_verdict_time(verdict), NOW);
     assert_non_null(strstr(ee_verdict_text(verdict), "node-a"));
-    ee_verdict *second = eei_verdict_ref(verdict);
+    ee_verdict *second = ee_verdict_ref(verdict);
     ee_verdict_free(verdict);
     assert_true(ee_verdict_verified(second));
     ee_verdict_free(second);
@@ -345,7 +345,7 @@ static void test_golden_evidence(void **state) {
         read_golden(name, &bytes);
         MUST(eei_evidence_decode(eei_buf_span(&bytes), &arena, &e, err));
         MUST(eei_appraise(&e, collateral, policy, &expect, NOW, &verdict, err));
-        if (version == 4) base = eei_verdict_ref(verdict);
+        if (version == 4) base = ee_verdict_ref(verdict);
         ee_verdict_free(verdict);
     }
     read_golden("session.bin", &bytes);

@@ -30,6 +30,15 @@ EE_API const ee_verdict *ee_app_attestation(const ee_app *app);
 EE_API const char *ee_app_base_url(const ee_app *app); /**< "https://app-name.ee.internal" */
 EE_API void ee_app_free(ee_app *app);
 
+/**
+ * A node's own proof: its agent is challenged and judged in a channel of its own, apart from any app or job.
+ * @param node its name   @param options policy, timeout, strict and cancel as for ee_connect(); NULL = all defaults
+ * @param out [out, owned] release with ee_verdict_free(); also on EE_E_ATTESTATION when there was something to judge
+ * @return EE_E_NOT_FOUND, EE_E_APP_UNAVAILABLE when it is not connected, EE_E_ATTESTATION ...
+ */
+EE_API EE_MUST_USE ee_status ee_node_attestation(ee_client *client, const char *node, const ee_connect_options *options, ee_verdict **out,
+                                                 ee_error *err);
+
 /** Options of ee_app_request(). */
 typedef struct ee_request_options {
     size_t struct_bytes;

@@ -93,6 +93,9 @@ EE_API EE_MUST_USE ee_status ee_client_call(ee_client *client, const char *metho
                                             const char *idempotency_key, char **out_json, ee_error *err);
 EE_API void ee_string_free(char *string);
 
+/** The policy that this client judges its network by. Tied to the client. */
+EE_API const ee_policy *ee_client_policy(const ee_client *client);
+
 /** The control plane's verdict, as last checked; the first call connects. Tied to the client. */
 EE_API EE_MUST_USE ee_status ee_client_attestation(ee_client *client, const ee_verdict **out, ee_error *err);
 

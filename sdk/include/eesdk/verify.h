@@ -27,6 +27,16 @@ EE_API EE_MUST_USE ee_status ee_policy_parse(const char *toml, const char *name,
 /** A copy with one more pin: what = "mrtd", "rtmr0".."rtmr3", "mr_seam", "mr_config_id", "mr_owner", "mr_owner_config", "image"; hex of its
  *  full length. */
 EE_API EE_MUST_USE ee_status ee_policy_pin(const ee_policy *policy, const char *what, const char *hex, ee_policy **out, ee_error *err);
+/**
+ * A copy that also accepts what a verified TD was measured as: one more profile, with its mrtd and rtmr0 to rtmr2. (rtmr3 is another one at
+ * each boot.) A policy that accepted any measurement accepts only this one then. What is pinned from a first look is trusted from that look
+ * on and not before: compare it with what the builder publishes.
+ * @param verdict verified, else EE_E_STATE   @param name of the profile, for people; at most 63 bytes of UTF-8, nullable
+ */
+EE_API EE_MUST_USE ee_status ee_policy_accept(const ee_policy *policy, const ee_verdict *verdict, const char *name, ee_policy **out,
+                                              ee_error *err);
+/** The policy as policy.toml; reading it gives the same policy, with the same hash. @param out [out, owned] ee_string_free() */
+EE_API EE_MUST_USE ee_status ee_policy_toml(const ee_policy *policy, char **out, ee_error *err);
 /** SHA-256 over the canonical form, in hex; in every verdict. Tied to the policy. */
 EE_API const char *ee_policy_hash(const ee_policy *policy);
 /** 1 when simulated quotes (a devnet's own root) are acceptable. */
@@ -94,6 +104,8 @@ EE_API EE_MUST_USE ee_status ee_verdict_render(const ee_verdict *verdict, uint32
 EE_API const char *ee_verdict_json(const ee_verdict *verdict);
 /** Write an evidence file: quote, collateral, statement, checks, time. Mode 0600, atomically. */
 EE_API EE_MUST_USE ee_status ee_verdict_export(const ee_verdict *verdict, const char *path, ee_error *err);
+/** Another hold on the same verdict; each is released with ee_verdict_free(). NULL for NULL. */
+EE_API ee_verdict *ee_verdict_ref(const ee_verdict *verdict);
 EE_API void ee_verdict_free(ee_verdict *verdict);
 
 #ifdef __cplusplus

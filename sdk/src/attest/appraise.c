@@ -349,7 +349,7 @@ static void take_base(ee_verdict *v, const ee_verdict *base) {
     v->qe_evaluation = base->qe_evaluation;
     v->events = base->events;
     v->event_count = base->event_count;
-    v->base = eei_verdict_ref(base);
+    v->base = ee_verdict_ref(base);
 }
 
 ee_status eei_appraise_session_into(ee_verdict *v, const ee_verdict *base, const eei_evidence *evidence, ee_error *err) {

@@ -319,7 +319,7 @@ static ee_status judge_session(saved *s, const ee_verdict *base, uint64_t now, e
 static ee_status judge(saved *s, const ee_policy *policy, uint64_t at, ee_status file_st, const ee_error *why, ee_verdict **out,
                        ee_error *err) {
     ee_verdict *base = NULL;
-    uint64_t now = at ? at : s->time ? s->time : 1;
+    uint64_t now = at ? at : s->time ? s->time : eei_wall_ms() / 1000; /* the last: nothing of it was readable */
     ee_status st = judge_quoted(s, policy, now, file_st, why, &base, err);
     if (st || !s->has_session) {
         *out = base;

@@ -1,19 +1,16 @@
-/* policy.c - policies: the built-in strictest one, policy.toml, pins, and the hash that names a policy. It decides nothing: verify.c does.
- * Called through eesdk/verify.h and by programs. */
+/* policy.c - policies in memory: the built-in strictest one, pins, and the hash that names a policy. It decides nothing: verify.c does;
+ * files are policy_file.c's. Called through eesdk/verify.h and by programs. */
 #include "attest/policy.h"
 
 #include "attest/evidence.h"
 #include "attest/statement.h"
+#include "attest/verdict.h"
 #include "base/alloc.h"
-#include "base/clock.h"
-#include "base/toml.h"
 #include "base/writer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { POLICY_BYTES_MAX = 1 << 20, PROFILES_MAX = 1024, MACHINES_MAX = 4096, EXCEPTIONS_MAX = 256 };
 
 const uint8_t eei_anchor_intel[32] = {0x44, 0xa0, 0x19, 0x6b, 0x2b, 0x99, 0xf8, 0x89, 0xb8, 0xe1, 0x49, 0xe9, 0x5b, 0x80, 0x7a, 0x35,
                                       0x0e, 0x74, 0x24, 0x96, 0x43, 0x99, 0xe8, 0x85, 0xa7, 0xcb, 0xb8, 0xcc, 0xfa, 0xb6, 0x74, 0xd3};
@@ -56,20 +53,36 @@ const char *eei_td_attribute_name(unsigned bit) {
     return NULL;
 }
 
+bool eei_td_attribute_bit(const char *name, unsigned *bit) {
+    for (size_t i = 0; i < sizeof attribute_bits / sizeof attribute_bits[0]; i++) {
+        if (strcmp(name, attribute_bits[i].name)) continue;
+        *bit = attribute_bits[i].bit;
+        return true;
+    }
+    return false;
+}
+
+bool eei_profile_name_ok(const char *name) {
+    size_t len = strlen(name);
+    for (size_t i = 0; i < len; i++)
+        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f) return false;
+    return len < sizeof((eei_profile *)0)->name && eei_utf8_valid(eei_span_text(name));
+}
+
 /* Features TDX can save and restore for a TD; x87 and SSE are always there. Spec: Intel TDX Module Base Architecture, XFAM. */
-static const uint64_t xfam_fixed = 3, xfam_known = 0x0006dbe7;
+const uint64_t eei_xfam_fixed = 3, eei_xfam_known = 0x0006dbe7;
 
 /* ---- life ---- */
 
-static ee_policy *policy_alloc(void) {
+ee_policy *eei_policy_new(void) {
     ee_policy *p = eei_calloc(1, sizeof *p);
     if (!p) return NULL;
     atomic_init(&p->refs, 1);
     memcpy(p->anchor, eei_anchor_intel, 32);
     p->require_sealed = true;
     p->statuses = 1u << EEI_TCB_UP_TO_DATE;
-    p->xfam_allow = xfam_known;
-    p->xfam_require = xfam_fixed;
+    p->xfam_allow = eei_xfam_known;
+    p->xfam_require = eei_xfam_fixed;
     return p;
 }
 
@@ -135,7 +148,7 @@ static void write_exceptions(const ee_policy *p, eei_writer *w) {
 }
 
 /* SHA-256 over everything that decides, in one canonical form. */
-static ee_status policy_seal(ee_policy *p, ee_error *err) {
+ee_status eei_policy_seal(ee_policy *p, ee_error *err) {
     eei_buf code = EEI_BUF_INIT(4u << 20);
     uint8_t *profiles = NULL;
     if (p->machine_count > 1) qsort(p->machines, p->machine_count, sizeof *p->machines, by_machine);
@@ -169,380 +182,27 @@ static ee_status policy_seal(ee_policy *p, ee_error *err) {
 ee_status ee_policy_production(ee_policy **out, ee_error *err) {
     if (!out) return eei_fail(err, EE_E_INVALID, "out is NULL");
     *out = NULL;
-    ee_policy *p = policy_alloc();
+    ee_policy *p = eei_policy_new();
     if (!p) return eei_nomem(err);
     snprintf(p->name, sizeof p->name, "production policy");
-    ee_status st = policy_seal(p, err);
+    ee_status st = eei_policy_seal(p, err);
     if (!st) *out = eei_take(&p);
     ee_policy_free(p);
     return st;
 }
 
-/* ---- policy.toml ---- */
+/* ---- pins ---- */
 
-typedef struct loader {
-    const eei_toml *toml;
-    ee_policy *policy;
-    ee_error *err;
-} loader;
-
-static ee_status need_text(loader *l, const char *path, const json_t *value, const char **out) {
-    *out = json_string_value(value);
-    if (*out) return EE_OK;
-    (void)eei_toml_fail(l->toml, path, l->err, "must be a string");
-    return EE_E_CONFIG;
-}
-
-static ee_status need_bool(loader *l, const char *path, const json_t *value, bool *out) {
-    if (!json_is_boolean(value)) return eei_toml_fail(l->toml, path, l->err, "must be true or false");
-    *out = json_is_true(value);
-    return EE_OK;
-}
-
-static ee_status need_hex(loader *l, const char *path, const json_t *value, uint8_t *out, size_t len) {
-    const char *hex = NULL;
-    ee_error why = {0};
-    ee_status st = need_text(l, path, value, &hex);
-    if (!st && eei_hex_decode(hex, out, len, &why)) st = eei_toml_fail(l->toml, path, l->err, "%s", why.message);
-    return st;
-}
-
-static ee_status key_anchor(loader *l, const char *path, const json_t *value) {
-    const char *text = NULL;
-    ee_status st = need_text(l, path, value, &text);
-    if (!st && strcmp(text, "intel")) st = eei_toml_fail(l->toml, path, l->err, "must be \"intel\"; another root goes into anchor_der");
-    if (!st && json_object_get(eei_toml_root(l->toml), "anchor_der"))
-        st = eei_toml_fail(l->toml, path, l->err, "cannot stand beside anchor_der");
-    return st;
-}
-
-/* Hex or base64url: a certificate begins with 30 82, so the two cannot be mistaken. */
-static ee_status key_anchor_der(loader *l, const char *path, const json_t *value) {
-    eei_buf der = EEI_BUF_INIT(EEI_CERT_BYTES_MAX);
-    const char *text = NULL;
-    ee_error why = {0};
-    eei_cert root;
-    ee_status st = need_text(l, path, value, &text);
-    if (st) return st;
-    st = strncmp(text, "30", 2) ? eei_base64url_decode(text, &der, &why) : eei_hex_append(eei_span_text(text), &der, &why);
-    if (!st) st = eei_cert_parse(eei_buf_span(&der), &root, &why);
-    if (st) st = st == EE_E_NOMEM ? eei_nomem(l->err) : eei_toml_fail(l->toml, path, l->err, "%s", why.message);
-    if (!st) eei_sha256(eei_buf_span(&der), l->policy->anchor);
-    eei_buf_clear(&der);
-    return st;
-}
-
-static ee_status key_simulated(loader *l, const char *path, const json_t *value) {
-    return need_bool(l, path, value, &l->policy->simulated);
-}
-static ee_status key_require_sealed(loader *l, const char *path, const json_t *value) {
-    return need_bool(l, path, value, &l->policy->require_sealed);
-}
-static ee_status key_allow_any(loader *l, const char *path, const json_t *value) {
-    return need_bool(l, path, value, &l->policy->allow_any_measurement);
-}
-
-static ee_status key_tcb_status(loader *l, const char *path, const json_t *value) {
-    size_t count = json_array_size(value);
-    if (!json_is_array(value) || !count) return eei_toml_fail(l->toml, path, l->err, "must be a list of at least one TCB status");
-    l->policy->statuses = 0;
-    for (size_t i = 0; i < count; i++) {
-        const char *word = json_string_value(json_array_get(value, i));
-        eei_tcb_status status;
-        if (!word || !eei_tcb_status_parse(word, &status))
-            return eei_toml_fail(l->toml, path, l->err, "item %zu is not a TCB status", i + 1);
-        if (status == EEI_TCB_REVOKED) return eei_toml_fail(l->toml, path, l->err, "Revoked is never acceptable");
-        l->policy->statuses |= 1u << status;
-    }
-    return EE_OK;
-}
-
-static int by_text(const void *a, const void *b) { return strcmp(a, b); }
-
-static ee_status exception_advisories(loader *l, const char *path, const json_t *value, eei_tcb_exception *e) {
-    size_t count = json_array_size(value);
-    if (!json_is_array(value) || count > EEI_ADVISORIES_MAX)
-        return eei_toml_fail(l->toml, path, l->err, "must be a list of at most %d advisory ids", EEI_ADVISORIES_MAX);
-    e->advisories = eei_calloc(count + 1, sizeof *e->advisories);
-    if (!e->advisories) return eei_nomem(l->err);
-    for (size_t i = 0; i < count; i++) {
-        const char *id = json_string_value(json_array_get(value, i));
-        if (!id || !eei_advisory_valid(id)) return eei_toml_fail(l->toml, path, l->err, "item %zu is not an advisory id", i + 1);
-        snprintf(e->advisories[i], sizeof e->advisories[i], "%s", id);
-    }
-    e->advisory_count = count;
-    qsort(e->advisories, count, sizeof *e->advisories, by_text);
-    return EE_OK;
-}
-
-static ee_status exception_status(loader *l, const char *path, const json_t *value, eei_tcb_exception *e) {
-    const char *word = NULL;
-    ee_status st = need_text(l, path, value, &word);
-    if (!st && (!eei_tcb_status_parse(word, &e->status) || e->status >= EEI_TCB_REVOKED))
-        st = eei_toml_fail(l->toml, path, l->err, "is not a TCB status that can be accepted");
-    return st;
-}
-
-static ee_status exception_until(loader *l, const char *path, const json_t *value, eei_tcb_exception *e) {
-    const char *text = NULL;
-    uint64_t ms = 0;
-    ee_error why = {0};
-    ee_status st = need_text(l, path, value, &text);
-    if (!st && eei_parse_utc(text, &ms, &why)) st = eei_toml_fail(l->toml, path, l->err, "%s", why.message);
-    e->until_s = ms / 1000;
-    return st;
-}
-
-/* Why it was made is for people; it decides nothing. */
-static ee_status exception_reason(loader *l, const char *path, const json_t *value, eei_tcb_exception *e) {
-    const char *text = NULL;
-    (void)e;
-    return need_text(l, path, value, &text);
-}
-
-static const struct {
-    const char *name;
-    bool needed;
-    ee_status (*read)(loader *, const char *path, const json_t *value, eei_tcb_exception *e);
-} exception_keys[] = {
-    {"status", true, exception_status},
-    {"advisories", true, exception_advisories},
-    {"until", true, exception_until},
-    {"reason", false, exception_reason},
-};
-
-static ee_status exception_item(loader *l, const char *path, const json_t *item, eei_tcb_exception *e) {
-    enum { KEYS = sizeof exception_keys / sizeof exception_keys[0] };
-    char at[192];
-    size_t known = 0;
-    ee_status st = EE_OK;
-    e->line = eei_toml_line(l->toml, path);
-    for (size_t k = 0; !st && k < KEYS; k++) {
-        const json_t *value = json_object_get(item, exception_keys[k].name);
-        snprintf(at, sizeof at, "%s.%s", path, exception_keys[k].name);
-        known += value != NULL;
-        if (value)
-            st = exception_keys[k].read(l, at, value, e);
-        else if (exception_keys[k].needed)
-            st = eei_toml_fail(l->toml, path, l->err, "lacks \"%s\"", exception_keys[k].name);
-    }
-    if (!st && json_object_size(item) != known)
-        st = eei_toml_fail(l->toml, path, l->err, "has a key that is not status, advisories, until or reason");
-    return st;
-}
-
-static ee_status key_tcb_exception(loader *l, const char *path, const json_t *value) {
-    size_t count = json_array_size(value);
-    ee_status st = EE_OK;
-    if (!json_is_array(value) || !count || count > EXCEPTIONS_MAX)
-        return eei_toml_fail(l->toml, path, l->err, "must be 1 to %d tables [[tcb_exception]]", EXCEPTIONS_MAX);
-    l->policy->exceptions = eei_calloc(count, sizeof *l->policy->exceptions);
-    if (!l->policy->exceptions) return eei_nomem(l->err);
-    l->policy->exception_count = count;
-    for (size_t i = 0; !st && i < count; i++) {
-        char at[128];
-        const json_t *item = json_array_get(value, i);
-        snprintf(at, sizeof at, "%s.%zu", path, i);
-        st = json_is_object(item) ? exception_item(l, at, item, &l->policy->exceptions[i])
-                                  : eei_toml_fail(l->toml, path, l->err, "must be written as [[tcb_exception]]");
-    }
-    return st;
-}
-
-/* A TD may have fewer features than TDX can give it, never others. */
-static ee_status key_xfam_allow(loader *l, const char *path, const json_t *value) {
-    const char *text = NULL;
-    char *end = NULL;
-    ee_status st = need_text(l, path, value, &text);
-    if (st) return st;
-    size_t len = strlen(text);
-    bool form = len > 2 && len <= 18 && !strncmp(text, "0x", 2) && strspn(text + 2, "0123456789abcdefABCDEF") == len - 2;
-    uint64_t mask = form ? strtoull(text + 2, &end, 16) : 0;
-    if (!form || (mask & xfam_fixed) != xfam_fixed || mask & ~xfam_known)
-        return eei_toml_fail(l->toml, path, l->err, "must be a mask such as \"0x%llx\", within that and with its two lowest bits",
-                             (unsigned long long)xfam_known);
-    l->policy->xfam_allow = mask;
-    return EE_OK;
-}
-
-static ee_status key_min_tcb_eval(loader *l, const char *path, const json_t *value) {
-    if (!json_is_integer(value) || json_integer_value(value) < 0) return eei_toml_fail(l->toml, path, l->err, "must be a number from 0");
-    l->policy->min_tcb_eval = (uint64_t)json_integer_value(value);
-    return EE_OK;
-}
-
-static ee_status attribute_item(loader *l, const char *path, const char *word) {
-    for (size_t i = 0; i < sizeof attribute_bits / sizeof attribute_bits[0]; i++) {
-        if (strcmp(word, attribute_bits[i].name)) continue;
-        l->policy->td_attributes_allow |= UINT64_C(1) << attribute_bits[i].bit;
-        return EE_OK;
-    }
-    return eei_toml_fail(l->toml, path, l->err, strcmp(word, "debug") ? "\"%.40s\" is not a TD attribute" : "\"%s\" is never acceptable",
-                         word);
-}
-
-static ee_status key_td_attributes(loader *l, const char *path, const json_t *value) {
-    ee_status st = json_is_array(value) ? EE_OK : eei_toml_fail(l->toml, path, l->err, "must be a list of TD attribute names");
-    for (size_t i = 0; !st && i < json_array_size(value); i++) {
-        const char *word = json_string_value(json_array_get(value, i));
-        st = word ? attribute_item(l, path, word) : eei_toml_fail(l->toml, path, l->err, "item %zu is not a string", i + 1);
-    }
-    return st;
-}
-
-static ee_status key_machines(loader *l, const char *path, const json_t *value) {
-    size_t count = json_array_size(value);
-    if (!json_is_array(value) || !count || count > MACHINES_MAX)
-        return eei_toml_fail(l->toml, path, l->err, "must be a list of 1 to %d machine ids of 32 hex digits", MACHINES_MAX);
-    l->policy->machines = eei_calloc(count, sizeof *l->policy->machines);
-    if (!l->policy->machines) return eei_nomem(l->err);
-    l->policy->machine_count = count;
-    ee_status st = EE_OK;
-    for (size_t i = 0; !st && i < count; i++) st = need_hex(l, path, json_array_get(value, i), l->policy->machines[i], 16);
-    return st;
-}
-
-static ee_status image_text(const char *text, uint8_t out[32], ee_error *err) {
-    if (!strncmp(text, "sha256:", 7)) text += 7;
-    return eei_hex_decode(text, out, 32, err);
-}
-
-static ee_status key_image(loader *l, const char *path, const json_t *value) {
-    const char *text = NULL;
-    ee_error why = {0};
-    ee_status st = need_text(l, path, value, &text);
-    if (!st && image_text(text, l->policy->image, &why)) st = eei_toml_fail(l->toml, path, l->err, "%s", why.message);
-    l->policy->has_image = true;
-    l->policy->image_line = eei_toml_line(l->toml, path);
-    return st;
-}
-
-static int pin_by_name(const char *name) {
+int eei_pin_by_name(const char *name) {
     for (int i = 0; i < EEI_PIN_COUNT; i++)
         if (!strcmp(name, eei_pin_names[i])) return i;
     return -1;
 }
 
-static ee_status profile_key(loader *l, const char *path, const char *key, const json_t *value, eei_profile *profile) {
-    const char *name = NULL;
-    int pin = pin_by_name(key);
-    if (pin >= 0) {
-        profile->pinned |= 1u << pin;
-        profile->line[pin] = eei_toml_line(l->toml, path);
-        return need_hex(l, path, value, profile->value[pin], 48);
-    }
-    if (strcmp(key, "name")) return eei_toml_fail(l->toml, path, l->err, "is not known in a profile");
-    ee_status st = need_text(l, path, value, &name);
-    if (!st && (strlen(name) >= sizeof profile->name || !eei_utf8_valid(eei_span_text(name))))
-        st = eei_toml_fail(l->toml, path, l->err, "is too long");
-    if (!st) snprintf(profile->name, sizeof profile->name, "%s", name);
-    return st;
+ee_status eei_policy_image_parse(const char *text, uint8_t out[32], ee_error *err) {
+    if (!strncmp(text, "sha256:", 7)) text += 7;
+    return eei_hex_decode(text, out, 32, err);
 }
-
-static ee_status key_profile(loader *l, const char *path, const json_t *value) {
-    size_t count = json_array_size(value);
-    ee_status st = EE_OK;
-    if (!json_is_array(value) || !count || count > PROFILES_MAX)
-        return eei_toml_fail(l->toml, path, l->err, "must be 1 to %d tables [[profile]]", PROFILES_MAX);
-    l->policy->profiles = eei_calloc(count, sizeof *l->policy->profiles);
-    if (!l->policy->profiles) return eei_nomem(l->err);
-    l->policy->profile_count = count;
-    for (size_t i = 0; !st && i < count; i++) {
-        const char *key;
-        json_t *item = json_array_get(value, i), *field;
-        char at[192];
-        if (!json_is_object(item)) return eei_toml_fail(l->toml, path, l->err, "must be written as [[profile]]");
-        json_object_foreach(item, key, field) {
-            snprintf(at, sizeof at, "%s.%zu.%.120s", path, i, key);
-            st = profile_key(l, at, key, field, &l->policy->profiles[i]);
-            if (st) return st;
-        }
-        snprintf(at, sizeof at, "%s.%zu", path, i);
-        if (!l->policy->profiles[i].pinned) st = eei_toml_fail(l->toml, at, l->err, "a profile must pin something");
-    }
-    return st;
-}
-
-static const struct {
-    const char *name;
-    ee_status (*read)(loader *, const char *path, const json_t *value);
-} policy_keys[] = {
-    {"anchor", key_anchor},
-    {"anchor_der", key_anchor_der},
-    {"simulated", key_simulated},
-    {"tcb_status", key_tcb_status},
-    {"tcb_exception", key_tcb_exception},
-    {"min_tcb_eval", key_min_tcb_eval},
-    {"td_attributes_allow", key_td_attributes},
-    {"xfam_allow", key_xfam_allow},
-    {"allow_any_measurement", key_allow_any},
-    {"require_sealed", key_require_sealed},
-    {"image", key_image},
-    {"machines", key_machines},
-    {"profile", key_profile},
-};
-
-static ee_status read_key(loader *l, const char *key, const json_t *value) {
-    for (size_t i = 0; i < sizeof policy_keys / sizeof policy_keys[0]; i++)
-        if (!strcmp(key, policy_keys[i].name)) return policy_keys[i].read(l, key, value);
-    return eei_toml_fail(l->toml, key, l->err, "is not known");
-}
-
-/* What only holds for the whole file. */
-static ee_status check_whole(loader *l) {
-    ee_policy *p = l->policy;
-    bool intel = !memcmp(p->anchor, eei_anchor_intel, 32);
-    if (!intel && !p->simulated)
-        return eei_toml_fail(l->toml, "anchor_der", l->err, "is not Intel's root: say simulated = true, and know that it protects nothing");
-    if (intel && p->simulated && !json_object_get(eei_toml_root(l->toml), "anchor_der"))
-        return eei_toml_fail(l->toml, "simulated", l->err, "needs anchor_der: Intel's root signs no simulated quotes");
-    p->simulated = !intel; /* the anchor decides, also when anchor_der happens to be Intel's */
-    if (p->allow_any_measurement && p->profile_count)
-        return eei_toml_fail(l->toml, "allow_any_measurement", l->err, "cannot stand beside [[profile]]");
-    if (!p->allow_any_measurement && !p->profile_count)
-        return eei_toml_fail(l->toml, "profile", l->err, "is missing: pin the measurements, or say allow_any_measurement = true");
-    return EE_OK;
-}
-
-static ee_status policy_from_toml(const eei_toml *toml, ee_policy **out, ee_error *err) {
-    const char *key;
-    json_t *value, *root = (json_t *)(uintptr_t)eei_toml_root(toml); /* only read */
-    loader l = {toml, policy_alloc(), err};
-    ee_status st = EE_OK;
-    if (!l.policy) return eei_nomem(err);
-    snprintf(l.policy->name, sizeof l.policy->name, "%s", eei_toml_name(toml));
-    json_object_foreach(root, key, value) {
-        st = read_key(&l, key, value);
-        if (st) break;
-    }
-    if (!st) st = check_whole(&l);
-    if (!st) st = policy_seal(l.policy, err);
-    if (!st) *out = eei_take(&l.policy);
-    ee_policy_free(l.policy);
-    return st;
-}
-
-ee_status ee_policy_parse(const char *toml, const char *name, ee_policy **out, ee_error *err) {
-    eei_toml *doc = NULL;
-    if (!toml || !out) return eei_fail(err, EE_E_INVALID, "toml or out is NULL");
-    *out = NULL;
-    ee_status st = eei_toml_parse(eei_span_text(toml), name ? name : "policy", &doc, err);
-    if (!st) st = policy_from_toml(doc, out, err);
-    eei_toml_free(doc);
-    return st;
-}
-
-ee_status ee_policy_load(const char *path, ee_policy **out, ee_error *err) {
-    eei_toml *doc = NULL;
-    if (!path || !out) return eei_fail(err, EE_E_INVALID, "path or out is NULL");
-    *out = NULL;
-    ee_status st = eei_toml_load(path, POLICY_BYTES_MAX, &doc, err);
-    if (!st) st = policy_from_toml(doc, out, err);
-    eei_toml_free(doc);
-    return st;
-}
-
-/* ---- pins ---- */
 
 static ee_status exceptions_copy(const ee_policy *from, ee_policy *to) {
     to->exceptions = eei_calloc(from->exception_count + 1, sizeof *to->exceptions);
@@ -558,7 +218,7 @@ static ee_status exceptions_copy(const ee_policy *from, ee_policy *to) {
 }
 
 static ee_status policy_copy(const ee_policy *from, size_t profiles_min, ee_policy **out, ee_error *err) {
-    ee_policy *p = policy_alloc();
+    ee_policy *p = eei_policy_new();
     size_t room = from->profile_count > profiles_min ? from->profile_count : profiles_min;
     if (!p) return eei_nomem(err);
     *p = *from;
@@ -575,6 +235,37 @@ static ee_status policy_copy(const ee_policy *from, size_t profiles_min, ee_poli
     if (from->machine_count) memcpy(p->machines, from->machines, from->machine_count * sizeof *p->machines);
     *out = p;
     return EE_OK;
+}
+
+static bool same_pins(const eei_profile *a, const eei_profile *b) {
+    return a->pinned == b->pinned && !memcmp(a->value, b->value, sizeof a->value);
+}
+
+ee_status ee_policy_accept(const ee_policy *policy, const ee_verdict *verdict, const char *name, ee_policy **out, ee_error *err) {
+    const eei_quote *quote = verdict ? eei_verdict_quote(verdict) : NULL;
+    eei_profile profile = {.name = ""};
+    ee_policy *p = NULL;
+    if (!policy || !verdict || !out) return eei_fail(err, EE_E_INVALID, "policy, verdict or out is NULL");
+    *out = NULL;
+    if (!quote) return eei_fail(err, EE_E_STATE, "the verdict is not verified: nothing of it may be pinned");
+    if (name && !eei_profile_name_ok(name)) return eei_fail(err, EE_E_INVALID, "the name is no " EEI_PROFILE_NAME_FORM);
+    if (policy->profile_count >= EEI_PROFILES_MAX)
+        return eei_fail(err, EE_E_LIMIT, "the policy has %zu profiles, limit %d", policy->profile_count, EEI_PROFILES_MAX);
+    snprintf(profile.name, sizeof profile.name, "%s", name ? name : "");
+    for (int pin = EEI_PIN_MRTD; pin <= EEI_PIN_RTMR2; pin++) {
+        profile.pinned |= 1u << pin;
+        memcpy(profile.value[pin], eei_pin_of_quote(quote, (eei_pin_id)pin), 48);
+    }
+    ee_status st = policy_copy(policy, policy->profile_count + 1, &p, err);
+    if (st) return st;
+    bool known = false;
+    for (size_t i = 0; i < p->profile_count; i++) known |= same_pins(&p->profiles[i], &profile);
+    if (!known) p->profiles[p->profile_count++] = profile;
+    p->allow_any_measurement = false;
+    st = eei_policy_seal(p, err);
+    if (!st) *out = eei_take(&p);
+    ee_policy_free(p);
+    return st;
 }
 
 /* Every profile gets the pin; a profile that pins another value can never match again and goes away. */
@@ -602,13 +293,13 @@ ee_status ee_policy_pin(const ee_policy *policy, const char *what, const char *h
     uint8_t value[48];
     if (!policy || !what || !hex || !out) return eei_fail(err, EE_E_INVALID, "policy, what, hex or out is NULL");
     *out = NULL;
-    int pin = pin_by_name(what);
+    int pin = eei_pin_by_name(what);
     bool image = !strcmp(what, "image");
     if (pin < 0 && !image)
         return eei_fail(err, EE_E_INVALID,
                         "\"%.40s\" cannot be pinned; mrtd, rtmr0 to rtmr3, mr_seam, mr_config_id, mr_owner, mr_owner_config and image can",
                         what);
-    ee_status st = image ? image_text(hex, value, err) : eei_hex_decode(hex, value, 48, err);
+    ee_status st = image ? eei_policy_image_parse(hex, value, err) : eei_hex_decode(hex, value, 48, err);
     if (st) {
         eei_prefix(err, st, what);
         if (err) err->status = EE_E_INVALID;
@@ -624,7 +315,7 @@ ee_status ee_policy_pin(const ee_policy *policy, const char *what, const char *h
         p->has_image = true;
         memcpy(p->image, value, 32);
     }
-    if (!st) st = policy_seal(p, err);
+    if (!st) st = eei_policy_seal(p, err);
     if (!st) *out = eei_take(&p);
     ee_policy_free(p);
     return st;

@@ -1,5 +1,5 @@
 /* policy.h - what the verifier needs of a policy: anchor, statuses, masks, pins. The public half is eesdk/verify.h.
- * Called by verify.c, appraise.c and chain.c. */
+ * Called by verify.c, appraise.c, chain.c and policy_file.c. */
 #ifndef EEI_POLICY_H
 #define EEI_POLICY_H
 #include "attest/collateral.h"
@@ -24,6 +24,8 @@ typedef enum eei_pin_id {
 } eei_pin_id;
 extern const char *const eei_pin_names[EEI_PIN_COUNT];
 const uint8_t *eei_pin_of_quote(const eei_quote *quote, eei_pin_id pin); /* 48 bytes */
+
+enum { EEI_PROFILES_MAX = 1024 }; /* releases of a network that are still good */
 
 /* A profile matches when all of its pins do. */
 typedef struct eei_profile {
@@ -65,6 +67,18 @@ struct ee_policy {
     char hash_hex[65];
 };
 
-/* Name of a TD attribute bit, NULL for one that has none. */
+/* The strictest policy there is, not sealed yet. NULL when out of memory. */
+ee_policy *eei_policy_new(void);
+/* Sort what has no order and name the whole by its hash; nothing changes after. */
+ee_status eei_policy_seal(ee_policy *policy, ee_error *err) EE_MUST_USE;
+bool eei_profile_name_ok(const char *name);
+#define EEI_PROFILE_NAME_FORM "UTF-8 of at most 63 bytes without control characters"
+int eei_pin_by_name(const char *name); /* -1 for none */
+/* "sha256:" and 64 hex digits, or these alone. */
+ee_status eei_policy_image_parse(const char *text, uint8_t out[32], ee_error *err) EE_MUST_USE;
+
+/* Name of a TD attribute bit, NULL for one that has none; and of those a policy may allow, the bit. */
 const char *eei_td_attribute_name(unsigned bit);
+bool eei_td_attribute_bit(const char *name, unsigned *bit);
+extern const uint64_t eei_xfam_fixed, eei_xfam_known;
 #endif

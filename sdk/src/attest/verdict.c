@@ -83,7 +83,7 @@ ee_verdict *eei_verdict_new(const ee_policy *policy, uint32_t wanted, uint64_t n
     return v;
 }
 
-ee_verdict *eei_verdict_ref(const ee_verdict *verdict) {
+ee_verdict *ee_verdict_ref(const ee_verdict *verdict) {
     ee_verdict *v = (ee_verdict *)(uintptr_t)verdict; /* immutable but for its count */
     if (v) atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
     return v;
@@ -256,6 +256,8 @@ ee_status ee_verdict_check_at(const ee_verdict *verdict, size_t index, ee_check 
 }
 
 const eei_statement *eei_verdict_statement(const ee_verdict *v) { return v && v->verified && v->has_statement ? &v->statement : NULL; }
+
+const eei_quote *eei_verdict_quote(const ee_verdict *v) { return v && v->verified ? &v->quote : NULL; }
 
 const uint8_t *eei_verdict_machine_id(const ee_verdict *v) {
     if (!v || !v->verified) return NULL;

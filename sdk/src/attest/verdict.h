@@ -132,6 +132,7 @@ void eei_verdict_compare(ee_verdict *v, eei_check_id id, const char *expected, c
  * EE_OK, EE_E_ATTESTATION (err names the first failed check) or EE_E_NOMEM; takes *v and gives it back in *out unless NOMEM. */
 ee_status eei_verdict_seal(ee_verdict **v, ee_verdict **out, ee_error *err) EE_MUST_USE;
 
+const eei_quote *eei_verdict_quote(const ee_verdict *verdict); /* NULL before it verified */
 const char *eei_check_name(eei_check_id id);
 const char *eei_check_title(const ee_verdict *v, eei_check_id id);
 const char *eei_check_explain(const ee_verdict *v, eei_check_id id);

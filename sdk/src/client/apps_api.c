@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "client/spec.h"
+#include "client/way.h"
 #include "client_internal.h"
 
 #include <arpa/inet.h>
@@ -63,22 +64,6 @@ void ee_deploy_options_init(ee_deploy_options *options) {
     options->struct_bytes = sizeof *options;
 }
 
-static ee_status resolve(ee_app *app, const ee_cancel *cancel, client_dial *dial, char node[EEI_NAME_BYTES_MAX + 1], eei_buf *token,
-                         ee_error *err) {
-    char path[96];
-    const char *text = NULL;
-    json_t *answer = NULL;
-    (void)snprintf(path, sizeof path, "/v1/resolve/%s", app->name);
-    client_call call = {.method = "GET", .path = path, .repeatable = true, .cancel = cancel};
-    ee_status st = client_call_api(app->client, &call, &answer, err);
-    if (!st) st = eei_json_string(answer, "node", &text, err);
-    if (!st) (void)snprintf(node, EEI_NAME_BYTES_MAX + 1, "%s", text);
-    if (!st) st = client_hex(answer, "instance_id", dial->instance_id, sizeof dial->instance_id, err);
-    if (!st) st = client_bytes(answer, "token", token, err);
-    json_decref(answer);
-    return st;
-}
-
 static ee_status remember(ee_app *app, const ee_verdict *verdict, ee_error *err) {
     ee_status st = EE_OK;
     pthread_mutex_lock(&app->mutex);
@@ -87,7 +72,7 @@ static ee_status remember(ee_app *app, const ee_verdict *verdict, ee_error *err)
         ee_verdict **grown = eei_realloc(app->verdicts, (app->verdict_count + 1) * sizeof(ee_verdict *));
         if (grown) {
             app->verdicts = grown;
-            app->verdicts[app->verdict_count++] = eei_verdict_ref(verdict);
+            app->verdicts[app->verdict_count++] = ee_verdict_ref(verdict);
         } else {
             st = eei_nomem(err);
         }
@@ -96,22 +81,14 @@ static ee_status remember(ee_app *app, const ee_verdict *verdict, ee_error *err)
     return st;
 }
 
-static ee_status dial_once(ee_app *app, client_dial *dial, client_conn **out, ee_error *err) {
-    char node[EEI_NAME_BYTES_MAX + 1] = "";
-    eei_buf token = EEI_BUF_INIT_SECRET(1024);
-    ee_verdict *refused = NULL;
-    ee_status st = resolve(app, dial->cancel, dial, node, &token, err);
-    dial->node_name = node;
-    dial->token = eei_buf_span(&token);
-    if (!st) st = client_conn_open(app->client->engine, dial, out, &refused, err);
+static ee_status dial_once(ee_app *app, const client_dial *dial, client_conn **out, ee_error *err) {
+    char path[96];
+    (void)snprintf(path, sizeof path, "/v1/resolve/%s", app->name);
+    ee_status st = client_way_dial(app->client, path, dial, out, NULL, err);
     if (!st) {
         st = remember(app, client_conn_verdict(*out), err);
         if (st) client_conn_free(eei_take(out));
     }
-    ee_verdict_free(refused);
-    eei_buf_clear(&token);
-    dial->node_name = NULL; /* both were of this attempt */
-    dial->token = eei_span(NULL, 0);
     return st;
 }
 
@@ -175,12 +152,6 @@ static ee_status open_socket(void *user, int *fd, ee_error *err) {
     return st;
 }
 
-static bool name_ok(const char *name) {
-    size_t len = strlen(name);
-    if (len == 0 || len > EEI_NAME_BYTES_MAX || name[0] == '-' || name[len - 1] == '-') return false;
-    return strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
-}
-
 /* The first connection is made and attested here, and kept: what ee_connect() promises is true before it returns. */
 static ee_status first_connection(ee_app *app, const ee_connect_options *options, ee_error *err) {
     client_conn *conn = NULL;
@@ -201,8 +172,8 @@ ee_status ee_connect(ee_client *client, const char *name, const ee_connect_optio
     if (options->struct_bytes != sizeof *options)
         return eei_fail(err, EE_E_INVALID, "ee_connect_options has %zu bytes, this library knows %zu", options->struct_bytes,
                         sizeof *options);
-    if (!name || !name_ok(name)) return eei_fail(err, EE_E_INVALID, "an app's name has 1 to %u of a-z, 0-9 and \"-\"", EEI_NAME_BYTES_MAX);
-    st = client_resolve(&client, err);
+    st = client_check_name("an app", name, err);
+    if (!st) st = client_resolve(&client, err);
     if (st) return st;
     app = eei_calloc(1, sizeof *app);
     if (!app) return eei_nomem(err);
@@ -618,9 +589,8 @@ ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *options, int
     *out_json = NULL;
     if (!options || options->struct_bytes != sizeof *options) return eei_fail(err, EE_E_INVALID, "use ee_deploy_options_init()");
     if (!options->image || !*options->image) return eei_fail(err, EE_E_INVALID, "the image is missing");
-    if (!options->name || !name_ok(options->name))
-        return eei_fail(err, EE_E_INVALID, "an app's name has 1 to %u of a-z, 0-9 and \"-\"", EEI_NAME_BYTES_MAX);
-    st = client_resolve(&client, err);
+    st = client_check_name("an app", options->name, err);
+    if (!st) st = client_resolve(&client, err);
     if (!st) st = client_make_key("app_", options->idempotency_key, key, err);
     if (!st) st = client_spec_app(client, options, &spec, err);
     client_place place = {.path = "/v1/apps", .key = key};
@@ -639,9 +609,9 @@ ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *options, int
 ee_status ee_app_stop(ee_client *client, const char *name, ee_error *err) {
     char path[96];
     json_t *answer = NULL;
-    ee_status st = client_resolve(&client, err);
+    ee_status st = client_check_name("an app", name, err);
+    if (!st) st = client_resolve(&client, err);
     if (st) return st;
-    if (!name || !name_ok(name)) return eei_fail(err, EE_E_INVALID, "an app's name has 1 to %u of a-z, 0-9 and \"-\"", EEI_NAME_BYTES_MAX);
     (void)snprintf(path, sizeof path, "/v1/apps/%s", name);
     client_call call = {.method = "DELETE", .path = path, .repeatable = true};
     st = client_call_api(client, &call, &answer, err);

@@ -124,6 +124,8 @@ ee_status ee_client_config_find(const ee_client_options *options, char **out_jso
     return st;
 }
 
+const ee_policy *ee_client_policy(const ee_client *client) { return client ? client->config.policy : NULL; }
+
 const char *ee_client_config_json(const ee_client *client) { return client->config.json; }
 int32_t ee_client_stale(const ee_client *client) { return client && client_config_stale(&client->config); }
 
@@ -218,7 +220,7 @@ ee_status ee_client_attestation(ee_client *client, const ee_verdict **out, ee_er
 
 void client_note_refused(void *user, const ee_verdict *verdict, ee_error *err) {
     ee_client *client = user;
-    ee_verdict *kept = eei_verdict_ref(verdict);
+    ee_verdict *kept = ee_verdict_ref(verdict);
     pthread_mutex_lock(&client->mutex);
     uint64_t number = ++client->refusals;
     ee_verdict **slot = &client->refused[number % CLIENT_REFUSED_KEPT], *old = *slot;
@@ -235,7 +237,7 @@ ee_status ee_client_refused(ee_client *client, const ee_error *refused, ee_verdi
     pthread_mutex_lock(&client->mutex);
     uint64_t number = refused->refusal;
     if (number && number <= client->refusals && client->refusals - number < CLIENT_REFUSED_KEPT)
-        *out = eei_verdict_ref(client->refused[number % CLIENT_REFUSED_KEPT]);
+        *out = ee_verdict_ref(client->refused[number % CLIENT_REFUSED_KEPT]);
     pthread_mutex_unlock(&client->mutex);
     if (*out) return EE_OK;
     return number ? eei_fail(err, EE_E_NOT_FOUND, "the verdict is not kept any more: at most %d are", CLIENT_REFUSED_KEPT)
@@ -485,6 +487,13 @@ ee_status client_bytes(const json_t *object, const char *field, eei_buf *out, ee
     ee_status st = eei_json_string(object, field, &text, err);
     if (!st) st = eei_base64url_decode(text, out, err);
     return st ? eei_prefix(err, st, "the control plane's answer") : EE_OK;
+}
+
+ee_status client_check_name(const char *what, const char *name, ee_error *err) {
+    size_t len = name ? strlen(name) : 0;
+    bool ok = len > 0 && len <= EEI_NAME_BYTES_MAX && name[0] != '-' && name[len - 1] != '-' &&
+              strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+    return ok ? EE_OK : eei_fail(err, EE_E_INVALID, "%s's name has 1 to %u of a-z, 0-9 and \"-\"", what, EEI_NAME_BYTES_MAX);
 }
 
 ee_status client_make_key(const char *prefix, const char *given, char out[72], ee_error *err) {

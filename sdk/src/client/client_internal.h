@@ -71,6 +71,8 @@ ee_status client_account_name(ee_client *client, char out[EEI_NAME_BYTES_MAX + 1
 /* Take an amount from the client's budget before it is spent; give back what was not. */
 ee_status client_budget_take(ee_client *client, ee_money amount, ee_error *err) EE_MUST_USE;
 void client_budget_return(ee_client *client, ee_money amount);
+/* It becomes part of a request's path. what: "an app". EE_E_INVALID. */
+ee_status client_check_name(const char *what, const char *name, ee_error *err) EE_MUST_USE;
 ee_status client_make_key(const char *prefix, const char *given, char out[72], ee_error *err) EE_MUST_USE;
 /* Facts for programs beside the message; what is too large for ee_error is left out. Takes `details`, which may be NULL. */
 void client_set_details(ee_error *err, json_t *details);

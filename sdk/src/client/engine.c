@@ -141,7 +141,7 @@ static void conn_end(client_conn *conn, const ee_error *why) {
     }
     if (conn->pipe && !conn->verdict) {
         const ee_verdict *verdict = eei_channel_verdict(eei_pipe_channel(conn->pipe));
-        if (verdict) conn->verdict = eei_verdict_ref(verdict);
+        if (verdict) conn->verdict = ee_verdict_ref(verdict);
     }
     pthread_mutex_unlock(&conn->mutex);
     if (already) return;
@@ -194,7 +194,7 @@ static void pipe_open(void *user) {
     client_conn *conn = user;
     pthread_mutex_lock(&conn->mutex);
     conn->state = CONN_OPEN;
-    conn->verdict = eei_verdict_ref(eei_channel_verdict(eei_pipe_channel(conn->pipe)));
+    conn->verdict = ee_verdict_ref(eei_channel_verdict(eei_pipe_channel(conn->pipe)));
     pthread_mutex_unlock(&conn->mutex);
     client_waiter_wake(&conn->waiter);
 }
@@ -373,7 +373,7 @@ ee_status client_conn_open(client_engine *engine, const client_dial *dial, clien
         if (state == CONN_ENDED) {
             st = conn->error.status ? conn->error.status : eei_fail(err, EE_E_CLOSED, "the agent closed the connection");
             if (conn->error.status && err) *err = conn->error;
-            if (verdict && conn->verdict) *verdict = eei_verdict_ref(conn->verdict);
+            if (verdict && conn->verdict) *verdict = ee_verdict_ref(conn->verdict);
         }
         pthread_mutex_unlock(&conn->mutex);
         if (state != CONN_DIALING) break;

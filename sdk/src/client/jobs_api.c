@@ -193,7 +193,7 @@ static ee_status deliver(ee_job *job, const ee_job_options *options, ee_error *e
     memcpy(dial.instance_id, job->admission.instance_id, sizeof dial.instance_id);
     ee_status st = client_conn_open(job->client->engine, &dial, &job->conn, &job->verdict, err);
     if (st) return client_explain(job->client, st, err);
-    job->verdict = eei_verdict_ref(client_conn_verdict(job->conn));
+    job->verdict = ee_verdict_ref(client_conn_verdict(job->conn));
     st = seal_secrets(job, options, &start, err);
     if (!st) st = client_conn_send(job->conn, EEI_FRAME_JOB_START, eei_buf_span(&start), err);
     eei_buf_clear(&start);
@@ -320,7 +320,7 @@ static ee_status make_result(ee_job *job, const eei_receipt *receipt, ee_span en
         job->out[i].bytes = (eei_buf)EEI_BUF_INIT(0);
         result->truncated |= job->out[i].truncated;
     }
-    result->verdict = eei_verdict_ref(job->verdict);
+    result->verdict = ee_verdict_ref(job->verdict);
     ee_status st = client_receipt_json(receipt, envelope, result->locked, &result->receipt_json, err);
     if (st) {
         ee_result_free(result);

@@ -360,7 +360,7 @@ static ee_status judge_answer(transfer *t, ee_verdict **out, ee_error *err) {
 static void remember(eei_fetch *fetch, const ee_verdict *verdict) {
     pthread_mutex_lock(&fetch->mutex);
     ee_verdict *old = fetch->verdict;
-    fetch->verdict = eei_verdict_ref(verdict);
+    fetch->verdict = ee_verdict_ref(verdict);
     pthread_mutex_unlock(&fetch->mutex);
     ee_verdict_free(old);
 }
@@ -443,13 +443,13 @@ ee_status eei_fetch_verdict(eei_fetch *fetch, ee_verdict **out, ee_error *err) {
     *out = NULL;
     if (fetch->trust != EEI_FETCH_ATTESTED) return eei_fail(err, EE_E_STATE, "the peer is not one that attests");
     pthread_mutex_lock(&fetch->mutex);
-    if (fetch->verdict) *out = eei_verdict_ref(fetch->verdict);
+    if (fetch->verdict) *out = ee_verdict_ref(fetch->verdict);
     pthread_mutex_unlock(&fetch->mutex);
     if (*out) return EE_OK;
     ee_status st = slot_take(fetch, &s, err);
     if (st) return st;
     if (!(s->proof && s->proof->proved)) st = prove(s, eei_mono_ms() + fetch->timeout_ms, NULL, err);
-    if (!st) *out = eei_verdict_ref(s->proof->verdict);
+    if (!st) *out = ee_verdict_ref(s->proof->verdict);
     slot_give(s);
     return st;
 }

@@ -16,6 +16,7 @@ typedef struct eei_channel eei_channel;
 #define EEI_ALPN_JOB    "ee-job/1"
 #define EEI_ALPN_APP    "ee-app/1"
 #define EEI_ALPN_HEALTH "ee-health/1"
+#define EEI_ALPN_ATTEST "ee-attest/1"
 
 typedef struct eei_channel_client {
     SSL_CTX *ctx;            /* eei_client_ctx_new(); shared */

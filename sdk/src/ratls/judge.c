@@ -304,7 +304,7 @@ static ee_verdict *verdict_find(eei_judge *judge, const uint8_t question[32]) {
     pthread_mutex_lock(&judge->lock);
     for (size_t i = 0; i < VERDICTS_KEPT && !found; i++) {
         verdict_entry *v = &judge->verdicts[i];
-        if (v->verdict && now - v->made_ms <= VERDICT_AGE_MAX_MS && !memcmp(v->question, question, 32)) found = eei_verdict_ref(v->verdict);
+        if (v->verdict && now - v->made_ms <= VERDICT_AGE_MAX_MS && !memcmp(v->question, question, 32)) found = ee_verdict_ref(v->verdict);
     }
     pthread_mutex_unlock(&judge->lock);
     return found;
@@ -325,7 +325,7 @@ static void verdict_put(eei_judge *judge, const uint8_t question[32], const ee_v
     }
     old = judge->verdicts[at].verdict;
     memcpy(judge->verdicts[at].question, question, 32);
-    judge->verdicts[at].verdict = eei_verdict_ref(verdict);
+    judge->verdicts[at].verdict = ee_verdict_ref(verdict);
     judge->verdicts[at].made_ms = mono(judge);
     pthread_mutex_unlock(&judge->lock);
     ee_verdict_free(old);

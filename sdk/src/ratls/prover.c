@@ -235,7 +235,7 @@ static ee_status certificate_make(eei_prover *p, uint64_t now_s, X509 **out, ee_
 
 /* The server's own list decides, in its order; a client that offers nothing of it gets an alert. */
 static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in, unsigned in_len, void *user) {
-    static const unsigned char known[] = "\x08" EEI_ALPN_JOB "\x08" EEI_ALPN_APP "\x0b" EEI_ALPN_HEALTH;
+    static const unsigned char known[] = "\x08" EEI_ALPN_JOB "\x08" EEI_ALPN_APP "\x0b" EEI_ALPN_HEALTH "\x0b" EEI_ALPN_ATTEST;
     unsigned char *chosen = NULL;
 
     (void)ssl;

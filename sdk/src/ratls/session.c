@@ -335,7 +335,7 @@ static bool is_ours(const eei_session *s, const ee_verdict *verdict) {
 
 ee_status eei_session_give_verdict(eei_session *s, const ee_verdict *verdict, ee_error *err) {
     if (s->state != VERDICT) return wrong_step(s, "verdict given", err);
-    if (verdict) s->verdict = eei_verdict_ref(verdict);
+    if (verdict) s->verdict = ee_verdict_ref(verdict);
     if (!verdict || !ee_verdict_verified(verdict) || !is_ours(s, verdict)) {
         eei_session_reject(s, EE_E_ATTESTATION, "the evidence was not accepted", 0);
         return eei_fail(err, EE_E_ATTESTATION, "%s did not prove what it runs", s->o.listening ? "peer" : "control plane");
@@ -433,7 +433,7 @@ static ee_status copy_options(eei_session *s, const eei_session_options *o, ee_e
         memcpy(s->peer_spki, o->peer_spki_sha256, 32);
         s->o.peer_spki_sha256 = s->peer_spki;
     }
-    if (o->base) s->base = eei_verdict_ref(o->base);
+    if (o->base) s->base = ee_verdict_ref(o->base);
     s->node = o->node ? eei_strdup(o->node) : NULL;
     s->release = o->release ? eei_strdup(o->release) : NULL;
     return (o->node && !s->node) || (o->release && !s->release) ? eei_nomem(err) : EE_OK;
@@ -529,7 +529,7 @@ ee_status eei_session_appraisal(const eei_session *s, eei_judge *judge, const ui
     if (node_id) e.node_id = node_id;
     a->judge = eei_judge_ref(judge);
     a->is_signed = is_client(s);
-    a->base = s->base ? eei_verdict_ref(s->base) : NULL;
+    a->base = s->base ? ee_verdict_ref(s->base) : NULL;
     a->expect = (eei_expect){.purpose = e.purpose,
                              .role = e.role,
                              .nonce = keep(a->nonce, e.nonce),

@@ -34,7 +34,12 @@ typedef struct eei_reject { /* REJECT, ERROR, and REFUSED answers */
 } eei_reject;
 
 /* OPEN's application payload, dialing client -> control plane -> agent. The control plane checks the token and passes the rest. */
-typedef enum eei_open_kind { EEI_OPEN_APP = 1, EEI_OPEN_JOB = 2, EEI_OPEN_HEALTH = 3 } eei_open_kind;
+typedef enum eei_open_kind {
+    EEI_OPEN_APP = 1,
+    EEI_OPEN_JOB = 2,
+    EEI_OPEN_HEALTH = 3,
+    EEI_OPEN_ATTEST = 4, /* nothing but the opening of an inner channel: the agent proves itself to whoever asks */
+} eei_open_kind;
 typedef struct eei_open {
     uint64_t kind;
     ee_span target;          /* app name, job id */

@@ -1,0 +1,124 @@
+/* cmd_policy.c - `ee policy`: make a policy.toml from what is running, check one, show the one in use. */
+#include "cli/verifying.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static int print_policy(cli *c, const ee_policy *policy, const char *head) {
+    char *text = NULL;
+    ee_error err = {0};
+    if (ee_policy_toml(policy, &text, &err)) return cli_error(c, &err);
+    if (c->json) {
+        json_t *document =
+            json_pack("{s:s, s:s, s:b}", "policy", text, "policy_hash", ee_policy_hash(policy), "simulated", ee_policy_simulated(policy));
+        cli_print_json(document);
+        json_decref(document);
+    } else {
+        (void)printf("%s%s", head, text);
+    }
+    ee_string_free(text);
+    return 0;
+}
+
+/* ---- init ------------------------------------------------------------------------------------------------------------ */
+
+/* What the first look is judged by: the configured policy, or where that accepts no measurement at all, the same strictness with any. */
+static ee_status first_look(cli *c, ee_policy **out, ee_error *err) {
+    char *text = NULL;
+    *out = NULL;
+    ee_status st = cli_client_make(c, err);
+    if (!st) st = ee_policy_toml(ee_client_policy(c->client), &text, err);
+    bool nothing = !st && !strstr(text, "[[profile]]") && !strstr(text, "allow_any_measurement");
+    ee_string_free(text);
+    if (!st && nothing) st = ee_policy_parse("anchor = \"intel\"\nallow_any_measurement = true\n", "the first look", out, err);
+    return st;
+}
+
+/* One more profile for what `subject` showed. */
+static ee_status accept_subject(cli *c, verify_subject *subject, ee_policy *look, ee_policy **policy, ee_error *err) {
+    ee_verdict *verdict = NULL;
+    ee_policy *more = NULL;
+    subject->policy = look;
+    ee_status st = verify_ask(c, subject, &verdict, err);
+    if (!st)
+        st = ee_policy_accept(*policy ? *policy
+                              : look  ? look
+                                      : ee_client_policy(c->client),
+                              verdict, subject->kind == VERIFY_CONTROL ? "control plane" : subject->name, &more, err);
+    if (!st) {
+        ee_policy_free(*policy);
+        *policy = more;
+    }
+    ee_verdict_free(verdict);
+    return st;
+}
+
+static int init(cli *c, const char *what) {
+    verify_subject subject, control = {.kind = VERIFY_CONTROL};
+    ee_policy *look = NULL, *policy = NULL;
+    ee_error err = {0};
+    char head[512], when[32];
+    time_t now = time(NULL);
+    struct tm utc;
+    int code = verify_subject_parse(c, "policy", what, &subject);
+    if (code) return code;
+    ee_status st = first_look(c, &look, &err);
+    /* A client judges the control plane by the same policy: without its measurements nothing could be reached. */
+    if (!st) st = accept_subject(c, &control, look, &policy, &err);
+    if (!st && subject.kind != VERIFY_CONTROL) st = accept_subject(c, &subject, look, &policy, &err);
+    if (st) {
+        code = cli_error(c, &err);
+    } else {
+        (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
+        (void)snprintf(head, sizeof head,
+                       "# What %.63s and its control plane ran at %s. It was taken as it was: compare the\n"
+                       "# measurements with those that the builder publishes before you rely on them.\n",
+                       what, when);
+        code = print_policy(c, policy, head);
+    }
+    ee_policy_free(policy);
+    ee_policy_free(look);
+    return code;
+}
+
+/* ---- check and show -------------------------------------------------------------------------------------------------- */
+
+static int check(cli *c, const char *path) {
+    ee_policy *policy = NULL;
+    ee_error err = {0};
+    if (ee_policy_load(path, &policy, &err)) {
+        (void)cli_error(c, &err);
+        return 2; /* as for `ee verify --policy`: the input cannot be used */
+    }
+    int code = 0;
+    if (c->json)
+        code = print_policy(c, policy, "");
+    else
+        (void)printf("%s is a policy%s\npolicy hash  %s\n", path, ee_policy_simulated(policy) ? " for simulated machines" : "",
+                     ee_policy_hash(policy));
+    ee_policy_free(policy);
+    return code;
+}
+
+static int show(cli *c) {
+    int code = 0;
+    char head[600];
+    ee_client *client = cli_client(c, &code);
+    if (!client) return code;
+    json_t *config = json_loads(ee_client_config_json(client), 0, NULL);
+    (void)snprintf(head, sizeof head, "# policy %s\n# from %s\n", ee_policy_hash(ee_client_policy(client)),
+                   cli_text(json_object_get(config, "policy_hash"), "origin"));
+    json_decref(config);
+    return print_policy(c, ee_client_policy(client), head);
+}
+
+int cmd_policy(cli *c, int argc, char **argv) {
+    static const char usage[] = "ee policy init APP|NODE|control, ee policy check FILE or ee policy show";
+    const char *values[2];
+    if (cli_arguments(c, "policy", argc, argv, 1, 2, values, usage)) return 2;
+    if (values[1] && strcmp(values[0], "init") == 0) return init(c, values[1]);
+    if (values[1] && strcmp(values[0], "check") == 0) return check(c, values[1]);
+    if (!values[1] && strcmp(values[0], "show") == 0) return show(c);
+    return cli_usage(c, "policy", "write: %s", usage);
+}
