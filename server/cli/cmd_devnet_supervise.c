@@ -231,6 +231,7 @@ static void obey(devnet *net, int order) {
     devnet_child *child = &net->children[place];
     if (order & DEVNET_KILL) devnet_kill(child);
     ee_status st = (order & DEVNET_HEAL) && !child->pid ? heal(net, child->name, &err) : EE_OK;
+    if (st) devnet_kill(child); /* one that ended is not reaped yet, one that is not ready is of no use: it can be healed again at once */
     (void)snprintf(child->failure, sizeof child->failure, "%.255s", st ? err.message : "");
     child->answered++;
     dprintf(2, "devnet: %s %s%s%s\n", order & DEVNET_KILL ? "killed" : "healed", child->name, st ? ": " : "", child->failure);

@@ -614,6 +614,7 @@ class Broken(OwnDevnet):
         result = self.net.ee("devnet", "heal", "node-c")
         self.assertError(result, "server", 1)
         self.assertIn("node-c did not start: ", result.stderr)
+        self.assertEqual([p["running"] for p in json.loads(self.net.ee("--json", "devnet", "status").stdout)["programs"] if p["name"] == "node-c"], [False])
         machine.write_text(kept)
         self.assertEqual(self.net.ee("devnet", "heal", "node-c").returncode, 0)
 
