@@ -12,12 +12,13 @@
 #include <string.h>
 
 static ee_status spec_of(const char *const *env, ee_error *err) {
+    static ee_client nobody; /* asked for nothing but its policy */
     client_spec spec;
     ee_job_options options;
     ee_job_options_init(&options);
-    options.vcpus = -1; /* where the look at env has nothing to say, this is refused: no client is needed */
+    options.vcpus = -1; /* refused where the look at env has nothing to say, and before a client is needed */
     options.env = env;
-    ee_status st = client_spec_job(NULL, &options, &spec, err);
+    ee_status st = client_spec_job(&nobody, &options, &spec, err);
     client_spec_clear(&spec);
     return st;
 }
