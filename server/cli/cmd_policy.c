@@ -1,7 +1,6 @@
 /* cmd_policy.c - `ee policy`: make a policy.toml from what is running, check one, show the one in use. */
 #include "cli/verifying.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -23,51 +22,56 @@ static int print_policy(cli *c, const ee_policy *policy, const char *head) {
 
 /* ---- init ------------------------------------------------------------------------------------------------------------ */
 
-/* What the first look is judged by: the configured policy, or where that accepts no measurement at all, the same strictness with any. */
-static ee_status first_look(cli *c, ee_policy **out, ee_error *err) {
-    char *text = NULL;
-    *out = NULL;
-    ee_status st = cli_client_make(c, err);
-    if (!st) st = ee_policy_toml(ee_client_policy(c->client), &text, err);
-    bool nothing = !st && !strstr(text, "[[profile]]") && !strstr(text, "allow_any_measurement");
-    ee_string_free(text);
-    if (!st && nothing) st = ee_policy_parse("anchor = \"intel\"\nallow_any_measurement = true\n", "the first look", out, err);
-    return st;
+/* From here on by this policy. */
+static ee_status use_policy(cli *c, const ee_policy *policy, ee_error *err) {
+    ee_client_options options;
+    ee_client *client = NULL;
+    ee_client_options_init(&options);
+    options.profile = c->profile;
+    options.url = c->url;
+    options.policy = policy;
+    ee_status st = ee_client_new(&options, &client, err);
+    if (st) return st;
+    ee_client_free(c->client);
+    c->client = client;
+    return EE_OK;
 }
 
 /* One more profile for what `subject` showed. */
-static ee_status accept_subject(cli *c, verify_subject *subject, ee_policy *look, ee_policy **policy, ee_error *err) {
+static ee_status accept_subject(cli *c, const verify_subject *subject, ee_policy **policy, ee_error *err) {
     ee_verdict *verdict = NULL;
     ee_policy *more = NULL;
-    subject->policy = look;
+    const char *name = subject->kind == VERIFY_CONTROL ? "control plane" : subject->name;
     ee_status st = verify_ask(c, subject, &verdict, err);
-    if (!st)
-        st = ee_policy_accept(*policy ? *policy
-                              : look  ? look
-                                      : ee_client_policy(c->client),
-                              verdict, subject->kind == VERIFY_CONTROL ? "control plane" : subject->name, &more, err);
-    if (!st) {
-        ee_policy_free(*policy);
-        *policy = more;
-    }
+    if (!st) st = ee_policy_accept(*policy, verdict, name, &more, err);
     ee_verdict_free(verdict);
-    return st;
+    if (st) return st;
+    ee_policy_free(*policy);
+    *policy = more;
+    return EE_OK;
+}
+
+/* A client judges the control plane by the same policy as its agents: without its measurements nothing could be reached. Where nothing
+ * is pinned yet, the first look is taken as it is. */
+static ee_status accept_running(cli *c, const verify_subject *subject, ee_policy **policy, ee_error *err) {
+    verify_subject control = {.kind = VERIFY_CONTROL};
+    ee_status st = cli_client_make(c, err);
+    if (!st) st = ee_policy_unpinned(ee_client_policy(c->client), policy, err);
+    if (!st && !ee_policy_profile_count(ee_client_policy(c->client))) st = use_policy(c, *policy, err);
+    if (!st) st = accept_subject(c, &control, policy, err);
+    return !st && subject->kind != VERIFY_CONTROL ? accept_subject(c, subject, policy, err) : st;
 }
 
 static int init(cli *c, const char *what) {
-    verify_subject subject, control = {.kind = VERIFY_CONTROL};
-    ee_policy *look = NULL, *policy = NULL;
+    verify_subject subject;
+    ee_policy *policy = NULL;
     ee_error err = {0};
     char head[512], when[32];
     time_t now = time(NULL);
     struct tm utc;
     int code = verify_subject_parse(c, "policy", what, &subject);
     if (code) return code;
-    ee_status st = first_look(c, &look, &err);
-    /* A client judges the control plane by the same policy: without its measurements nothing could be reached. */
-    if (!st) st = accept_subject(c, &control, look, &policy, &err);
-    if (!st && subject.kind != VERIFY_CONTROL) st = accept_subject(c, &subject, look, &policy, &err);
-    if (st) {
+    if (accept_running(c, &subject, &policy, &err)) {
         code = cli_error(c, &err);
     } else {
         (void)strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
@@ -78,7 +82,6 @@ static int init(cli *c, const char *what) {
         code = print_policy(c, policy, head);
     }
     ee_policy_free(policy);
-    ee_policy_free(look);
     return code;
 }
 

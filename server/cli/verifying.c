@@ -24,17 +24,19 @@ int verify_subject_parse(const cli *c, const char *command, const char *text, ve
 /* The control plane under another policy needs a client of its own: a client has one policy for its network. */
 static ee_status ask_control(cli *c, const verify_subject *subject, ee_verdict **out, ee_error *err) {
     ee_client_options options;
-    ee_client *client = NULL;
+    ee_client *own = NULL;
     const ee_verdict *seen = NULL;
     ee_client_options_init(&options);
     options.profile = c->profile;
     options.url = c->url;
     options.policy = subject->policy;
-    ee_status st = ee_client_new(&options, &client, err);
-    if (!st) st = ee_client_attestation(client, &seen, err);
+    ee_status st = subject->policy ? ee_client_new(&options, &own, err) : cli_client_make(c, err);
+    if (st) return st;
+    ee_client *client = own ? own : c->client;
+    st = ee_client_attestation(client, &seen, err);
     if (!st) *out = ee_verdict_ref(seen);
     if (st == EE_E_ATTESTATION && ee_client_refused(client, err, out, NULL)) *out = NULL;
-    ee_client_free(client);
+    ee_client_free(own);
     return st;
 }
 
@@ -61,6 +63,9 @@ ee_status verify_ask(cli *c, const verify_subject *subject, ee_verdict **out, ee
     if (st != EE_E_NOT_FOUND || !subject->either) return st;
     ee_error no_node = {0};
     st = ee_node_attestation(c->client, subject->name, &options, out, &no_node);
-    if (st != EE_E_NOT_FOUND) *err = no_node; /* neither: what was said of the app stands */
+    if (st != EE_E_NOT_FOUND)
+        *err = no_node;
+    else
+        (void)snprintf(err->message, sizeof err->message, "there is neither an app nor a node \"%.63s\"", subject->name);
     return st;
 }

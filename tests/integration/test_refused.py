@@ -88,7 +88,7 @@ class Refused(DevnetCase):
     def test_python(self):
         result = self.with_policy(["python3", "-c", PYTHON], self.control_refused)
         self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertEqual(json.loads(result.stdout), [["", "measurement", True]] * 4)
+        self.assertEqual(json.loads(result.stdout), [["control plane", "measurement", True]] * 4)
         result = self.with_policy(["python3", "-c", PYTHON], self.agent_refused)
         told = json.loads(result.stdout)
         self.assertEqual(told[:2], [None, None])
@@ -121,7 +121,7 @@ class Refused(DevnetCase):
     def test_go(self):
         program = str(self.net.go_program("refused", GO))
         result = self.with_policy([program], self.control_refused)
-        self.assertEqual(json.loads(result.stdout), [["", "measurement", True]] * 4, result.stderr)
+        self.assertEqual(json.loads(result.stdout), [["control plane", "measurement", True]] * 4, result.stderr)
         result = self.with_policy([program], self.agent_refused)
         told = json.loads(result.stdout)
         self.assertEqual(told[:2], [None, None])

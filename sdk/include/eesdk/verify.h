@@ -35,6 +35,10 @@ EE_API EE_MUST_USE ee_status ee_policy_pin(const ee_policy *policy, const char *
  */
 EE_API EE_MUST_USE ee_status ee_policy_accept(const ee_policy *policy, const ee_verdict *verdict, const char *name, ee_policy **out,
                                               ee_error *err);
+/** A copy that pins no measurement and accepts any: what a first look is judged by, and the start of a new list. */
+EE_API EE_MUST_USE ee_status ee_policy_unpinned(const ee_policy *policy, ee_policy **out, ee_error *err);
+/** How many profiles it has; 0 = it accepts any measurement, or none at all. */
+EE_API size_t ee_policy_profile_count(const ee_policy *policy);
 /** The policy as policy.toml; reading it gives the same policy, with the same hash. @param out [out, owned] ee_string_free() */
 EE_API EE_MUST_USE ee_status ee_policy_toml(const ee_policy *policy, char **out, ee_error *err);
 /** SHA-256 over the canonical form, in hex; in every verdict. Tied to the policy. */

@@ -104,6 +104,7 @@ ee_policy *eei_policy_ref(const ee_policy *policy) {
 const char *ee_policy_hash(const ee_policy *policy) { return policy ? policy->hash_hex : ""; }
 const uint8_t *eei_policy_hash_bytes(const ee_policy *policy) { return policy->hash; }
 const uint8_t *eei_policy_image(const ee_policy *policy) { return policy->has_image ? policy->image : NULL; }
+size_t ee_policy_profile_count(const ee_policy *policy) { return policy ? policy->profile_count : 0; }
 int ee_policy_simulated(const ee_policy *policy) { return policy && policy->simulated; }
 
 /* ---- hash ---- */
@@ -262,6 +263,20 @@ ee_status ee_policy_accept(const ee_policy *policy, const ee_verdict *verdict, c
     for (size_t i = 0; i < p->profile_count; i++) known |= same_pins(&p->profiles[i], &profile);
     if (!known) p->profiles[p->profile_count++] = profile;
     p->allow_any_measurement = false;
+    st = eei_policy_seal(p, err);
+    if (!st) *out = eei_take(&p);
+    ee_policy_free(p);
+    return st;
+}
+
+ee_status ee_policy_unpinned(const ee_policy *policy, ee_policy **out, ee_error *err) {
+    ee_policy *p = NULL;
+    if (!policy || !out) return eei_fail(err, EE_E_INVALID, "policy or out is NULL");
+    *out = NULL;
+    ee_status st = policy_copy(policy, 0, &p, err);
+    if (st) return st;
+    p->profile_count = 0;
+    p->allow_any_measurement = true;
     st = eei_policy_seal(p, err);
     if (!st) *out = eei_take(&p);
     ee_policy_free(p);

@@ -181,7 +181,7 @@ static ee_status tell(const ee_verdict *v, ee_error *err) {
         if (row->state == EEI_CHECK_NOT_ASKED && checks[i].optional) continue;
         const char *actual = row->actual ? row->actual : "", *expected = row->expected ? row->expected : "";
         if (*expected || *actual)
-            eei_fail(err, EE_E_ATTESTATION, "%s: %.200s; expected %.100s, actual %.100s", checks[i].name,
+            eei_fail(err, EE_E_ATTESTATION, "%s: %.200s; expected %.110s, actual %.110s", checks[i].name,
                      eei_check_explain(v, (eei_check_id)i), *expected ? expected : "-", *actual ? actual : "-");
         else
             eei_fail(err, EE_E_ATTESTATION, "%s: %.400s", checks[i].name, eei_check_explain(v, (eei_check_id)i));

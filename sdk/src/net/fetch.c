@@ -347,7 +347,9 @@ static ee_status judge_answer(transfer *t, ee_verdict **out, ee_error *err) {
                          .nonce = t->nonce,
                          .binder = t->binder,
                          .spki_sha256 = t->spki,
-                         .node_id = fetch->network_id};
+                         .node_id = fetch->network_id,
+                         .node_name = "control plane",
+                         .no_app = true};
     ee_status st = eei_json_parse(eei_buf_span(&t->reply->body), ANSWER_MAX, &answer, err);
     if (!st) st = eei_json_string(answer, "evidence", &text, err);
     if (!st) st = eei_base64url_decode(text, &evidence, err);
