@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NAME_BYTES_MAX = 63, EXIT_READER_GONE = 128 + 13 /* as if SIGPIPE had ended us */ };
+enum { NAME_BYTES_MAX = 63, VALUE_COLUMNS_MIN = 20 /* a time */, EXIT_READER_GONE = 128 + 13 /* as if SIGPIPE had ended us */ };
 
 /* ---- errors and talk ------------------------------------------------------------------------------------------------- */
 
@@ -297,15 +297,17 @@ void cli_print_fields(const json_t *object) {
     json_t *value;
     size_t width = 0;
     json_object_foreach((json_t *)(uintptr_t)object, key, value) width = strlen(key) > width ? strlen(key) : width;
+    bool beside = width + 2 + VALUE_COLUMNS_MIN <= cli_terminal_width(stdout); /* else below its name */
     json_object_foreach((json_t *)(uintptr_t)object, key, value) {
         char *text = NULL;
         size_t len = 0;
         FILE *to = open_memstream(&text, &len);
         if (!to) return;
-        (void)fprintf(to, "%s%*s", key, (int)(width - strlen(key) + 2), "");
+        if (!beside) (void)printf("%s\n", key);
+        (void)fprintf(to, "%s%*s", beside ? key : "", (int)(beside ? width - strlen(key) + 2 : 2), "");
         write_field(to, value);
         (void)fclose(to);
-        cli_fold(stdout, text, width + 2);
+        cli_fold(stdout, text, beside ? width + 2 : 2);
         free(text);
     }
 }

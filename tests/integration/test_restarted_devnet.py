@@ -160,7 +160,7 @@ class RestartedDevnet(unittest.TestCase):
                 self.assertEqual(result.stderr, f"ee: connect: the control plane at {url} cannot be reached: {reason}\n  its address comes from EE_URL: check it, and that this machine can reach it\n")
 
     def test_a_missing_file_that_a_setting_names_is_a_setting_that_is_wrong(self):
-        for variable, told in (("EE_POLICY", "EE_POLICY names the policy /nope, which does not exist"), ("EE_API_KEY_FILE", "EE_API_KEY_FILE names /nope, which does not exist")):
+        for variable, told in (("EE_POLICY", "EE_POLICY names /nope, which does not exist"), ("EE_API_KEY_FILE", "EE_API_KEY_FILE names /nope, which does not exist")):
             with self.subTest(variable=variable):
                 result = self.net.ee("balance", env={variable: "/nope"})
                 self.assertEqual((result.returncode, result.stderr.splitlines()[0]), (3, f"ee: config: {told}"))

@@ -80,9 +80,10 @@ class Streams(DevnetCase):
         for args in (["-d", f"@{empty}"], ["-T", str(empty)], ["-T", "/dev/null"], ["-d", ""]):
             with self.subTest(args=args):
                 self.assertEqual(json.loads(self.net.ee("curl", *args, "hello/digest").stdout)["bytes"], 0)
-        for args in (["-d", f"@{self.net.home}/none"], ["-T", str(self.net.home)], ["-T", f"{self.net.home}/none"], ["-T", "x", "-d", "y"]):
+        for args, word, code in ((["-d", f"@{self.net.home}/none"], "not_found", 4), (["-T", f"{self.net.home}/none"], "not_found", 4),
+                                 (["-T", str(self.net.home)], "invalid", 2), (["-T", "x", "-d", "y"], "invalid", 2)):
             with self.subTest(args=args):
-                self.assertError(self.net.ee("curl", *args, "hello/digest"), "invalid", 2)
+                self.assertError(self.net.ee("curl", *args, "hello/digest"), word, code)
 
     def test_what_the_app_makes_of_a_file(self):
         """-d says that it is a form, as curl does; -T says nothing; -H has the last word."""

@@ -120,8 +120,9 @@ static void test_B6_json_is_strict(void **state) {
         {"[\"\\ud83d\\ude00\"]", EE_OK, 0},
         {"", EE_E_MALFORMED, 0},
         {"   ", EE_E_MALFORMED, 3},
-        {"1", EE_E_MALFORMED, 1},
-        {"\"a\"", EE_E_MALFORMED, 3},
+        {"1", EE_E_MALFORMED, 0},
+        {"  1", EE_E_MALFORMED, 2},
+        {" \"a\"", EE_E_MALFORMED, 1},
         {"{\"a\":1,\"a\":2}", EE_E_MALFORMED, 0},
         {"{\"a\":1,\"\\u0061\":2}", EE_E_MALFORMED, 0},
         {"{\"o\":{\"a\":1,\"a\":1}}", EE_E_MALFORMED, 0},
@@ -163,6 +164,7 @@ static void test_B6_json_is_strict(void **state) {
     }
     json_t *out = NULL;
     assert_int_equal(eei_json_parse(eei_span("[1]\0", 4), 1000, &out, NULL), EE_E_MALFORMED);
+    assert_int_equal(eei_json_parse(eei_span("\0[1]", 4), 1000, &out, NULL), EE_E_MALFORMED);
     assert_int_equal(eei_json_parse(eei_span("[\"a\0b\"]", 7), 1000, &out, NULL), EE_E_MALFORMED);
 }
 

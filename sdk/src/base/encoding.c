@@ -183,7 +183,7 @@ ee_status eei_json_parse(ee_span text, size_t max, json_t **out, ee_error *err) 
     if (text.len > max) return eei_fail(err, EE_E_LIMIT, "JSON of %zu bytes, limit %zu", text.len, max);
     if (text.len == 0) return malformed_at(err, 0, "JSON is empty");
     size_t first = 0;
-    while (first < text.len && strchr(" \t\r\n", text.data[first])) first++;
+    while (first < text.len && memchr(" \t\r\n", text.data[first], 4)) first++;
     if (first == text.len || (text.data[first] != '{' && text.data[first] != '['))
         return malformed_at(err, first, "no JSON object or list");
     ee_status st = scan(text, err);
