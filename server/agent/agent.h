@@ -23,6 +23,7 @@ struct agent {
     agent_runtime *runtime;
     agent_job *jobs; /* open ones */
     agent_app *apps;
+    struct agent_measuring *measurements;    /* the first is under way */
     agent_receipt *receipts, *receipts_last; /* signed, not yet acknowledged, oldest first: sent again on every new session */
     agent_receipt *receipts_unsent;          /* from here on they are not sent in this session yet */
     size_t receipt_count;

@@ -22,11 +22,12 @@ struct agent_app {
     uint8_t spec_hash[32];
     agent_image_request *pulling;
     agent_image *image;
+    struct agent_measuring *measuring;
     agent_run *run;
     agent_probe *probe;
     uv_timer_t timer; /* next probe while starting */
     uint64_t start_deadline_ms;
-    bool running, counted;
+    bool running, counted, measured;
     const char *state; /* as last told */
 };
 
@@ -61,6 +62,61 @@ static void tell_state(agent_app *app, const char *state, ee_status why, const c
     agent_send(app->agent, EEI_FRAME_APP_STATE, &eei_app_state_schema, &out);
 }
 
+/* RTMR3 says which image runs before it runs (threat Q14), and the certificate that callers see says it too. A quote may be under way, and
+ * the new certificate needs one: so on a worker; one after the other, for the order of events is what they say. */
+typedef struct agent_measuring measuring;
+struct agent_measuring {
+    uv_work_t work;
+    measuring *next;
+    agent *agent;
+    agent_app *app; /* NULL: an end, or it was stopped meanwhile */
+    bool end;
+    char id[65];
+    eei_buf payload;
+    ee_status status;
+    ee_error error;
+};
+
+static void measured(uv_work_t *work, int rc);
+
+static void measure(uv_work_t *work) {
+    measuring *m = work->data;
+    m->status = eei_prover_event(m->agent->prover, m->end ? EEI_EVENT_APP_END : EEI_EVENT_APP, eei_buf_span(&m->payload), &m->error);
+    if (!m->status && !m->end) m->status = eei_prover_renew(m->agent->prover, &m->error);
+}
+
+static ee_status start_measuring(measuring *m, ee_error *err) {
+    int rc = uv_queue_work(m->agent->loop, &m->work, measure, measured);
+    return rc ? eei_fail(err, EE_E_IO, "no worker for the measurement: %s", uv_strerror(rc)) : EE_OK;
+}
+
+/* app and event NULL: an end of `id`. */
+static ee_status queue_measuring(agent *self, agent_app *app, const char *id, const eei_app_event *event, ee_error *err) {
+    measuring *m = eei_calloc(1, sizeof *m);
+    if (!m) return eei_nomem(err);
+    m->work.data = m;
+    m->agent = self;
+    m->app = app;
+    m->end = !event;
+    m->payload = (eei_buf)EEI_BUF_INIT(256);
+    (void)snprintf(m->id, sizeof m->id, "%s", id);
+    ee_status st = event                                  ? eei_encode(&eei_app_event_schema, event, &m->payload, err)
+                   : eei_buf_append_text(&m->payload, id) ? eei_nomem(err)
+                                                          : EE_OK;
+    measuring **last = &self->measurements;
+    while (*last) last = &(*last)->next;
+    if (!st && last == &self->measurements) st = start_measuring(m, err);
+    if (!st) *last = m;
+    if (!st && app) app->measuring = m;
+    if (st) {
+        eei_buf_clear(&m->payload);
+        eei_free(m);
+    }
+    return st;
+}
+
+static void note_end(agent *self, const char *id) { eei_ignored(queue_measuring(self, NULL, id, NULL, NULL)); }
+
 static void drop_app(agent_app *app) {
     agent *self = app->agent;
     for (agent_app **at = &self->apps; *at; at = &(*at)->next)
@@ -72,7 +128,8 @@ static void drop_app(agent_app *app) {
         self->vcpus_used_milli -= app->spec.vcpus_milli;
         self->memory_used -= app->spec.memory_bytes;
     }
-    if (app->running) eei_ignored(eei_prover_event(self->prover, EEI_EVENT_APP_END, eei_span_text(app->id), NULL));
+    if (app->measuring) app->measuring->app = NULL;
+    if (app->measured) note_end(self, app->id);
     agent_probe_free(eei_take(&app->probe));
     if (app->pulling) agent_image_request_cancel(eei_take(&app->pulling));
     agent_run_free(eei_take(&app->run));
@@ -137,39 +194,53 @@ static void on_run_exit(void *user, const agent_run_result *end) {
     fail_app(app, end->reason == AGENT_COMMAND_NOT_FOUND ? EE_E_COMMAND : EE_E_APP_UNAVAILABLE, text);
 }
 
-/* RTMR3 says which image runs before it runs (threat Q14). */
-static ee_status measure(agent_app *app, ee_error *err) {
-    eei_buf payload = EEI_BUF_INIT(256);
-    eei_app_event event = {.id = eei_span_text(app->id)};
-    memcpy(event.image_digest, app->spec.image_digest, 32);
-    memcpy(event.spec_hash, app->spec_hash, 32);
-    ee_status st = eei_encode(&eei_app_event_schema, &event, &payload, err);
-    if (!st) st = eei_prover_event(app->agent->prover, EEI_EVENT_APP, eei_buf_span(&payload), err);
-    eei_buf_clear(&payload);
-    return st;
-}
-
-static void on_image(void *user, ee_status status, agent_image *image, const ee_error *why) {
+static void run_image(agent_app *app) {
     static const agent_run_callbacks callbacks = {on_started, on_output, on_run_exit};
-    agent_app *app = user;
     ee_error err = {0};
-    app->pulling = NULL;
-    app->image = image;
-    if (status) {
-        fail_app(app, status, why->message);
-        return;
-    }
     agent_run_options options = {.id = app->id,
                                  .args = app->spec.args.items,
                                  .args_count = app->spec.args.count,
                                  .limits = {.vcpus_milli = (uint32_t)app->spec.vcpus_milli, .memory_bytes = app->spec.memory_bytes},
                                  .no_spare = true};
-    ee_status st = measure(app, &err);
-    if (!st) st = agent_run_start(app->agent->runtime, image, &options, &callbacks, app, &app->run, &err);
-    if (st)
-        fail_app(app, st, err.message);
+    if (agent_run_start(app->agent->runtime, app->image, &options, &callbacks, app, &app->run, &err))
+        fail_app(app, err.status, err.message);
     else
         tell_state(app, "starting", EE_OK, "");
+}
+
+static void measured(uv_work_t *work, int rc) {
+    measuring *m = work->data, *next = m->next;
+    agent_app *app = m->app;
+    bool was_stopped = !app && !m->end;
+    if (rc) m->status = eei_fail(&m->error, EE_E_IO, "no worker for the measurement: %s", uv_strerror(rc));
+    m->agent->measurements = next;
+    if (next && start_measuring(next, &next->error)) measured(&next->work, UV_EAGAIN);
+    if (app) {
+        app->measuring = NULL;
+        app->measured = !m->status;
+        if (app->measured)
+            run_image(app);
+        else
+            fail_app(app, m->status, m->error.message);
+    } else if (was_stopped && !m->status) {
+        note_end(m->agent, m->id);
+    }
+    eei_buf_clear(&m->payload);
+    eei_free(m);
+}
+
+static void on_image(void *user, ee_status status, agent_image *image, const ee_error *why) {
+    agent_app *app = user;
+    ee_error err = {0};
+    eei_app_event event = {.id = eei_span_text(app->id)};
+    app->pulling = NULL;
+    app->image = image;
+    memcpy(event.image_digest, app->spec.image_digest, 32);
+    memcpy(event.spec_hash, app->spec_hash, 32);
+    if (status)
+        fail_app(app, status, why->message);
+    else if (queue_measuring(app->agent, app, app->id, &event, &err))
+        fail_app(app, err.status, err.message);
 }
 
 static ee_status start(agent_app *app, const eei_app *message, ee_error *err) {

@@ -1,6 +1,6 @@
-/* attest.c - proves the agent again: to the control plane while its session is open, with a quote over its nonce, this connection's exporter
- * and every receipt signed so far; and to any account that asks, in an inner channel of its own. Evidence that gets old takes the node
- * out of routing by itself (threat Q17). Called by agent.c. Proto: docs/protocol.md#checks */
+/* attest.c - proves the agent again: to the control plane while its session is open, with a quote over its nonce, this connection's
+ * exporter and every receipt signed so far; and to any account that asks, in an inner channel of its own. Evidence that gets old takes the
+ * node out of routing by itself (threat Q17). Called by agent.c. Proto: docs/protocol.md#checks */
 #include "agent/agent.h"
 #include "base/alloc.h"
 

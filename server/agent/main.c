@@ -1,7 +1,10 @@
 /* main.c - ee-agent: wiring only. Configuration -> trust -> runtime -> tunnel -> loop, and the way back. */
 #include "agent/agent.h"
+#include "attest/statement.h"
 #include "base/alloc.h"
 #include "base/encoding.h"
+#include "base/limits.h"
+#include "common/boot_ticket.h"
 #include "common/collateral_fetch.h"
 #include "common/config.h"
 #include "common/quote_source.h"
@@ -14,8 +17,8 @@
 #include <unistd.h>
 
 typedef struct settings {
-    char control[512], network_id[80], node[64], policy[512], machine[512], runtime_dir[512], image_dir[512], runtime[256], shim[512],
-        log_level[16];
+    char control[512], network_id[80], node[64], ticket[512], policy[512], machine[512], runtime_dir[512], image_dir[512], runtime[256],
+        shim[512], log_level[16];
     uint64_t vcpus_milli, memory_bytes, pool_max;
 } settings;
 
@@ -24,6 +27,7 @@ static const config_key keys[] = {
     {"network.id", CONFIG_TEXT, CONFIG_FIELD(settings, network_id), 0, 0, NULL,
      "network the control plane must prove to be (64 hex digits)"},
     {"node.name", CONFIG_TEXT, CONFIG_FIELD(settings, node), 0, 0, NULL, "this node's name in the ledger"},
+    {"node.ticket", CONFIG_TEXT, CONFIG_FIELD(settings, ticket), 0, 0, NULL, "file with the boot ticket that the node's provider signed"},
     {"node.vcpus_milli", CONFIG_NUMBER, CONFIG_FIELD(settings, vcpus_milli), 1, 1024000, "1000", "capacity offered, thousandths of a vcpu"},
     {"node.memory_bytes", CONFIG_NUMBER, CONFIG_FIELD(settings, memory_bytes), 1, 0, "1073741824", "memory offered"},
     {"policy", CONFIG_TEXT, CONFIG_FIELD(settings, policy), 0, 0, NULL, "policy.toml that the control plane must satisfy"},
@@ -41,6 +45,7 @@ typedef struct program {
     ee_policy *policy;
     collateral_fetch *collateral;
     quote_source *quotes;
+    eei_buf ticket;
     service service;
     renewal certificate;
     bool told_ready;
@@ -77,6 +82,7 @@ static void on_closed(void *user, const ee_error *why, uint64_t retry_in_ms) {
 
 static ee_status open_trust(program *p, ee_error *err) {
     agent *self = &p->agent;
+    uint8_t node_id[32];
     quote_source_options quotes = {.machine_file = p->settings.machine[0] ? p->settings.machine : NULL};
     ee_status st = eei_hex_decode(p->settings.network_id, self->network_id, 32, err);
     if (st) return eei_prefix(err, EE_E_CONFIG, "network.id");
@@ -87,6 +93,8 @@ static ee_status open_trust(program *p, ee_error *err) {
     memcpy(self->policy_hash, eei_policy_hash_bytes(p->policy), 32);
     st = eei_judge_new(p->policy, &source, eei_clock_system(), &self->judge, err);
     if (!st) st = quote_source_open(&quotes, &p->quotes, err);
+    p->ticket = (eei_buf)EEI_BUF_INIT(EEI_TICKET_BYTES_MAX);
+    if (!st) st = boot_ticket_load(p->settings.ticket, EEI_ROLE_AGENT, self->network_id, &p->ticket, node_id, err);
     if (st) return st;
     eei_prover_options prover = {.role = EEI_ROLE_AGENT,
                                  .node = self->node,
@@ -95,7 +103,8 @@ static ee_status open_trust(program *p, ee_error *err) {
                                  .dns_name = self->node,
                                  .quoter = quote_source_quoter(p->quotes),
                                  .clock = eei_clock_system()};
-    memcpy(prover.node_id, self->network_id, 32);
+    prover.ticket = eei_buf_span(&p->ticket);
+    memcpy(prover.node_id, node_id, 32);
     memcpy(prover.policy_hash, self->policy_hash, 32);
     return eei_prover_new(&prover, &self->prover, err);
 }
@@ -162,6 +171,7 @@ static void clear(program *p) {
     collateral_fetch_free(p->collateral);
     ee_policy_free(p->policy);
     quote_source_free(p->quotes);
+    eei_buf_clear(&p->ticket);
 }
 
 int main(int argc, char **argv) {

@@ -32,6 +32,7 @@ int cmd_jobs(cli *c, int argc, char **argv);
 int cmd_apps(cli *c, int argc, char **argv);
 int cmd_curl(cli *c, int argc, char **argv);
 int cmd_forward(cli *c, int argc, char **argv);
+int cmd_node(cli *c, int argc, char **argv);
 int cmd_nodes(cli *c, int argc, char **argv);
 int cmd_verify(cli *c, int argc, char **argv);
 int cmd_policy(cli *c, int argc, char **argv);

@@ -254,7 +254,8 @@ static int up_already(cli *c, const devnet *net) {
     return cli_error(c, &err);
 }
 
-static int env(cli *c) {
+/* The shell becomes `account`, NULL = the one everybody gets. */
+static int env(cli *c, const char *account) {
     devnet net;
     ee_error err = {0};
     eei_buf text = EEI_BUF_INIT_SECRET(1 << 16);
@@ -268,9 +269,19 @@ static int env(cli *c) {
         eei_buf_clear(&text);
         return cli_error(c, &err);
     }
+    json_t *accounts = devnet_read_accounts(&net);
+    const char *key = account ? cli_text(accounts, account) : cli_text(file, "api_key");
+    if (!*key) {
+        (void)eei_hint(&err, eei_fail(&err, EE_E_NOT_FOUND, "the devnet has no account \"%.63s\"", account),
+                       "it has dev, contractor-id, app-owner and provider-a to provider-c");
+        json_decref(accounts);
+        json_decref(file);
+        eei_buf_clear(&text);
+        return cli_error(c, &err);
+    }
     (void)snprintf(policy, sizeof policy, "%s/policy.toml", net.dir);
     const char *values[][2] = {{"EE_URL", cli_text(file, "url")},
-                               {"EE_API_KEY", cli_text(file, "api_key")},
+                               {"EE_API_KEY", key},
                                {"EE_ADMIN_TOKEN", cli_text(file, "admin_token")},
                                {"EE_NETWORK_ID", cli_text(file, "network_id")},
                                {"EE_REGISTRY", cli_text(file, "registry")},
@@ -285,6 +296,7 @@ static int env(cli *c) {
     else
         cli_print_json(object);
     json_decref(object);
+    json_decref(accounts);
     json_decref(file);
     eei_buf_clear(&text);
     return 0;
@@ -355,7 +367,7 @@ int cmd_devnet(cli *c, int argc, char **argv) {
     static const struct {
         const char *verb;
         int (*run)(cli *c);
-    } plain[] = {{"down", down}, {"status", status}, {"env", env}};
+    } plain[] = {{"down", down}, {"status", status}};
     const char *verb = argc > 1 ? argv[1] : "", *who;
     char usage[64];
     if (strcmp(verb, "up") == 0) return up(c, argc - 1, argv + 1);
@@ -364,6 +376,8 @@ int cmd_devnet(cli *c, int argc, char **argv) {
         (void)snprintf(usage, sizeof usage, "ee devnet %s", verb);
         return cli_arguments(c, "devnet", argc - 1, argv + 1, 0, 0, NULL, usage) ? 2 : plain[i].run(c);
     }
+    if (strcmp(verb, "env") == 0)
+        return cli_arguments(c, "devnet", argc - 1, argv + 1, 0, 1, &who, "ee devnet env [ACCOUNT]") ? 2 : env(c, who);
     if (strcmp(verb, "logs") == 0)
         return cli_arguments(c, "devnet", argc - 1, argv + 1, 0, 1, &who, "ee devnet logs [WHO]") ? 2 : logs(c, who);
     if (strcmp(verb, "kill") == 0 || strcmp(verb, "heal") == 0) return fault(c, verb[0] == 'h', argc - 1, argv + 1);

@@ -1,5 +1,7 @@
 /* cmd_devnet_files.c - what a devnet's programs and clients read: trust root, machines, collateral, policy, genesis, keys, profile.
  * Everything is below one directory of the user's (0700). See cmd_devnet_parts.h. */
+#include "attest/statement.h"
+#include "attest/ticket.h"
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/encoding.h"
@@ -7,9 +9,10 @@
 #include "base/limits.h"
 #include "cli/cmd_devnet_parts.h"
 #include "common/genesis.h"
+#include "ratls/request.h"
 #include "simtdx/simtdx.h"
 
-#include <eesdk/client.h>
+#include <eesdk/eesdk.h>
 
 #include <errno.h>
 #include <signal.h>
@@ -19,6 +22,8 @@
 #include <unistd.h>
 
 enum { PERIOD_MS = 3600000 };
+#define UPTIME        "uptime-1"
+#define ACCOUNTS_FILE "accounts.json"
 
 typedef struct node_seed {
     const char *name, *provider, *tier, *price, *stake, *required;
@@ -28,7 +33,7 @@ static const node_seed nodes[DEVNET_NODES] = {
     {"node-b", "provider-b", "standard", "$0.036", "$50", "$10"},
     {"node-c", "provider-c", "economy", "$0.03", "$10", "$1"},
 };
-static const char *const machines[] = {"control", "node-a", "node-b", "node-c", "uptime-1", NULL};
+static const char *const machines[] = {"control", "node-a", "node-b", "node-c", UPTIME, NULL};
 
 /* ---- paths ----------------------------------------------------------------------------------------------------------- */
 
@@ -101,13 +106,15 @@ static ee_status write_trust(devnet *net, ee_error *err) {
 
 /* ---- genesis --------------------------------------------------------------------------------------------------------- */
 
-static ee_status add_account(eei_buf *text, const char *name, const char *kind, const char *credits, char key[80], ee_error *err) {
+static ee_status add_account(eei_buf *text, json_t *accounts, const char *name, const char *kind, const char *credits, char key[80],
+                             ee_error *err) {
     char api_key[80], public_hex[65];
     ee_status st = ee_key_generate(api_key, public_hex, err);
     if (st) return st;
     if (eei_buf_printf(text, "\n[[account]]\nname = \"%s\"\npublic_key = \"%s\"\nkind = \"%s\"\n", name, public_hex, kind) ||
         (credits && eei_buf_printf(text, "credits = \"%s\"\n", credits)))
         st = eei_nomem(err);
+    if (json_object_set_new(accounts, name, json_string(api_key))) st = eei_nomem(err);
     if (key) memcpy(key, api_key, sizeof api_key);
     eei_wipe(api_key, sizeof api_key);
     return st;
@@ -115,9 +122,11 @@ static ee_status add_account(eei_buf *text, const char *name, const char *kind, 
 
 static ee_status write_genesis(devnet *net, ee_error *err) {
     eei_buf text = EEI_BUF_INIT(1 << 16);
+    eei_buf keys = EEI_BUF_INIT_SECRET(1 << 14);
+    json_t *accounts = json_object();
     uint8_t salt[32], id[32];
     char hex[65];
-    ee_status st = eei_random(salt, sizeof salt, err);
+    ee_status st = accounts ? eei_random(salt, sizeof salt, err) : eei_nomem(err);
     eei_hex_encode(eei_span(salt, sizeof salt), hex);
     genesis_network_id("devnet", true, PERIOD_MS, salt, id);
     eei_hex_encode(eei_span(id, sizeof id), net->network_id);
@@ -127,10 +136,11 @@ static ee_status write_genesis(devnet *net, ee_error *err) {
             "# A devnet: simulated machines, credits from nowhere.\nnetwork = \"devnet\"\nsandbox = true\nperiod_ms = %d\nsalt = \"%s\"\n",
             PERIOD_MS, hex))
         st = eei_nomem(err);
-    if (!st) st = add_account(&text, "dev", "user", "$1000", net->dev_key, err);
-    if (!st) st = add_account(&text, "contractor-id", "user", NULL, NULL, err);
-    if (!st) st = add_account(&text, "app-owner", "user", "$1000", net->owner_key, err);
-    for (size_t i = 0; !st && i < DEVNET_NODES; i++) st = add_account(&text, nodes[i].provider, "provider", "$1000", NULL, err);
+    if (!st) st = add_account(&text, accounts, "dev", "user", "$1000", net->dev_key, err);
+    if (!st) st = add_account(&text, accounts, "contractor-id", "user", NULL, NULL, err);
+    if (!st) st = add_account(&text, accounts, "app-owner", "user", "$1000", net->owner_key, err);
+    for (size_t i = 0; !st && i < DEVNET_NODES; i++)
+        st = add_account(&text, accounts, nodes[i].provider, "provider", "$1000", net->provider_keys[i], err);
     for (size_t i = 0; !st && i < DEVNET_NODES; i++)
         if (eei_buf_printf(&text,
                            "\n[[node]]\nname = \"%s\"\nprovider = \"%s\"\ntier = \"%s\"\nprice = \"%s\"\nvcpus_milli = 8000\nmemory_bytes "
@@ -138,7 +148,45 @@ static ee_status write_genesis(devnet *net, ee_error *err) {
                            nodes[i].name, nodes[i].provider, nodes[i].tier, nodes[i].price, nodes[i].stake, nodes[i].required,
                            net->machine_ids[i + 1]))
             st = eei_nomem(err);
+    if (!st && eei_buf_printf(&text, "\n[[uptime_server]]\nname = \"%s\"\nprovider = \"%s\"\nmachine = \"%s\"\n", UPTIME, nodes[0].provider,
+                              net->machine_ids[DEVNET_NODES + 1]))
+        st = eei_nomem(err);
     if (!st) st = save(net, "genesis.toml", eei_buf_span(&text), err);
+    if (!st) st = eei_json_dump(accounts, &keys, err);
+    if (!st) st = save(net, ACCOUNTS_FILE, eei_buf_span(&keys), err);
+    json_decref(accounts);
+    eei_buf_clear(&text);
+    eei_buf_clear(&keys);
+    return st;
+}
+
+/* Place in `machines`; 0 is the control plane. */
+static size_t place_of(const char *name) {
+    size_t i = 1;
+    while (machines[i] && strcmp(machines[i], name) != 0) i++;
+    return i;
+}
+
+ee_status devnet_write_ticket(const devnet *net, const char *name, ee_error *err) {
+    const ee_span release = eei_span_text(ee_version());
+    eei_ticket ticket = {.releases = {(void *)(uintptr_t)&release, 1}, .not_after_ms = eei_wall_ms() + EEI_TICKET_LIFE_MAX_MS};
+    eei_buf envelope = EEI_BUF_INIT(EEI_TICKET_BYTES_MAX), text = EEI_BUF_INIT(2 * EEI_TICKET_BYTES_MAX);
+    char file[64];
+    size_t place = place_of(name);
+    bool uptime = strcmp(name, UPTIME) == 0;
+    eei_key *key = NULL;
+    ee_status st = eei_api_key_load(net->provider_keys[uptime ? 0 : place - 1], &key, err);
+    if (!st) st = eei_hex_decode(net->network_id, ticket.network_id, 32, err);
+    if (!st) st = eei_hex_decode(net->machine_ids[place], ticket.machine_id, 16, err);
+    if (!st) st = eei_random(ticket.serial, sizeof ticket.serial, err);
+    if (!st) eei_node_id(ticket.network_id, eei_key_public(key), name, ticket.node_id);
+    ticket.role = uptime ? EEI_ROLE_UPTIME : EEI_ROLE_AGENT;
+    if (!st) st = eei_ticket_make(key, &ticket, &envelope, err);
+    if (!st) st = eei_base64url_encode(eei_buf_span(&envelope), &text);
+    (void)snprintf(file, sizeof file, "%s.ticket", name);
+    if (!st) st = save(net, file, eei_buf_span(&text), err);
+    eei_key_free(key);
+    eei_buf_clear(&envelope);
     eei_buf_clear(&text);
     return st;
 }
@@ -213,16 +261,19 @@ ee_status devnet_write_children(const devnet *net, ee_error *err) {
     return st;
 }
 
-json_t *devnet_read_children(const devnet *net) {
+static json_t *read_private(const devnet *net, const char *name) {
     char path[DEVNET_PATH_MAX + 32];
-    eei_buf text = EEI_BUF_INIT(1 << 14);
+    eei_buf text = EEI_BUF_INIT_SECRET(1 << 14);
     json_t *file = NULL;
-    (void)snprintf(path, sizeof path, "%s/children.json", net->dir);
+    (void)snprintf(path, sizeof path, "%s/%s", net->dir, name);
     if (eei_file_check_private(path, NULL) == EE_OK && eei_file_read(path, &text, NULL) == EE_OK)
         eei_ignored(eei_json_parse(eei_buf_span(&text), 1 << 14, &file, NULL));
     eei_buf_clear(&text);
     return file;
 }
+
+json_t *devnet_read_children(const devnet *net) { return read_private(net, "children.json"); }
+json_t *devnet_read_accounts(const devnet *net) { return read_private(net, ACCOUNTS_FILE); }
 
 /* A pid may belong to somebody else by now: it is ours if it runs this very program. */
 static bool is_supervisor(pid_t pid) {

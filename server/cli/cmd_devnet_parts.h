@@ -36,6 +36,7 @@ typedef struct devnet {
     uint64_t attest_ms; /* between attestation checks */
     char network_id[65], url[64], registry[64];
     char dev_key[80], owner_key[80], admin_token[80];
+    char provider_keys[DEVNET_NODES][80];
     char machine_ids[8][33]; /* PIID of each machine, in hex: what genesis pins */
     char *policy;            /* toml text */
     devnet_child children[DEVNET_CHILDREN_MAX];
@@ -52,6 +53,10 @@ ee_status devnet_write_profile(const devnet *net, pid_t pid, ee_error *err) EE_M
 ee_status devnet_write_children(const devnet *net, ee_error *err) EE_MUST_USE;
 /* {"items": [{"name", "pid", "running", "answered", "failure"}], "sandboxes": path}; NULL when there is no such file. */
 json_t *devnet_read_children(const devnet *net);
+/* dir/NAME.ticket: this boot of `name`, signed by its provider. A devnet is its own launcher. */
+ee_status devnet_write_ticket(const devnet *net, const char *name, ee_error *err) EE_MUST_USE;
+/* The key of an account of the devnet: {"dev": "ee_sk_...", ...}; NULL when there is none. */
+json_t *devnet_read_accounts(const devnet *net);
 /* The supervisor's pid from devnet.json; 0 when there is none or it does not run any more. */
 pid_t devnet_running(const devnet *net);
 

@@ -85,12 +85,16 @@ static ee_status start_control(devnet *net, ee_error *err) {
 
 static ee_status start_agent(devnet *net, const char *name, ee_error *err) {
     environment env = {.count = 0};
-    char dir[DEVNET_PATH_MAX + 64];
+    char dir[DEVNET_PATH_MAX + 64], ticket[DEVNET_PATH_MAX + 64];
+    ee_status st = devnet_write_ticket(net, name, err);
+    if (st) return st;
     set_common(&env, net, name);
     (void)snprintf(dir, sizeof dir, "%s/%s", net->sandboxes, name);
     set_env(&env, "EE_CONTROL_WS", net->url, "");
     set_env(&env, "EE_NETWORK_ID", net->network_id, "");
     set_env(&env, "EE_NODE_NAME", name, "");
+    (void)snprintf(ticket, sizeof ticket, "%s/%s.ticket", net->dir, name);
+    set_env(&env, "EE_NODE_TICKET", ticket, "");
     set_env(&env, "EE_RUNTIME_DIR", dir, "");
     set_env(&env, "EE_RUNTIME_SHIM", "%s/ee-shim", net->bin);
     set_env(&env, "EE_NODE_VCPUS_MILLI", "8000", "");
@@ -100,10 +104,13 @@ static ee_status start_agent(devnet *net, const char *name, ee_error *err) {
 
 static ee_status start_uptime(devnet *net, ee_error *err) {
     environment env = {.count = 0};
+    ee_status st = devnet_write_ticket(net, "uptime-1", err);
+    if (st) return st;
     set_common(&env, net, "uptime-1");
     set_env(&env, "EE_CONTROL_WS", net->url, "");
     set_env(&env, "EE_NETWORK_ID", net->network_id, "");
     set_env(&env, "EE_NODE_NAME", "uptime-1", "");
+    set_env(&env, "EE_NODE_TICKET", "%s/uptime-1.ticket", net->dir);
     set_env(&env, "EE_HEALTH_INTERVAL_MS", "2000", "");
     return start_program(net, "uptime-1", "ee-uptime", &env, err);
 }

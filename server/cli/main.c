@@ -14,7 +14,7 @@ const cli_command cli_commands[] = {
      "                                                        start it; says what there is to try\n"
      "  ee devnet down                                        stop it; nothing is left running\n"
      "  ee devnet status                                      what runs; 0 when all of it does, else 1\n"
-     "  ee devnet env                                         shell lines that point this shell at it\n"
+     "  ee devnet env [ACCOUNT]                               shell lines that point this shell at it, as dev or as ACCOUNT\n"
      "  ee devnet logs [WHO]                                  control, node-a, uptime-1, registry ...\n"
      "  ee devnet kill WHO                                    end one of them as a crash would\n"
      "  ee devnet heal [WHO]                                  start again what ended; the ledger is kept\n",
@@ -55,6 +55,13 @@ const cli_command cli_commands[] = {
      "  --eligible                 only those that can take work\n  --explain                  state, price / trust = effective, and why a "
      "node gets no work\n",
      cmd_nodes},
+    {"node", "ticket NAME", "for providers: let a machine boot as a node",
+     "  ee node ticket NAME --machine ID > FILE    sign, as its provider, that this machine may boot once as this node\n"
+     "    --release R      what may boot; may be repeated. The default is this version\n"
+     "    --life 5m        until it must have been used; at most 10m, which is the default\n"
+     "    --uptime-server  for an uptime server\n"
+     "  The agent reads the file (node.ticket, EE_NODE_TICKET). A ticket is no secret: it fits no other machine, and works once.\n",
+     cmd_node},
     {"verify", "APP|NODE|control|FILE|--quote FILE", "check attestation, step by step",
      "  ee verify APP|NODE|control  attest it now: the app's agent, the node's agent, the control plane\n"
      "    --policy F                judge by this policy.toml instead of the configured one\n"

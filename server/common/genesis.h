@@ -6,7 +6,7 @@
 #include "base/toml.h"
 
 #define GENESIS_NAME_CAP 64u
-enum { GENESIS_ACCOUNTS_MAX = 256, GENESIS_NODES_MAX = 256 };
+enum { GENESIS_ACCOUNTS_MAX = 256, GENESIS_NODES_MAX = 256, GENESIS_UPTIME_MAX = 64 };
 
 typedef struct genesis_account {
     char name[GENESIS_NAME_CAP];
@@ -24,6 +24,12 @@ typedef struct genesis_node {
     ee_money stake, stake_required; /* stake is moved from the provider once, at the first start; sandbox networks only */
 } genesis_node;
 
+typedef struct genesis_uptime {
+    char name[GENESIS_NAME_CAP], provider[GENESIS_NAME_CAP];
+    uint8_t machine_id[16];
+    bool machine_pinned;
+} genesis_uptime;
+
 typedef struct genesis {
     char network[GENESIS_NAME_CAP];
     uint8_t network_id[32];
@@ -33,6 +39,8 @@ typedef struct genesis {
     size_t account_count;
     genesis_node *nodes;
     size_t node_count;
+    genesis_uptime *uptime;
+    size_t uptime_count;
 } genesis;
 
 /* EE_E_CONFIG with file, line and key. */

@@ -165,9 +165,10 @@ static ee_status post_attest(call *c, json_t **out, ee_error *err) {
 }
 
 static json_t *node_json(const registry_node *node, uint32_t trust, ee_money effective, const char *reason) {
-    char attested[32], instance[65];
+    char attested[32], instance[65], node_id[65];
     eei_hex_encode(eei_span(node->instance_id, 32), instance);
-    return json_pack("{s:s, s:s, s:s, s:o, s:I, s:o, s:s, s:b, s:s, s:o, s:I, s:I, s:I, s:I, s:b, s:o, s:s, s:s}", "node",
+    eei_hex_encode(eei_span(node->profile.node_id, 32), node_id);
+    return json_pack("{s:s, s:s, s:s, s:o, s:I, s:o, s:s, s:b, s:s, s:o, s:I, s:I, s:I, s:I, s:b, s:o, s:s, s:s, s:s}", "node",
                      node->profile.name, "tier", routing_tier_word(node->profile.tier), "provider", node->profile.provider_name,
                      "price_per_vcpu_hour", eei_json_money(node->profile.price), "trust_ppm", (json_int_t)trust, "effective",
                      eei_json_money(effective), "state", node_state_word(node->state), "eligible", reason[0] == 0, "reason", reason,
@@ -175,7 +176,7 @@ static json_t *node_json(const registry_node *node, uint32_t trust, ee_money eff
                      (json_int_t)node->vcpus_used_milli, "memory_bytes", (json_int_t)node->profile.memory_bytes, "memory_used",
                      (json_int_t)node->memory_used, "simulated", node->simulated, "limits_enforced",
                      node->session ? json_boolean(!node->limits_off) : json_null(), "attested_at",
-                     node->evidence_ms ? eei_format_utc(node->evidence_ms, attested) : "", "instance_id", instance);
+                     node->evidence_ms ? eei_format_utc(node->evidence_ms, attested) : "", "instance_id", instance, "node_id", node_id);
 }
 
 static ee_status list_nodes(call *c, const char *only, json_t **out, ee_error *err) {
@@ -215,17 +216,18 @@ static ee_status get_node(call *c, json_t **out, ee_error *err) {
 
 /* A way to the node's agent for somebody who wants to see its proof. */
 static ee_status get_attest(call *c, json_t **out, ee_error *err) {
-    char instance[65];
+    char instance[65], node_id[65];
     registry_node *node;
     eei_buf token = EEI_BUF_INIT(1024), text = EEI_BUF_INIT(2048);
     ee_status st = registry_get(c->cp->registry, eei_span_text(c->param), &node, err);
     if (!st && !node->session) st = eei_fail(err, EE_E_APP_UNAVAILABLE, "node %s is not connected", node->profile.name);
-    if (!st)
-        st = cp_token_make(c->cp, EEI_OPEN_ATTEST, node->profile.name, node->instance_id, c->account.name, eei_wall_ms(), &token, err);
+    if (!st) st = cp_token_make(c->cp, EEI_OPEN_ATTEST, node->profile.name, node->instance_id, c->account.name, eei_wall_ms(), &token, err);
     if (!st && (eei_base64url_encode(eei_buf_span(&token), &text) || !eei_buf_cstr(&text))) st = eei_nomem(err);
     if (!st) {
         eei_hex_encode(eei_span(node->instance_id, 32), instance);
-        *out = json_pack("{s:s, s:s, s:s}", "node", node->profile.name, "instance_id", instance, "token", (const char *)text.data);
+        *out = json_pack("{s:s, s:s, s:s, s:s}", "node", node->profile.name, "node_id",
+                         registry_node_id(c->cp->registry, node->profile.name, node_id), "instance_id", instance, "token",
+                         (const char *)text.data);
         if (!*out) st = eei_nomem(err);
     }
     eei_buf_clear(&token);

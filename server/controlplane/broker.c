@@ -186,16 +186,17 @@ static ee_status send_job(admission *a, registry_node *node, ee_error *err) {
 
 static json_t *admission_json(admission *a, const char *id, const char *node, const uint8_t instance_id[32], ee_money price,
                               uint64_t period_ms) {
-    char hex[65];
+    char hex[65], node_id[65];
     eei_buf token = EEI_BUF_INIT(1024), text = EEI_BUF_INIT(2048);
     json_t *answer = NULL;
     eei_hex_encode(eei_span(instance_id, 32), hex);
     if (cp_token_make(a->cp, EEI_OPEN_JOB, id, instance_id, a->account.name, eei_wall_ms(), &token, NULL) == EE_OK &&
         eei_base64url_encode(eei_buf_span(&token), &text) == EE_OK && eei_buf_cstr(&text))
-        answer = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:s, s:b}", "id", id, "node", node, "instance_id", hex, "locked",
-                           eei_json_money(a->admitted.locked), "price_per_vcpu_hour", eei_json_money(price), "balance_after",
-                           eei_json_money(a->admitted.balance_after), "period_start_ms", (json_int_t)period_ms, "token",
-                           (const char *)text.data, "replayed", a->admitted.replayed);
+        answer =
+            json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:I, s:s, s:b}", "id", id, "node", node, "node_id",
+                      registry_node_id(a->cp->registry, node, node_id), "instance_id", hex, "locked", eei_json_money(a->admitted.locked),
+                      "price_per_vcpu_hour", eei_json_money(price), "balance_after", eei_json_money(a->admitted.balance_after),
+                      "period_start_ms", (json_int_t)period_ms, "token", (const char *)text.data, "replayed", a->admitted.replayed);
     eei_buf_clear(&token);
     eei_buf_clear(&text);
     return answer;

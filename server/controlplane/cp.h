@@ -18,6 +18,13 @@ typedef struct cp_tunnels cp_tunnels;
 typedef struct cp_tunnel cp_tunnel;
 typedef struct cp_auth cp_auth;
 
+/* An uptime server, as genesis names it. */
+typedef struct cp_uptime {
+    char name[NAME_CAP];
+    uint8_t node_id[32], provider_pub[32], machine_id[16];
+    bool machine_pinned;
+} cp_uptime;
+
 typedef struct cp_context {
     uv_loop_t *loop;
     char network[NAME_CAP];
@@ -35,6 +42,8 @@ typedef struct cp_context {
     registry *registry;
     cp_tunnels *tunnels;
     cp_auth *auth;
+    cp_uptime *uptime;
+    size_t uptime_count;
     uv_timer_t sweep;    /* expiries, health */
     uint64_t slot;       /* of the running health round */
     uint64_t rent_ms;    /* when rent was last looked over */

@@ -201,6 +201,7 @@ static void clear(program *p) {
     cp_auth_free(cp->auth);
     store_close(cp->reader);
     registry_free(cp->registry);
+    eei_free(cp->uptime);
     eei_prover_free(cp->prover);
     eei_judge_free(cp->judge);
     ee_policy_free(cp->policy);

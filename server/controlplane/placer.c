@@ -104,16 +104,17 @@ static ee_status deploy_work(store *db, void *arg, ee_error *err) {
 }
 
 static json_t *deployed_json(deployment *d) {
-    char hex[65];
+    char hex[65], node_id[65];
     app_row row;
     json_t *answer = NULL;
     app_row_init(&row);
     if (apps_get_id(d->cp->reader, d->deployed.id, &row, NULL) == EE_OK) {
         eei_hex_encode(eei_span(row.instance_id, 32), hex);
-        answer = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:s, s:b}", "id", row.id, "name", row.name, "node", row.node_name,
-                           "state", app_state_word(row.state), "instance_id", hex, "locked", eei_json_money(d->locked),
-                           "price_per_vcpu_hour", eei_json_money(row.price), "period_start_ms",
-                           (json_int_t)cp_period_start(d->cp, row.changed_ms), "token", "", "replayed", d->deployed.replayed);
+        answer =
+            json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:I, s:s, s:b}", "id", row.id, "name", row.name, "node", row.node_name,
+                      "node_id", registry_node_id(d->cp->registry, row.node_name, node_id), "state", app_state_word(row.state),
+                      "instance_id", hex, "locked", eei_json_money(d->locked), "price_per_vcpu_hour", eei_json_money(row.price),
+                      "period_start_ms", (json_int_t)cp_period_start(d->cp, row.changed_ms), "token", "", "replayed", d->deployed.replayed);
     }
     app_row_clear(&row);
     return answer;
@@ -569,7 +570,7 @@ ee_status placer_list(cp_context *cp, int64_t account, json_t **out, ee_error *e
 
 ee_status placer_resolve(cp_context *cp, const ledger_principal *account, const char *name, json_t **out, ee_error *err) {
     app_row row;
-    char instance[65], digest[65];
+    char instance[65], digest[65], node_id[65];
     eei_buf token = EEI_BUF_INIT(1024), text = EEI_BUF_INIT(2048);
     app_row_init(&row);
     ee_status st = apps_get(cp->reader, eei_span_text(name), &row, err);
@@ -588,8 +589,9 @@ ee_status placer_resolve(cp_context *cp, const ledger_principal *account, const 
     if (!st) {
         eei_hex_encode(eei_span(row.instance_id, 32), instance);
         eei_hex_encode(eei_span(row.spec_hash, 32), digest);
-        *out = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s}", "app", row.name, "node", row.node_name, "instance_id", instance, "spec_hash",
-                         digest, "epoch", (json_int_t)row.epoch, "token", (const char *)text.data);
+        *out = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:s}", "app", row.name, "node", row.node_name, "node_id",
+                         registry_node_id(cp->registry, row.node_name, node_id), "instance_id", instance, "spec_hash", digest, "epoch",
+                         (json_int_t)row.epoch, "token", (const char *)text.data);
         if (!*out) st = eei_nomem(err);
     }
     eei_buf_clear(&token);

@@ -2,6 +2,7 @@
 #include "controlplane/registry.h"
 
 #include "base/alloc.h"
+#include "base/encoding.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -83,6 +84,13 @@ ee_status registry_get(registry *r, ee_span name, registry_node **out, ee_error 
     names_guess guess = names_guess_for(name);
     for (size_t i = 0; i < r->count; i++) names_guess_offer(&guess, eei_span_text(r->nodes[i]->profile.name));
     return names_not_found(&guess, "node", err);
+}
+
+const char *registry_node_id(registry *r, const char *name, char out[65]) {
+    const registry_node *node = registry_find(r, eei_span_text(name));
+    out[0] = 0;
+    if (node) eei_hex_encode(eei_span(node->profile.node_id, 32), out);
+    return out;
 }
 
 size_t registry_count(const registry *r) { return r->count; }

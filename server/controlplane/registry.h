@@ -12,7 +12,7 @@ typedef struct registry_profile {
     int64_t provider;
     char name[NAME_CAP];
     char provider_name[NAME_CAP];
-    uint8_t node_id[32];
+    uint8_t node_id[32], provider_pub[32];
     routing_tier tier;
     ee_money price; /* per vcpu-hour; applies to new locks only */
     uint64_t vcpus_milli, memory_bytes;
@@ -55,6 +55,8 @@ registry_node *registry_find_instance(registry *r, const uint8_t instance_id[32]
 registry_node *registry_find_session(registry *r, const void *session);
 /* EE_E_NOT_FOUND with a close name. */
 ee_status registry_get(registry *r, ee_span name, registry_node **out, ee_error *err) EE_MUST_USE;
+/* In hex, for answers; "" for a name that nobody has. */
+const char *registry_node_id(registry *r, const char *name, char out[65]);
 size_t registry_count(const registry *r);
 registry_node *registry_at(registry *r, size_t index); /* by name */
 

@@ -2,6 +2,7 @@
 #include "controlplane/seed.h"
 
 #include "attest/statement.h"
+#include "base/alloc.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -26,15 +27,6 @@ static ee_status seed_account(store *db, const seeding *s, const genesis_account
                                 .evidence = eei_span_text("genesis"),
                                 .now_ms = s->now_ms};
     return ledger_mint(db, &mint, &entry, err);
-}
-
-static void node_id_of(const uint8_t provider_key[32], const char *name, uint8_t out[32]) {
-    uint8_t text[8 + 32 + GENESIS_NAME_CAP];
-    size_t len = strlen(name);
-    memcpy(text, "EE1-node", 8);
-    memcpy(text + 8, provider_key, 32);
-    memcpy(text + 40, name, len);
-    eei_sha256(eei_span(text, 40 + len), out);
 }
 
 static ee_status seed_node(store *db, const seeding *s, const genesis_node *node, ee_error *err) {
@@ -69,8 +61,21 @@ static ee_status seed_node(store *db, const seeding *s, const genesis_node *node
     memcpy(profile.machine_id, node->machine_id, sizeof profile.machine_id);
     (void)snprintf(profile.name, sizeof profile.name, "%s", node->name);
     (void)snprintf(profile.provider_name, sizeof profile.provider_name, "%s", node->provider);
-    node_id_of(provider.key, node->name, profile.node_id);
+    memcpy(profile.provider_pub, provider.key, sizeof profile.provider_pub);
+    eei_node_id(s->cp->network_id, provider.key, node->name, profile.node_id);
     return registry_enroll(s->cp->registry, &profile, s->now_ms, &enrolled, err);
+}
+
+static ee_status seed_uptime(store *db, const seeding *s, const genesis_uptime *uptime, cp_uptime *out, ee_error *err) {
+    ledger_principal provider;
+    ee_status st = ledger_find_account(db, eei_span_text(uptime->provider), 0, &provider, err);
+    if (st) return st;
+    (void)snprintf(out->name, sizeof out->name, "%s", uptime->name);
+    memcpy(out->provider_pub, provider.key, sizeof out->provider_pub);
+    memcpy(out->machine_id, uptime->machine_id, sizeof out->machine_id);
+    out->machine_pinned = uptime->machine_pinned;
+    eei_node_id(s->cp->network_id, provider.key, uptime->name, out->node_id);
+    return EE_OK;
 }
 
 static ee_status seed_all(store *db, void *arg, ee_error *err) {
@@ -81,6 +86,13 @@ static ee_status seed_all(store *db, void *arg, ee_error *err) {
     }
     for (size_t i = 0; i < s->g->node_count; i++) {
         ee_status st = seed_node(db, s, &s->g->nodes[i], err);
+        if (st) return st;
+    }
+    s->cp->uptime = eei_calloc(s->g->uptime_count + 1, sizeof *s->cp->uptime);
+    if (!s->cp->uptime) return eei_nomem(err);
+    for (; s->cp->uptime_count < s->g->uptime_count; s->cp->uptime_count++) {
+        size_t i = s->cp->uptime_count;
+        ee_status st = seed_uptime(db, s, &s->g->uptime[i], &s->cp->uptime[i], err);
         if (st) return st;
     }
     return EE_OK;

@@ -4,6 +4,7 @@
 #include "attest/statement.h"
 #include "base/alloc.h"
 #include "base/log.h"
+#include "controlplane/enrolment.h"
 #include "mux/mux.h"
 #include "ratls/session.h"
 
@@ -295,20 +296,14 @@ static void run_step(uv_work_t *request) {
         work->status = eei_prover_quote(work->prover, &work->prove, &work->evidence, &work->error);
 }
 
-/* An acceptable machine is not yet this node's machine: genesis names it (threat Q9). */
-static ee_status machine_of_node(const cp_context *cp, const registry_node *node, const ee_verdict *verdict, ee_error *err) {
-    if (ee_verdict_simulated(verdict) && !cp->sandbox) return eei_fail(err, EE_E_ATTESTATION, "this network admits no simulated machines");
-    if (node->profile.machine_pinned && !eei_same(node->profile.machine_id, eei_verdict_machine_id(verdict), 16))
-        return eei_fail(err, EE_E_ATTESTATION, "node %s runs on another machine than its provider named", node->profile.name);
-    return EE_OK;
-}
-
 static void attested_again(cp_tunnel *tunnel, const ee_verdict *verdict, const ee_error *why) {
     cp_context *cp = tunnel->cp;
     registry_node *node = registry_find_session(cp->registry, tunnel);
     ee_error err = *why;
+    enrolment who;
     if (!node) return;
-    bool good = verdict && ee_verdict_verified(verdict) && !machine_of_node(cp, node, verdict, &err);
+    bool good = verdict && ee_verdict_verified(verdict) && !enrolment_find(cp, tunnel->role, eei_span_text(tunnel->name), &who, &err) &&
+                !enrolment_check_machine(cp, &who, verdict, &err);
     if (!good) eei_log(EEI_LOG_WARN, "attest.failed", "node=%s message=%s", tunnel->name, err.message);
     eei_ignored(registry_apply(cp->registry, node, good ? REGISTRY_ATTESTED : REGISTRY_ATTEST_MISS, eei_wall_ms(), NULL));
 }
@@ -358,6 +353,10 @@ static ee_status start_work(cp_tunnel *tunnel, bool verdict_wanted, ee_error *er
     if (verdict_wanted) {
         work->judge = eei_judge_ref(tunnel->cp->judge);
         eei_session_expect(tunnel->session, &work->expect);
+        const eei_hello *hello = eei_session_peer_hello(tunnel->session);
+        enrolment who;
+        /* Nobody of that name: it is told after the proof, like everything else that is known here. */
+        if (enrolment_find(tunnel->cp, hello->role, hello->node, &who, NULL) == EE_OK) work->expect.node_id = who.node_id;
         work->expect.nonce = keep32(work->nonce, work->expect.nonce);
         work->expect.binder = keep32(work->binder, work->expect.binder);
         work->expect.instance_pub = keep32(work->instance_pub, work->expect.instance_pub);
@@ -387,7 +386,8 @@ static ee_status start_work(cp_tunnel *tunnel, bool verdict_wanted, ee_error *er
 /* Evidence on an open session: only the answer to our open challenge, bound to this very connection and the instance that opened it. */
 static ee_status take_periodic(cp_tunnel *tunnel, ee_span evidence, ee_error *err) {
     cp_context *cp = tunnel->cp;
-    if (!tunnel->attest_open || tunnel->working) return eei_fail(err, EE_E_STATE, "evidence that nobody asked for");
+    const registry_node *node = registry_find_session(cp->registry, tunnel);
+    if (!tunnel->attest_open || tunnel->working || !node) return eei_fail(err, EE_E_STATE, "evidence that nobody asked for");
     tunnel->attest_open = false;
     step_work *work = eei_calloc(1, sizeof *work);
     if (!work) return eei_nomem(err);
@@ -398,7 +398,7 @@ static ee_status take_periodic(cp_tunnel *tunnel, ee_span evidence, ee_error *er
     work->evidence = (eei_buf)EEI_BUF_INIT(EEI_FRAME_PAYLOAD_MAX);
     memcpy(work->nonce, tunnel->attest_nonce, 32);
     memcpy(work->instance_pub, tunnel->instance_pub, 32);
-    memcpy(work->node_id, cp->network_id, 32);
+    memcpy(work->node_id, node->profile.node_id, 32);
     (void)snprintf(work->node_name, sizeof work->node_name, "%s", tunnel->name);
     work->expect = (eei_expect){.purpose = EEI_PURPOSE_PERIODIC,
                                 .role = tunnel->role,
@@ -453,17 +453,13 @@ static ee_status prove(cp_tunnel *tunnel, ee_error *err) {
     return st;
 }
 
-/* The peer is proved. Agents must be enrolled under that name; one instance replaces the other at once (threat S2). */
-static ee_status admit_agent(cp_tunnel *tunnel, ee_error *err) {
+/* One instance replaces the other at once (threat S2). */
+static ee_status admit_agent(cp_tunnel *tunnel, registry_node *node, ee_error *err) {
     cp_context *cp = tunnel->cp;
-    const ee_verdict *verdict = eei_session_verdict(tunnel->session);
-    registry_node *node;
     void *replaced = NULL;
-    ee_status st = registry_get(cp->registry, eei_span_text(tunnel->name), &node, err);
-    if (!st) st = machine_of_node(cp, node, verdict, err);
-    if (!st)
-        st = registry_attach(cp->registry, node, tunnel, tunnel->instance_id, tunnel->instance_pub, ee_verdict_simulated(verdict) != 0,
-                             eei_wall_ms(), &replaced, err);
+    bool simulated = ee_verdict_simulated(eei_session_verdict(tunnel->session)) != 0;
+    ee_status st =
+        registry_attach(cp->registry, node, tunnel, tunnel->instance_id, tunnel->instance_pub, simulated, eei_wall_ms(), &replaced, err);
     if (st) return st;
     node->limits_off = eei_session_peer_hello(tunnel->session)->limits_off;
     tunnel->attached = true;
@@ -482,33 +478,91 @@ static void send_session_frames(cp_tunnel *tunnel, ee_status *st, ee_error *err)
         *st = eei_mux_send_control(tunnel->mux, frame.type, frame.flags, frame.payload, err);
 }
 
-static ee_status decide(cp_tunnel *tunnel, ee_error *err) {
+static ee_status turn_away(cp_tunnel *tunnel, const ee_error *why) {
+    eei_log(EEI_LOG_WARN, "peer.refused", "role=%u peer=%s message=%s", tunnel->role, tunnel->name, why->message);
+    return eei_session_reject(tunnel->session, why->status, why->message, 0);
+}
+
+/* Everything is proved, checked and written down: from here on it is somebody. */
+static ee_status accept_peer(cp_tunnel *tunnel, ee_error *err) {
     cp_context *cp = tunnel->cp;
-    const eei_hello *hello = eei_session_peer_hello(tunnel->session);
     eei_accept accept = {.state = eei_span_text("open"), .time_ms = eei_wall_ms(), .health_interval_ms = cp->health_interval_ms};
     ee_error why = {0};
-    ee_status st = EE_OK;
-
     memcpy(accept.session_id, tunnel->session_id, sizeof accept.session_id);
-    tunnel->role = (uint8_t)hello->role;
-    (void)snprintf(tunnel->name, sizeof tunnel->name, "%.*s", (int)hello->node.len, (const char *)hello->node.data);
-    memcpy(tunnel->instance_pub, hello->instance_pub, 32);
-    eei_instance_id(tunnel->instance_pub, tunnel->instance_id);
     if (tunnel->role == EEI_ROLE_AGENT) {
-        st = admit_agent(tunnel, &why);
+        registry_node *node = NULL;
+        ee_status st = registry_get(cp->registry, eei_span_text(tunnel->name), &node, &why);
+        if (!st) st = admit_agent(tunnel, node, &why);
+        if (st) return turn_away(tunnel, &why);
         accept.state = eei_span_text("serving");
     }
-    if (st) {
-        eei_log(EEI_LOG_WARN, "agent.refused", "node=%s message=%s", tunnel->name, why.message);
-        return eei_session_reject(tunnel->session, st, why.message, 0);
-    }
-    st = eei_session_accept(tunnel->session, &accept, err);
+    ee_status st = eei_session_accept(tunnel->session, &accept, err);
     send_session_frames(tunnel, &st, err); /* ACCEPT is on its way before anything else can be */
     if (st) return st;
     eei_log(EEI_LOG_INFO, "tunnel.accepted", "role=%u peer=%s address=%s", tunnel->role, tunnel->name,
             tunnel->socket ? eei_socket_peer(tunnel->socket) : "");
     registry_node *node = tunnel->attached ? registry_find_session(cp->registry, tunnel) : NULL;
     if (node) cp->tunnels->hooks.serving(cp, node);
+    return EE_OK;
+}
+
+/* A boot ticket on its way to the disk. */
+typedef struct ticket_work {
+    cp_tunnel *tunnel;
+    ticket_use use;
+} ticket_work;
+
+static ee_status use_ticket(store *db, void *arg, ee_error *err) { return tickets_use(db, &((ticket_work *)arg)->use, err); }
+
+static void ticket_used(void *arg, ee_status status, const ee_error *why) {
+    ticket_work *work = arg;
+    cp_tunnel *tunnel = work->tunnel;
+    ee_error err = {0};
+    tunnel->working = false;
+    if (!tunnel->closing) {
+        ee_status st = status ? turn_away(tunnel, why) : accept_peer(tunnel, &err);
+        if (st && eei_session_state(tunnel->session) != EEI_SESSION_CLOSED)
+            fail_tunnel(tunnel, &err);
+        else
+            pump(tunnel);
+    }
+    eei_free(work);
+    drop(tunnel);
+}
+
+/* The peer is proved. Agents and uptime servers must be enrolled under that name, on that machine, with a ticket for this boot. */
+static ee_status check_enrolled(cp_tunnel *tunnel, ticket_use *use, ee_error *err) {
+    const ee_verdict *verdict = eei_session_verdict(tunnel->session);
+    enrolment who;
+    ee_status st = enrolment_find(tunnel->cp, tunnel->role, eei_span_text(tunnel->name), &who, err);
+    if (!st) st = enrolment_check_machine(tunnel->cp, &who, verdict, err);
+    return st ? st : enrolment_check_ticket(tunnel->cp, &who, tunnel->role, verdict, tunnel->instance_id, use, err);
+}
+
+static ee_status decide(cp_tunnel *tunnel, ee_error *err) {
+    const eei_hello *hello = eei_session_peer_hello(tunnel->session);
+    ticket_use use;
+    ee_error why = {0};
+
+    tunnel->role = (uint8_t)hello->role;
+    if (tunnel->role == EEI_ROLE_CLIENT) return accept_peer(tunnel, err);
+    (void)snprintf(tunnel->name, sizeof tunnel->name, "%.*s", (int)hello->node.len, (const char *)hello->node.data);
+    memcpy(tunnel->instance_pub, hello->instance_pub, 32);
+    eei_instance_id(tunnel->instance_pub, tunnel->instance_id);
+    ee_status st = check_enrolled(tunnel, &use, &why);
+    ticket_work *work = st ? NULL : eei_calloc(1, sizeof *work);
+    if (work) {
+        *work = (ticket_work){tunnel, use};
+        st = writer_submit(tunnel->cp->writer, use_ticket, work, ticket_used, &why);
+    } else if (!st) {
+        st = eei_nomem(&why);
+    }
+    if (st) {
+        eei_free(work);
+        return turn_away(tunnel, &why);
+    }
+    tunnel->working = true;
+    tunnel->holds++;
     return EE_OK;
 }
 

@@ -226,5 +226,18 @@ static const char step_1[] =
     " OR NEW.epoch < OLD.epoch OR (NEW.epoch = OLD.epoch AND NEW.node IS NOT OLD.node)"
     " BEGIN SELECT RAISE(ABORT, 'an app keeps its name and owner, and its epoch only grows'); END;";
 
-const char *const store_schema_steps[] = {step_1};
+/* Boot tickets that were used, by which instance: each boots once (threat S3). */
+static const char step_2[] =
+    "CREATE TABLE ticket("
+    " serial BLOB PRIMARY KEY CHECK(length(serial) = 16),"
+    " node_id BLOB NOT NULL CHECK(length(node_id) = 32),"
+    " instance BLOB NOT NULL CHECK(length(instance) = 32),"
+    " used_ms INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE TRIGGER ticket_no_update BEFORE UPDATE ON ticket BEGIN SELECT RAISE(ABORT, 'a ticket is used once'); END;"
+    "CREATE TRIGGER ticket_no_delete BEFORE DELETE ON ticket BEGIN SELECT RAISE(ABORT, 'a used ticket stays used'); END;"
+    "CREATE TRIGGER ticket_no_replace BEFORE INSERT ON ticket WHEN EXISTS(SELECT 1 FROM ticket WHERE serial = NEW.serial)"
+    " BEGIN SELECT RAISE(ABORT, 'a ticket is used once'); END;";
+
+const char *const store_schema_steps[] = {step_1, step_2};
 const int store_schema_count = (int)(sizeof store_schema_steps / sizeof store_schema_steps[0]);

@@ -1,7 +1,10 @@
 /* main.c - ee-uptime: wiring only. A second attested observer whose health checks count like the control plane's. */
+#include "attest/statement.h"
 #include "base/alloc.h"
 #include "base/encoding.h"
+#include "base/limits.h"
 #include "base/log.h"
+#include "common/boot_ticket.h"
 #include "common/collateral_fetch.h"
 #include "common/config.h"
 #include "common/quote_source.h"
@@ -13,7 +16,7 @@
 #include <string.h>
 
 typedef struct settings {
-    char control[512], network_id[80], name[64], policy[512], machine[512], log_level[16];
+    char control[512], network_id[80], name[64], ticket[512], policy[512], machine[512], log_level[16];
     uint64_t interval_ms;
 } settings;
 
@@ -22,6 +25,7 @@ static const config_key keys[] = {
     {"network.id", CONFIG_TEXT, CONFIG_FIELD(settings, network_id), 0, 0, NULL,
      "network the control plane must prove to be (64 hex digits)"},
     {"node.name", CONFIG_TEXT, CONFIG_FIELD(settings, name), 0, 0, NULL, "this observer's name"},
+    {"node.ticket", CONFIG_TEXT, CONFIG_FIELD(settings, ticket), 0, 0, NULL, "file with the boot ticket that its provider signed"},
     {"policy", CONFIG_TEXT, CONFIG_FIELD(settings, policy), 0, 0, NULL, "policy.toml that control plane and agents must satisfy"},
     {"tdx.machine", CONFIG_TEXT, CONFIG_FIELD(settings, machine), 0, 0, "", "simulated machine file (devnets)"},
     {"health.interval_ms", CONFIG_NUMBER, CONFIG_FIELD(settings, interval_ms), 100, 3600000, "60000", "between rounds"},
@@ -36,6 +40,7 @@ typedef struct program {
     collateral_fetch *collateral;
     eei_judge *judge;
     quote_source *quotes;
+    eei_buf ticket;
     eei_prover *prover;
     eei_fetch *api;
     eei_link *link;
@@ -85,6 +90,7 @@ static void on_closed(void *user, const ee_error *why, uint64_t retry_in_ms) {
 /* ---- start ----------------------------------------------------------------------------------------------------------- */
 
 static ee_status open_trust(program *p, ee_error *err) {
+    uint8_t node_id[32];
     quote_source_options quotes = {.machine_file = p->settings.machine[0] ? p->settings.machine : NULL};
     ee_status st = eei_hex_decode(p->settings.network_id, p->network_id, 32, err);
     if (st) return eei_prefix(err, EE_E_CONFIG, "network.id");
@@ -94,6 +100,8 @@ static ee_status open_trust(program *p, ee_error *err) {
     eei_collateral_source source = collateral_fetch_source(p->collateral);
     st = eei_judge_new(p->policy, &source, eei_clock_system(), &p->judge, err);
     if (!st) st = quote_source_open(&quotes, &p->quotes, err);
+    p->ticket = (eei_buf)EEI_BUF_INIT(EEI_TICKET_BYTES_MAX);
+    if (!st) st = boot_ticket_load(p->settings.ticket, EEI_ROLE_UPTIME, p->network_id, &p->ticket, node_id, err);
     if (st) return st;
     eei_prover_options prover = {.role = EEI_ROLE_UPTIME,
                                  .node = p->settings.name,
@@ -102,7 +110,8 @@ static ee_status open_trust(program *p, ee_error *err) {
                                  .dns_name = p->settings.name,
                                  .quoter = quote_source_quoter(p->quotes),
                                  .clock = eei_clock_system()};
-    memcpy(prover.node_id, p->network_id, 32);
+    prover.ticket = eei_buf_span(&p->ticket);
+    memcpy(prover.node_id, node_id, 32);
     memcpy(prover.policy_hash, eei_policy_hash_bytes(p->policy), 32);
     return eei_prover_new(&prover, &p->prover, err);
 }
@@ -162,6 +171,7 @@ static void clear(program *p) {
     collateral_fetch_free(p->collateral);
     ee_policy_free(p->policy);
     quote_source_free(p->quotes);
+    eei_buf_clear(&p->ticket);
 }
 
 int main(int argc, char **argv) {

@@ -13,7 +13,7 @@ enum { NODES_MAX = 4096, DEADLINE_MS = 10000, LIST_MAX = 4 << 20 };
 
 typedef struct target {
     char node[EEI_NAME_BYTES_MAX + 1];
-    uint8_t instance_id[32];
+    uint8_t instance_id[32], node_id[32];
 } target;
 
 /* One node in one round. */
@@ -151,6 +151,7 @@ static ee_status open_channel(check *c, ee_error *err) {
     eei_stream *stream = NULL;
     eei_channel *channel = NULL;
     memcpy(client.instance_id, c->target.instance_id, 32);
+    memcpy(client.node_id, c->target.node_id, 32);
     memcpy(open.instance_id, c->target.instance_id, 32);
     ee_status st = eei_encode(&eei_open_schema, &open, &payload, err);
     if (!st) st = eei_link_open_stream(self->options.link, eei_buf_span(&payload), &stream, err);
@@ -197,15 +198,17 @@ static ee_status read_targets(prober *self, ee_span text, ee_error *err) {
     ee_status st = eei_json_parse(text, LIST_MAX, &answer, err);
     self->target_count = 0;
     json_array_foreach(json_object_get(answer, "items"), i, item) {
-        const char *name = NULL, *state = NULL, *instance = NULL;
+        const char *name = NULL, *state = NULL, *instance = NULL, *node_id = NULL;
         if (st || self->target_count == NODES_MAX) break;
         st = eei_json_string(item, "node", &name, err);
         if (!st) st = eei_json_string(item, "state", &state, err);
         if (!st) st = eei_json_string(item, "instance_id", &instance, err);
+        if (!st) st = eei_json_string(item, "node_id", &node_id, err);
         if (st || (strcmp(state, "serving") != 0 && strcmp(state, "suspect") != 0)) continue;
         target *t = &self->targets[self->target_count];
         (void)snprintf(t->node, sizeof t->node, "%s", name);
         st = eei_hex_decode(instance, t->instance_id, 32, err);
+        if (!st) st = eei_hex_decode(node_id, t->node_id, 32, err);
         if (!st) self->target_count++;
     }
     json_decref(answer);

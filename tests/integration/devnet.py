@@ -3,6 +3,7 @@ Not a test itself. Imported by the test_*.py beside it."""
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -136,6 +137,8 @@ class Devnet:
         if name == "control":
             env["EE_CONTROL_PORT"] = self.profile()["url"].rsplit(":", 1)[1]
         env.pop("EE_READY_FD", None)
+        if "EE_NODE_TICKET" in env and "EE_NODE_TICKET" not in more:
+            pathlib.Path(env["EE_NODE_TICKET"]).write_text(self.ticket(name))
         os.kill(pid, signal.SIGKILL)
         wait_for("the old one is gone", lambda: not pathlib.Path(f"/proc/{pid}/exe").exists() or pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
         with open(self.dir / f"logs/{name}-2.log", "w") as log:
@@ -172,6 +175,25 @@ class Devnet:
         if built.returncode != 0:
             raise AssertionError(f"go build: {built.stderr}")
         return folder / name
+
+    def account(self, name):
+        """The environment of somebody else: provider-a, contractor-id ..."""
+        return self.json("devnet", "env", name)
+
+    def enrolled(self, name):
+        """What genesis says of a node or uptime server: (provider, machine)."""
+        blocks = (self.dir / "genesis.toml").read_text().split("\n[[")
+        block = next(b for b in blocks if f'\nname = "{name}"\n' in b)
+        return tuple(re.search(rf'\n{key} = "(.*)"', block).group(1) for key in ("provider", "machine"))
+
+    def ticket(self, name, *options, machine=None, provider=None):
+        """A boot ticket as the node's provider would sign it."""
+        enrolled = self.enrolled(name)
+        kind = ["--uptime-server"] if name.startswith("uptime") else []
+        result = self.ee("node", "ticket", name, "--machine", machine or enrolled[1], *kind, *options, env=self.account(provider or enrolled[0]))
+        if result.returncode != 0:
+            raise AssertionError(f"ee node ticket {name}: {result.stderr}")
+        return result.stdout
 
     def restart_control(self):
         """On the same port."""

@@ -55,6 +55,7 @@ typedef struct pair {
 static eei_channel_client client_options(fixture *f, const eei_prover *wanted, bool strict) {
     eei_channel_client o = {.ctx = f->ctx, .judge = f->world.judge, .alpn = EEI_ALPN_APP, .node_name = "node-a", .strict = strict};
     memcpy(o.instance_id, eei_prover_instance_id(wanted), 32);
+    memcpy(o.node_id, eei_prover_node_id(wanted), 32);
     return o;
 }
 
@@ -367,11 +368,28 @@ static void test_Q11_another_genuine_instance_is_refused(void **state) {
     for (int strict = 0; strict < 2; strict++) {
         pair p = {0};
         eei_channel_client o = client_options(f, f->agent, strict);
+        memcpy(o.node_id, eei_prover_node_id(f->twin), sizeof o.node_id);
         assert_int_equal(eei_channel_new_client(&o, 0, &p.client, NULL), EE_OK);
         assert_int_equal(eei_channel_new_server(f->twin, 0, &p.server, NULL), EE_OK);
         pair_run(&p);
         assert_refused(&p);
         assert_null(eei_channel_verdict(p.client)); /* its evidence is fine; it is the wrong one */
+        pair_close(&p);
+    }
+}
+
+static void test_Q11_the_instance_as_another_node_is_refused(void **state) {
+    fixture *f = *state;
+
+    for (int strict = 0; strict < 2; strict++) {
+        pair p = {0};
+        eei_channel_client o = client_options(f, f->agent, strict);
+        memcpy(o.node_id, eei_prover_node_id(f->twin), sizeof o.node_id);
+        assert_int_equal(eei_channel_new_client(&o, 0, &p.client, NULL), EE_OK);
+        assert_int_equal(eei_channel_new_server(f->agent, 0, &p.server, NULL), EE_OK);
+        pair_run(&p);
+        assert_refused(&p);
+        assert_non_null(strstr(eei_channel_error(p.client)->message, "node: another node than the one expected"));
         pair_close(&p);
     }
 }
@@ -678,6 +696,7 @@ int main(void) {
         TEST(test_no_byte_passes_before_the_verdict),
         TEST(test_steps_out_of_turn_are_errors),
         TEST(test_Q11_another_genuine_instance_is_refused),
+        TEST(test_Q11_the_instance_as_another_node_is_refused),
         TEST(test_Q12_leaked_tls_key_with_a_genuine_certificate_is_refused),
         TEST(test_Q9_challenge_relayed_to_the_genuine_agent_is_refused),
         TEST(test_Q7_statement_for_another_nonce_is_refused),

@@ -496,6 +496,7 @@ static void pipe_to(fixture *f, const eei_prover *wanted, bool strict) {
     eei_stream *stream = NULL;
 
     memcpy(o.instance_id, eei_prover_instance_id(wanted), 32);
+    memcpy(o.node_id, eei_prover_node_id(wanted), 32);
     assert_int_equal(eei_link_open_stream(f->link, eei_span_text("job"), &stream, NULL), EE_OK);
     assert_int_equal(eei_channel_new_client(&o, eei_mono_ms(), &channel, NULL), EE_OK);
     assert_int_equal(eei_pipe_new(f->link, stream, channel, &callbacks, &f->pipe, NULL), EE_OK);

@@ -7,6 +7,7 @@
 // clang-format off
 #include <cmocka.h>
 #include "ledger_fixture.h"
+#include "store/schema.h"
 // clang-format on
 
 #include <fcntl.h>
@@ -149,7 +150,7 @@ static void test_what_is_not_ours_is_not_opened(void **state) {
 
 static void test_opening_twice_keeps_what_is_there(void **state) {
     ledger_fixture *f = *state;
-    assert_int_equal(store_schema(f->db), 1);
+    assert_int_equal(store_schema(f->db), store_schema_count);
     fix_ok(store_exec(f->db, "INSERT INTO t(a) VALUES (1)", STORE_NONE, NULL, &fix_err));
     store_close(f->db);
     f->db = NULL;

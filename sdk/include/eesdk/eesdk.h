@@ -11,6 +11,7 @@
 #include <eesdk/apps.h>
 #include <eesdk/client.h>
 #include <eesdk/jobs.h>
+#include <eesdk/provider.h>
 #include <eesdk/types.h>
 #include <eesdk/verify.h>
 

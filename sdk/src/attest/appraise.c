@@ -198,6 +198,18 @@ static int app_event_matches(const eei_event *event, const uint8_t *image, const
     return st == EE_E_NOMEM ? -1 : fits;
 }
 
+/* Whether the app of this event was ended by a later one. What does not decode ended nothing. */
+static bool ended(const eei_event *events, size_t count, size_t at) {
+    eei_app_event app;
+    eei_arena arena = EEI_ARENA_INIT(4096);
+    bool over = false;
+    if (eei_decode(&eei_app_event_schema, events[at].payload, &arena, &app, NULL) == EE_OK)
+        for (size_t i = at + 1; i < count && !over; i++)
+            over = events[i].type == EEI_EVENT_APP_END && eei_span_equal(events[i].payload, app.id);
+    eei_arena_clear(&arena);
+    return over;
+}
+
 static void image(ee_verdict *v, const eei_event *events, size_t count, bool log_good) {
     const uint8_t *want = given(v, EEI_EXPECT_IMAGE) ? v->expect.value[EEI_EXPECT_IMAGE] : NULL;
     const uint8_t *spec = given(v, EEI_EXPECT_SPEC) ? v->expect.value[EEI_EXPECT_SPEC] : NULL;
@@ -215,11 +227,11 @@ static void image(ee_verdict *v, const eei_event *events, size_t count, bool log
     for (size_t i = 4; i < count; i++) {
         int fits = app_event_matches(&events[i], want, pin, spec);
         if (fits < 0) v->nomem = true;
-        if (fits <= 0) continue;
+        if (fits <= 0 || ended(events, count, i)) continue;
         eei_verdict_pass(v, EEI_CHECK_IMAGE, "the image was measured before it was started");
         return;
     }
-    eei_verdict_fail(v, EEI_CHECK_IMAGE, "no measured app has this image and specification");
+    eei_verdict_fail(v, EEI_CHECK_IMAGE, "no running app was measured with this image and specification");
 }
 
 /* ---- quoted evidence ---- */

@@ -71,7 +71,8 @@ ee_status eei_appraise_session(const eei_evidence *evidence, const ee_verdict *b
 const eei_statement *eei_verdict_statement(const ee_verdict *verdict);
 const uint8_t *eei_verdict_machine_id(const ee_verdict *verdict); /* 16 bytes: PIID, else PPID */
 const eei_event *eei_verdict_events(const ee_verdict *verdict, size_t *count);
-uint64_t eei_verdict_time(const ee_verdict *verdict);   /* unix seconds it was made for */
+ee_span eei_verdict_ticket(const ee_verdict *verdict); /* the boot ticket that was shown, empty when there was none; not checked here */
+uint64_t eei_verdict_time(const ee_verdict *verdict);  /* unix seconds it was made for */
 
 const uint8_t *eei_policy_hash_bytes(const ee_policy *policy); /* 32 */
 const uint8_t *eei_policy_image(const ee_policy *policy);      /* 32: the digest it pins; NULL = none */

@@ -105,6 +105,11 @@ void eei_instance_id(const uint8_t instance_pub[32], uint8_t out[32]) {
     eei_hash_parts(EEI_SHA256, parts, 2, out);
 }
 
+void eei_node_id(const uint8_t network_id[32], const uint8_t provider_pub[32], const char *name, uint8_t out[32]) {
+    const ee_span parts[] = {eei_span_text("EE1-node"), {network_id, 32}, {provider_pub, 32}, eei_span_text(name)};
+    eei_hash_parts(EEI_SHA256, parts, 4, out);
+}
+
 void eei_sha256(ee_span data, uint8_t out[32]) { eei_hash_parts(EEI_SHA256, &data, 1, out); }
 void eei_sha384(ee_span data, uint8_t out[48]) { eei_hash_parts(EEI_SHA384, &data, 1, out); }
 void eei_sha512(ee_span data, uint8_t out[64]) { eei_hash_parts(EEI_SHA512, &data, 1, out); }

@@ -59,6 +59,8 @@ void eei_report_data(const uint8_t statement[EEI_STATEMENT_BYTES], uint8_t out[E
 /* SHA-256("EE1-nonce" || log_root || u64be log_size || r || session_id): younger than that head, offline provable. */
 void eei_nonce_derive(const uint8_t log_root[32], uint64_t log_size, const uint8_t r[32], const uint8_t session_id[16], uint8_t out[32]);
 void eei_instance_id(const uint8_t instance_pub[32], uint8_t out[32]); /* SHA-256("EE1-inst" || pub) */
+/* SHA-256("EE1-node" || network id || provider's public key || name): who it is in this network, whatever machine it runs on. */
+void eei_node_id(const uint8_t network_id[32], const uint8_t provider_pub[32], const char *name, uint8_t out[32]);
 
 void eei_sha256(ee_span data, uint8_t out[32]);
 void eei_sha384(ee_span data, uint8_t out[48]);

@@ -270,4 +270,6 @@ const eei_event *eei_verdict_events(const ee_verdict *v, size_t *count) {
     return known ? v->events : NULL;
 }
 
+ee_span eei_verdict_ticket(const ee_verdict *v) { return v && v->verified ? v->ticket : eei_span(NULL, 0); }
+
 uint64_t eei_verdict_time(const ee_verdict *v) { return v && v->verified ? v->now_unix_s : 0; }

@@ -39,4 +39,7 @@
 #define EEI_REQUEST_SKEW_MS         300000u  /* Ee-Time against the control plane's clock */
 #define EEI_EVIDENCE_AGE_MAX_MS     1800000u /* routing and clients refuse older evidence */
 #define EEI_CERT_LIFE_S             86400u
+#define EEI_TICKET_LIFE_MAX_MS      600000u /* a boot ticket is for the boot that is about to be: it is worth little to who steals it */
+#define EEI_TICKET_BYTES_MAX        2048u   /* a boot ticket with that many releases, twice over */
+#define EEI_TICKET_RELEASES_MAX     16u     /* what a provider may boot next */
 #endif

@@ -48,6 +48,8 @@ struct client_conn {
     eei_open open;
     char target[65], alpn[16], node_name[64];
     uint8_t token[1024];
+    uint8_t node_id[32], spec_hash[32];
+    bool has_spec_hash;
     ee_policy *policy; /* NULL = the judge's */
     bool strict;
     /* loop thread only */
@@ -218,6 +220,8 @@ static void dial_now(client_conn *conn) {
     eei_pipe_callbacks callbacks = {conn, pipe_open, pipe_readable, pipe_writable, pipe_end};
 
     memcpy(options.instance_id, conn->open.instance_id, sizeof options.instance_id);
+    memcpy(options.node_id, conn->node_id, sizeof options.node_id);
+    if (conn->has_spec_hash) options.spec_hash = conn->spec_hash;
     ee_status st = eei_encode(&eei_open_schema, &conn->open, &payload, &err);
     if (!st) st = eei_link_open_stream(engine->link, eei_buf_span(&payload), &conn->stream, &err);
     if (!st) st = eei_channel_new_client(&options, eei_mono_ms(), &channel, &err);
@@ -340,6 +344,9 @@ static ee_status conn_new(client_engine *engine, const client_dial *dial, client
     conn->held = (eei_buf)EEI_BUF_INIT(HELD_MAX);
     conn->to_send = (eei_buf)EEI_BUF_INIT_SECRET(SEND_QUEUE_MAX);
     conn->strict = dial->strict;
+    memcpy(conn->node_id, dial->node_id, sizeof conn->node_id);
+    conn->has_spec_hash = dial->spec_hash != NULL;
+    if (dial->spec_hash) memcpy(conn->spec_hash, dial->spec_hash, sizeof conn->spec_hash);
     conn->policy = eei_policy_ref(dial->policy);
     (void)snprintf(conn->target, sizeof conn->target, "%s", dial->target);
     (void)snprintf(conn->alpn, sizeof conn->alpn, "%s", dial->alpn);

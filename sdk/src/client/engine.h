@@ -14,9 +14,10 @@ void client_engine_free(client_engine *engine); /* joins the thread; every conne
 /* An attested connection to one agent. The user's thread and the loop each hold it. */
 typedef struct client_conn client_conn;
 typedef struct client_dial {
-    uint64_t kind;      /* eei_open_kind */
-    const char *target; /* app name or job id */
-    uint8_t instance_id[32];
+    uint64_t kind;                        /* eei_open_kind */
+    const char *target;                   /* app name or job id */
+    uint8_t instance_id[32], node_id[32]; /* whom the control plane assigned */
+    const uint8_t *spec_hash;             /* apps: of the app that must have been measured there; NULL = none */
     ee_span token;
     const char *alpn, *node_name;
     const ee_policy *policy; /* NULL = the judge's */

@@ -191,6 +191,7 @@ static ee_status deliver(ee_job *job, const ee_job_options *options, ee_error *e
                         .deadline_ms = eei_mono_ms() + DIAL_DEADLINE_MS,
                         .cancel = options->cancel};
     memcpy(dial.instance_id, job->admission.instance_id, sizeof dial.instance_id);
+    memcpy(dial.node_id, job->admission.node_id, sizeof dial.node_id);
     ee_status st = client_conn_open(job->client->engine, &dial, &job->conn, &job->verdict, err);
     if (st) return client_explain(job->client, st, err);
     job->verdict = ee_verdict_ref(client_conn_verdict(job->conn));

@@ -311,6 +311,7 @@ static ee_status read_admission(const json_t *answer, const client_spec *spec, c
     out->replayed = json_is_true(json_object_get(answer, "replayed"));
     if (!st) st = eei_json_string(answer, "node", &node, err);
     if (!st) st = client_hex(answer, "instance_id", out->instance_id, sizeof out->instance_id, err);
+    if (!st) st = client_hex(answer, "node_id", out->node_id, sizeof out->node_id, err);
     if (!st) st = client_money(answer, "locked", &out->locked, err);
     if (!st) st = client_money(answer, "price_per_vcpu_hour", &out->price, err);
     if (!st) st = client_u64(answer, "period_start_ms", &out->period_start_ms, err);

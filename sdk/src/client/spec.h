@@ -34,7 +34,7 @@ ee_status client_best_offer(ee_client *client, const client_spec *spec, const ee
 
 typedef struct client_admission {
     char id[64], node[EEI_NAME_BYTES_MAX + 1];
-    uint8_t instance_id[32], auth_id[16], spend_auth_hash[32];
+    uint8_t instance_id[32], node_id[32], auth_id[16], spend_auth_hash[32];
     ee_money locked, price;
     uint64_t period_start_ms;
     eei_buf token;

@@ -39,7 +39,8 @@ struct eei_channel {
     /* client */
     eei_judge *judge;
     ee_policy *policy; /* NULL: the judge's */
-    uint8_t instance_id[32];
+    uint8_t instance_id[32], node_id[32], spec_hash[32];
+    bool has_spec_hash;
     char node_name[EEI_NAME_BYTES_MAX + 1];
     eei_buf evidence;
     ee_verdict *verdict;
@@ -343,7 +344,8 @@ static ee_status judge_session(eei_channel *c, const ee_verdict *base, ee_verdic
                                .binder = c->binder,
                                .spki_sha256 = spki,
                                .instance_pub = eei_verdict_statement(base)->instance_pub,
-                               .node_id = eei_verdict_statement(base)->node_id,
+                               .node_id = c->node_id,
+                               .spec_hash = c->has_spec_hash ? c->spec_hash : NULL,
                                .transcript = c->transcript,
                                .node_name = c->node_name,
                                .no_app = !for_app(c)};
@@ -355,7 +357,11 @@ static ee_status judge_session(eei_channel *c, const ee_verdict *base, ee_verdic
 }
 
 static ee_status judge(eei_channel *c, ee_verdict **out, ee_error *err) {
-    const eei_expect expect = {.role = EEI_ROLE_AGENT, .node_name = c->node_name, .no_app = !for_app(c)};
+    const eei_expect expect = {.role = EEI_ROLE_AGENT,
+                               .node_id = c->node_id,
+                               .spec_hash = c->has_spec_hash ? c->spec_hash : NULL,
+                               .node_name = c->node_name,
+                               .no_app = !for_app(c)};
     ee_verdict *base = NULL;
     ee_status st = eei_judge_certificate(c->judge, c->certificate, c->policy, &expect, &base, err);
 
@@ -516,6 +522,9 @@ ee_status eei_channel_new_client(const eei_channel_client *o, uint64_t now_ms, e
     c->judge = eei_judge_ref(o->judge);
     c->policy = eei_policy_ref(o->policy);
     memcpy(c->instance_id, o->instance_id, 32);
+    memcpy(c->node_id, o->node_id, 32);
+    c->has_spec_hash = o->spec_hash != NULL;
+    if (o->spec_hash) memcpy(c->spec_hash, o->spec_hash, 32);
     if (o->node_name) memcpy(c->node_name, o->node_name, strnlen(o->node_name, sizeof c->node_name - 1));
     c->ssl = SSL_new(o->ctx);
     st = c->ssl ? eei_tls_io_attach(&c->io, c->ssl, err) : eei_tls_fail(err, EE_E_NOMEM, "connection");

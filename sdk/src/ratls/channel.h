@@ -19,13 +19,14 @@ typedef struct eei_channel eei_channel;
 #define EEI_ALPN_ATTEST "ee-attest/1"
 
 typedef struct eei_channel_client {
-    SSL_CTX *ctx;            /* eei_client_ctx_new(); shared */
-    eei_judge *judge;        /* shared */
-    const ee_policy *policy; /* of this channel; shared. NULL = the judge's */
-    const char *alpn;        /* only for EEI_ALPN_APP does a policy's image ask for a measured app */
-    uint8_t instance_id[32]; /* whom the control plane assigned: another one is refused (Q11) */
-    const char *node_name;   /* for the verdict */
-    bool strict;             /* ask for a full quote */
+    SSL_CTX *ctx;                         /* eei_client_ctx_new(); shared */
+    eei_judge *judge;                     /* shared */
+    const ee_policy *policy;              /* of this channel; shared. NULL = the judge's */
+    const char *alpn;                     /* only for EEI_ALPN_APP does a policy's image ask for a measured app */
+    uint8_t instance_id[32], node_id[32]; /* whom the control plane assigned: another one is refused (Q11) */
+    const uint8_t *spec_hash;             /* copied; an app of this specification must have been measured there and not ended; NULL = any */
+    const char *node_name;                /* for the verdict */
+    bool strict;                          /* ask for a full quote */
 } eei_channel_client;
 ee_status eei_channel_new_client(const eei_channel_client *options, uint64_t now_ms, eei_channel **out, ee_error *err) EE_MUST_USE;
 ee_status eei_channel_new_server(eei_prover *prover, uint64_t now_ms, eei_channel **out, ee_error *err) EE_MUST_USE;

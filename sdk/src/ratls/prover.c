@@ -3,6 +3,7 @@
  * Proto: docs/protocol.md#statement */
 #include "ratls/prover.h"
 
+#include "attest/ticket.h"
 #include "base/alloc.h"
 #include "base/encoding.h"
 #include "base/limits.h"
@@ -38,6 +39,7 @@ typedef struct shown {
 struct eei_prover {
     eei_prover_options o; /* texts and spans are not kept beyond eei_prover_new(), but for dns_name, ip_address and uri below */
     char *dns_name, *ip_address, *uri;
+    eei_buf ticket;
     uint8_t node_id[32], policy_hash[32], instance_id[32], spki_sha256[32];
     eei_key *key;
     EVP_PKEY *tls_key;
@@ -52,7 +54,8 @@ struct eei_prover {
     pthread_mutex_t state; /* guards the rest; held for microseconds */
     uint64_t sequence;
     receipt_tree receipts;
-    shown now, before; /* before: borrowed pointers stay good for one renewal */
+    uint64_t events_later; /* since the boot's own: a certificate that is being made may miss the last ones */
+    shown now, before;     /* before: borrowed pointers stay good for one renewal */
 };
 
 /* ---- receipts tree: RFC 6962 sect. 2.1 -------------------------------------------------------------------------------- */
@@ -132,7 +135,12 @@ ee_status eei_prover_event(eei_prover *p, uint16_t type, ee_span payload, ee_err
     pthread_mutex_lock(&p->quoting);
     st = event_add(p, type, payload, err);
     pthread_mutex_unlock(&p->quoting);
-    return st;
+    if (st) return st;
+    pthread_mutex_lock(&p->state);
+    p->now.renew_at_s = 0; /* its log is behind now */
+    p->events_later++;
+    pthread_mutex_unlock(&p->state);
+    return EE_OK;
 }
 
 ee_status eei_prover_receipt(eei_prover *p, const uint8_t receipt_hash[32], ee_error *err) {
@@ -183,7 +191,8 @@ ee_status eei_prover_quote(eei_prover *p, const eei_prove *what, eei_buf *out, e
         const eei_evidence e = {.statement = eei_span(statement, sizeof statement),
                                 .quote = eei_buf_span(&quote),
                                 .events = p->events,
-                                .event_count = p->event_count};
+                                .event_count = p->event_count,
+                                .ticket = eei_buf_span(&p->ticket)};
         st = eei_evidence_encode(&e, out, err);
     }
     pthread_mutex_unlock(&p->quoting);
@@ -293,11 +302,13 @@ ee_status eei_prover_renew(eei_prover *p, ee_error *err) {
 
     pthread_mutex_lock(&p->state);
     bool young = now_s < p->now.renew_at_s;
+    uint64_t events = p->events_later;
     pthread_mutex_unlock(&p->state);
     if (young) return EE_OK;
     st = shown_make(p, now_s, &made, err);
     if (st) return st;
     pthread_mutex_lock(&p->state);
+    if (events != p->events_later) made.renew_at_s = 0;
     gone = p->before;
     p->before = p->now;
     p->now = made;
@@ -367,7 +378,8 @@ static ee_status prover_alloc(const eei_prover_options *o, eei_prover **out, ee_
     }
     p->o = *o;
     p->o.node = p->o.release = p->o.dns_name = p->o.ip_address = NULL;
-    p->o.config = eei_span(NULL, 0);
+    p->o.config = p->o.ticket = eei_span(NULL, 0);
+    p->ticket = (eei_buf)EEI_BUF_INIT(EEI_TICKET_BYTES_MAX);
     memcpy(p->node_id, o->node_id, 32);
     memcpy(p->policy_hash, o->policy_hash, 32);
     p->tls_key_der = (eei_buf)EEI_BUF_INIT_SECRET(TLS_KEY_DER_MAX);
@@ -384,6 +396,7 @@ ee_status eei_prover_new(const eei_prover_options *o, eei_prover **out, ee_error
     if (!o->quoter.quote || !o->quoter.extend_rtmr3 || !o->clock || !o->release)
         return eei_fail(err, EE_E_INVALID, "a prover needs a quoter, a clock and a release");
     st = prover_alloc(o, &p, err);
+    if (!st && eei_buf_append_span(&p->ticket, o->ticket)) st = eei_fail(err, EE_E_LIMIT, "a boot ticket of %zu bytes", o->ticket.len);
     if (!st) st = make_keys(p, err);
     if (!st) st = make_names(p, o, err);
     if (!st) st = make_boot_events(p, o, err);
@@ -405,6 +418,7 @@ void eei_prover_free(eei_prover *p) {
     eei_key_free(p->key);
     EVP_PKEY_free(p->tls_key);
     eei_buf_clear(&p->tls_key_der);
+    eei_buf_clear(&p->ticket);
     eei_free(p->uri);
     eei_free(p->dns_name);
     eei_free(p->ip_address);

@@ -20,7 +20,8 @@ typedef struct eei_prover eei_prover;
 typedef struct eei_prover_options {
     uint8_t role;        /* eei_role */
     const char *node;    /* node name; control plane: network name */
-    uint8_t node_id[32]; /* control plane: network id */
+    uint8_t node_id[32]; /* control plane: network id; others: of their boot ticket */
+    ee_span ticket;      /* boot ticket, shown with every quote; empty for the control plane */
     uint8_t policy_hash[32];
     bool sealed;            /* production build: goes into every statement, and only the measurements vouch for it */
     const char *release;    /* RELEASE event payload */
@@ -44,7 +45,8 @@ ee_span eei_prover_tls_key_der(const eei_prover *prover); /* secret; for a TLS l
 /* TLS 1.3 only, this certificate, no tickets, no resumption, no 0-RTT. For inner channels; shared by all of them. */
 SSL_CTX *eei_prover_server_ctx(const eei_prover *prover); /* borrowed; good for one renewal, as the certificate above */
 ee_status eei_prover_ssl_new(eei_prover *prover, SSL **out, ee_error *err) EE_MUST_USE; /* one connection of it; any thread */
-/* Make a new certificate when the old one is past half its life; else nothing. Quotes, so it may block: for a worker thread. */
+/* Make a new certificate when the old one is past half its life, or when events came after it, so that what is shown is what runs; else
+ * nothing. Quotes, so it may block: for a worker thread. */
 ee_status eei_prover_renew(eei_prover *prover, ee_error *err) EE_MUST_USE;
 
 /* One more RTMR3 event (APP, APP_END, DRAIN). Waits for a quote that is being made, so it may block: for a worker thread. */

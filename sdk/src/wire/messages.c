@@ -60,6 +60,17 @@ static const eei_field token_fields[] = {
 };
 SCHEMA(token, token_fields);
 
+static const eei_field ticket_fields[] = {
+    FIELD(eei_ticket, 1, network_id, EEI_KIND_FIXED, true, 32, 0, NULL),
+    FIELD(eei_ticket, 2, node_id, EEI_KIND_FIXED, true, 32, 0, NULL),
+    FIELD(eei_ticket, 3, role, EEI_KIND_U64, true, 255, 0, NULL),
+    FIELD(eei_ticket, 4, machine_id, EEI_KIND_FIXED, true, 16, 0, NULL),
+    FIELD(eei_ticket, 5, releases, EEI_KIND_TEXTS, true, 64, EEI_TICKET_RELEASES_MAX, NULL),
+    FIELD(eei_ticket, 6, serial, EEI_KIND_FIXED, true, 16, 0, NULL),
+    FIELD(eei_ticket, 7, not_after_ms, EEI_KIND_U64, true, 0, 0, NULL),
+};
+SCHEMA(ticket, ticket_fields);
+
 static const eei_field spec_fields[] = {
     FIELD(eei_spec, 1, kind, EEI_KIND_U64, true, 2, 0, NULL),
     FIELD(eei_spec, 2, repository, EEI_KIND_TEXT, true, 255, 0, NULL),

@@ -56,6 +56,16 @@ typedef struct eei_token {
     uint64_t not_after_ms;
 } eei_token;
 
+typedef struct eei_ticket { /* body of TICKET, signed by the provider key: this machine may boot once as that node (threat S3) */
+    uint8_t network_id[32];
+    uint8_t node_id[32];
+    uint64_t role;          /* eei_role: agent or uptime server */
+    uint8_t machine_id[16]; /* PIID, else PPID */
+    eei_list releases;      /* texts: the RELEASE event's payload is one of them */
+    uint8_t serial[16];     /* random; used once */
+    uint64_t not_after_ms;
+} eei_ticket;
+
 /* ---- work ----------------------------------------------------------------------------------------------------------- */
 typedef enum eei_spec_kind { EEI_SPEC_JOB = 1, EEI_SPEC_APP = 2 } eei_spec_kind;
 typedef struct eei_spec { /* spec_hash = SHA-256 of its bytes */
@@ -243,5 +253,5 @@ extern const eei_schema eei_hello_schema, eei_accept_schema, eei_reject_schema, 
     eei_spend_auth_schema, eei_transfer_order_schema, eei_job_schema, eei_job_state_schema, eei_app_schema, eei_app_state_schema,
     eei_app_event_schema, eei_receipt_schema, eei_receipt_ack_schema, eei_challenge_schema, eei_app_probe_schema, eei_health_schema,
     eei_observation_schema, eei_env_schema, eei_secrets_schema, eei_job_start_schema, eei_progress_schema, eei_output_schema,
-    eei_result_schema, eei_cancel_job_schema;
+    eei_result_schema, eei_cancel_job_schema, eei_ticket_schema;
 #endif
