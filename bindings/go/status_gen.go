@@ -25,7 +25,7 @@ var statusTable = map[int32]statusRow{
 	-11: {"no_eligible_node", "ErrNoNode", false, "no node can take this work"},
 	-12: {"attestation", "ErrAttestation", false, "the peer did not prove what it runs"},
 	-13: {"image", "ErrImage", false, "the image cannot be used"},
-	-14: {"command_not_found", "ErrCommand", false, "the command is not in the image"},
+	-14: {"command_not_found", "ErrCommand", false, "the command is not in the image, or is no program there"},
 	-15: {"job_failed", "ErrJobFailed", false, "the job ended with a non-zero exit code"},
 	-16: {"job_timeout", "ErrJobTimeout", false, "the job reached its time limit"},
 	-17: {"job_lost", "ErrLost", false, "the node went away while the job ran"},

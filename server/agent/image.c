@@ -291,38 +291,45 @@ static void fail_pull(pull *p, ee_status status) {
     end_pull(p, NULL);
 }
 
-/* skopeo's stderr to a status. Spec: none; the texts are of containers/image and of the distribution API's error codes. */
+/* skopeo's stderr to a status and our own words; its own go to the node's log. Spec: none; the texts are of containers/image and of the
+ * distribution API's error codes. */
 static ee_status classify(const pull *p, const agent_process_result *r, ee_error *err) {
+    static const char no_image[] = "the registry has no such image: push it there, or check its name and digest";
+    static const char other[] = "the registry delivered something else than was asked for";
+    static const char login[] = "the registry wants a login, and private registries are not supported yet";
     static const struct {
         const char *text;
         ee_status status;
         const char *meaning;
     } table[] = {
-        {"manifest unknown", EE_E_IMAGE, "the registry has no such image"},
-        {"name unknown", EE_E_IMAGE, "the registry has no such image"},
-        {"not known to registry", EE_E_IMAGE, "the registry has no such image"},
-        {"igest did not match", EE_E_IMAGE, "the registry delivered something else than was asked for"},
-        {"does not match", EE_E_IMAGE, "the registry delivered something else than was asked for"},
-        {"unauthorized", EE_E_IMAGE, "the registry wants a login"},
-        {"authentication required", EE_E_IMAGE, "the registry wants a login"},
+        {"manifest unknown", EE_E_IMAGE, no_image},
+        {"name unknown", EE_E_IMAGE, no_image},
+        {"not known to registry", EE_E_IMAGE, no_image},
+        {"igest did not match", EE_E_IMAGE, other},
+        {"does not match", EE_E_IMAGE, other},
+        {"unauthorized", EE_E_IMAGE, login},
+        {"authentication required", EE_E_IMAGE, login},
         {"denied", EE_E_IMAGE, "the registry refused access"},
         {"file too large", EE_E_IMAGE, "the image is over this node's limit"},
         {"no space left", EE_E_IO, "no space left for images"},
-        {"connection refused", EE_E_CONNECT, "the registry cannot be reached"},
-        {"no such host", EE_E_CONNECT, "the registry's name is not known"},
-        {"x509:", EE_E_CONNECT, "the registry's certificate is not accepted"},
+        {"connection refused", EE_E_CONNECT, "the node cannot reach the registry: nothing listens there"},
+        {"no such host", EE_E_CONNECT, "the node cannot reach the registry: its name is not known"},
+        {"x509:", EE_E_CONNECT, "the node does not accept the registry's certificate"},
         {"server gave HTTP response to HTTPS", EE_E_CONNECT, "the registry speaks plain HTTP"},
-        {"dial tcp", EE_E_CONNECT, "the registry cannot be reached"},
-        {"timeout", EE_E_CONNECT, "the registry does not answer"},
+        {"dial tcp", EE_E_CONNECT, "the node cannot reach the registry"},
+        {"timeout", EE_E_CONNECT, "the registry does not answer the node"},
     };
-    char line[400];
-    if (r->timed_out) return eei_fail(err, EE_E_TIMEOUT, "%s: the pull did not end in time", p->repository);
-    const char *says = strstr(agent_process_last_line(r->err, line, sizeof line), "msg=");
-    says = says ? says + 4 : line;
-    eei_log(EEI_LOG_WARN, "image.refused", "image=%s tool=%.300s", p->repository, says);
+    char line[400], name[300];
+    char hex[65];
+    eei_hex_encode(eei_span(p->digest, 32), hex);
+    snprintf(name, sizeof name, "%.200s@sha256:%.12s...", p->repository, hex);
+    if (r->timed_out) return eei_fail(err, EE_E_TIMEOUT, "%s: the pull did not end in time", name);
+    agent_process_last_line(r->err, line, sizeof line);
+    const char *says = strstr(line, "msg=");
+    eei_log(EEI_LOG_WARN, "image.refused", "image=%s code=%d tool=%s", name, r->exit_code, says ? says + 4 : line);
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
-        if (strstr(line, table[i].text)) return eei_fail(err, table[i].status, "%s: %s", p->repository, table[i].meaning);
-    return eei_fail(err, EE_E_IMAGE, "%s: cannot be pulled: %.200s", p->repository, says);
+        if (strstr(line, table[i].text)) return eei_fail(err, table[i].status, "%s: %s", name, table[i].meaning);
+    return eei_fail(err, EE_E_IMAGE, "%s: it cannot be pulled; the node's log has what its tool said", name);
 }
 
 static void source_text(const pull *p, const uint8_t digest[32], char *out, size_t cap) {

@@ -112,7 +112,7 @@ typedef enum agent_exit {
     AGENT_OUT_OF_MEMORY, /* the kernel killed a process of it at the memory limit, and it did not end with 0 */
     AGENT_TIMED_OUT,
     AGENT_CANCELLED,
-    AGENT_COMMAND_NOT_FOUND, /* the command is not in the image, or not executable: it never ran */
+    AGENT_COMMAND_NOT_FOUND, /* the command is not in the image, or no program there: it never ran */
     AGENT_START_FAILED,      /* the sandbox could not be made: it never ran */
 } agent_exit;
 const char *agent_exit_word(agent_exit reason); /* "exited" "out_of_memory" "timed_out" "cancelled" "command_not_found" "start_failed" */

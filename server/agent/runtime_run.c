@@ -273,18 +273,31 @@ static void on_started(void *user) {
     if (!run->freed && run->callbacks.started) run->callbacks.started(run->user);
 }
 
+/* The command is there, but nothing that can be started; NULL: that is not it. */
+static const char *why_not_a_program(int why) {
+    switch (why) {
+    case EACCES:
+    case EPERM: return "is in the image but is not executable: it has no executable bit";
+    case EISDIR: return "is a folder of the image, not a program";
+    case ENOEXEC: return "is in the image but is no program: neither a #! line nor a format of this machine";
+    case ELIBACC: return "is in the image, but the interpreter that it names is not";
+    default: return NULL;
+    }
+}
+
 static void on_not_started(void *user, ee_shim_kind kind, int why) {
     agent_run *run = user;
     char text[sizeof run->result.message], reason[64];
-    bool denied = why == EACCES || why == EPERM || why == ENOEXEC;
+    const char *there = why_not_a_program(why);
+    bool denied = there != NULL;
     bool not_found = kind == EE_SHIM_NO_EXEC && (denied || why == ENOENT || why == ENOTDIR || why == ELOOP || why == ENAMETOOLONG);
     const char *says = strerror_r(why, reason, sizeof reason);
     run->result.exit_code = denied ? EXIT_NOT_ALLOWED : EXIT_NOT_FOUND;
     if (kind == EE_SHIM_NO_CWD)
         snprintf(text, sizeof text, "the image's working directory \"%.100s\" cannot be entered: %s",
                  agent_image_config(run->image)->working_dir, says);
-    else if (not_found && !denied)
-        snprintf(text, sizeof text, "the command \"%s\" is not in the image", run->command);
+    else if (not_found)
+        snprintf(text, sizeof text, "the command \"%s\" %s", run->command, denied ? there : "is not in the image");
     else
         snprintf(text, sizeof text, "the command \"%s\" cannot be executed: %s", run->command, says);
     set_reason(run, not_found ? AGENT_COMMAND_NOT_FOUND : AGENT_START_FAILED, text);

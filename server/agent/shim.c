@@ -16,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,15 +61,21 @@ static bool split_job(const ee_shim_job *job, char *text, char **cwd) {
     return at == end;
 }
 
+/* What errno of execve leaves open: a folder has no executable bit to set, and a script may be there while its interpreter is not. */
+static int try_file(const char *file) {
+    struct stat info;
+    execve(file, argv, envp);
+    int why = errno;
+    if (stat(file, &info) != 0) return why;
+    return S_ISDIR(info.st_mode) ? EISDIR : why == ENOENT ? ELIBACC : why;
+}
+
 /* The search of execvp(3) without its fallback to /bin/sh. Returns errno of the most telling failure. */
 static int execute(const char *name) {
     const char *path = "";
     char full[4096];
     int worst = ENOENT;
-    if (strchr(name, '/')) {
-        execve(name, argv, envp);
-        return errno;
-    }
+    if (strchr(name, '/')) return try_file(name);
     if (!*name) return ENOENT;
     for (char **e = envp; *e; e++)
         if (strncmp(*e, "PATH=", 5) == 0) path = *e + 5;
@@ -78,9 +85,9 @@ static int execute(const char *name) {
             memcpy(full, path, dir);
             full[dir] = '/';
             memcpy(full + dir + 1, name, len + 1);
-            execve(full, argv, envp);
-            if (errno != ENOENT && errno != ENOTDIR) worst = errno;
-            if (worst != ENOENT && worst != EACCES) return worst;
+            int why = try_file(full);
+            if (why != ENOENT && why != ENOTDIR) worst = why;
+            if (worst != ENOENT && worst != EACCES && worst != EISDIR) return worst;
         }
         path += dir + (path[dir] == ':');
     }

@@ -43,11 +43,20 @@ class BadInput(DevnetCase):
 
     def test_image_that_does_not_exist(self):
         self.assertError(self.net.ee("run", "nosuch:latest"), "image", 125)
-        self.assertError(self.net.ee("run", "myapp@sha256:" + "0" * 64), "image", 125)
+        absent = self.net.ee("run", "myapp@sha256:" + "0" * 64)
+        self.assertError(absent, "image", 125)
+        self.assertIn("/myapp@sha256:000000000000...: the registry has no such image: push it there, or check its name and digest\n", absent.stderr)
+        for foreign in ("docker://", "Error", "manifest", "skopeo"):
+            self.assertNotIn(foreign, absent.stderr)
         self.assertError(self.net.ee("run", "UPPER:latest"), "image", 125)
 
     def test_command_not_in_the_image(self):
-        self.assertError(self.net.ee("run", "myapp:latest", "--", "/no/such/program"), "command_not_found", 125)
+        for command, told in (("/no/such/program", "is not in the image"), ("index.html", "is not in the image"), ("/www", "is a folder of the image, not a program"),
+                              ("/www/index.html", "is in the image but is not executable: it has no executable bit")):
+            with self.subTest(command=command):
+                result = self.net.ee("run", "myapp:latest", "--", command)
+                self.assertError(result, "command_not_found", 125)
+                self.assertIn(f'the command "{command}" {told}\n', result.stderr)
 
     def test_no_eligible_node_has_reasons(self):
         result = self.net.ee("run", "myapp:latest", "--vcpus", "64")

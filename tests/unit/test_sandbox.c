@@ -144,7 +144,7 @@ static void test_what_cannot_run(void **state) {
         {{"/", {"sh"}, {"PATH="}}, EE_SHIM_NO_EXEC, ENOENT},
         {{"/", {""}, {"PATH=/bin"}}, EE_SHIM_NO_EXEC, ENOENT},
         {{"/", {"/etc/passwd"}, {NULL}}, EE_SHIM_NO_EXEC, EACCES},
-        {{"/", {"/etc"}, {NULL}}, EE_SHIM_NO_EXEC, EACCES},
+        {{"/", {"/etc"}, {NULL}}, EE_SHIM_NO_EXEC, EISDIR},
         {{"/", {"/etc/passwd/x"}, {NULL}}, EE_SHIM_NO_EXEC, ENOTDIR},
         {{"/", {"passwd"}, {"PATH=/nowhere:/etc:/nowhere"}}, EE_SHIM_NO_EXEC, EACCES}, /* found, not executable: that is the news */
         {{"/no/such/dir", {"/bin/sh"}, {NULL}}, EE_SHIM_NO_CWD, ENOENT},

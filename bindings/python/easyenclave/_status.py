@@ -30,7 +30,7 @@ STATUS: Final[dict[int, Status]] = {
     -11: Status("no_eligible_node", "NoEligibleNodeError", 8, False, 503, "no node can take this work"),
     -12: Status("attestation", "AttestationError", 6, False, 502, "the peer did not prove what it runs"),
     -13: Status("image", "ImageError", 4, False, 422, "the image cannot be used"),
-    -14: Status("command_not_found", "CommandNotFoundError", 4, False, 422, "the command is not in the image"),
+    -14: Status("command_not_found", "CommandNotFoundError", 4, False, 422, "the command is not in the image, or is no program there"),
     -15: Status("job_failed", "JobFailed", 1, False, 422, "the job ended with a non-zero exit code"),
     -16: Status("job_timeout", "JobTimeout", 124, False, 504, "the job reached its time limit"),
     -17: Status("job_lost", "JobLost", 125, False, 502, "the node went away while the job ran"),
