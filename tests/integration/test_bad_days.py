@@ -84,6 +84,17 @@ class BadInput(DevnetCase):
     def test_app_unknown(self):
         self.assertError(self.net.ee("curl", "no-app/x"), "not_found", 4)
 
+    def test_an_app_that_ends_says_how_to_see_more(self):
+        result = self.net.ee("apps", "deploy", "ends", "myapp:latest", "--port", "8080", "--", "sh", "-c", "echo why >&2; exit 3")
+        self.assertError(result, "app_unavailable", 9)
+        self.assertIn("app ends did not start: it ended with exit code 3\n  an app's output is not kept in this version: run its image and command as a job", result.stderr)
+        self.assertEqual(self.net.ee("apps", "stop", "ends").returncode, 0)
+
+    def test_too_much_stdin_says_what_there_is(self):
+        program = "import easyenclave as ee\ntry:\n    ee.run_private_job('myapp:latest', stdin=bytes(1048577))\nexcept ee.LimitError as error:\n    print(error)"
+        result = self.net.run(["python3", "-c", program])
+        self.assertEqual(result.stdout, "limit: stdin has 1048577 bytes; at most 1048576\n  larger input is not streamed in this version: what does not change can be part of the image\n", result.stderr)
+
     def test_usage(self):
         self.assertError(self.net.ee("run"), "invalid", 2)
         self.assertError(self.net.ee("run", "myapp:latest", "-e", "NOT_SET_ANYWHERE"), "invalid", 2)

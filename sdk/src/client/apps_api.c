@@ -569,6 +569,9 @@ static ee_status wait_running(ee_client *client, const char *name, uint64_t dead
             const char *word = json_string_value(json_object_get(answer, "word"));
             ee_status why = word ? eei_status_from_word(word) : EE_E_APP_UNAVAILABLE;
             st = eei_fail(err, why, "app %s did not start: %s", name, message ? message : "no reason was given");
+            if (why == EE_E_APP_UNAVAILABLE)
+                st = eei_hint(err, st,
+                              "an app's output is not kept in this version: run its image and command as a job to see what it prints");
         }
         json_decref(answer);
         if (st) return st;

@@ -145,7 +145,8 @@ ee_status client_spec_job(ee_client *client, const ee_job_options *options, clie
     if (spec->message.wall_ms > WALL_MAX_MS)
         return eei_fail(err, EE_E_INVALID, "the timeout is %llu ms; at most %d", (unsigned long long)options->timeout_ms, WALL_MAX_MS);
     if (options->stdin_bytes > EEI_STDIN_BYTES_MAX)
-        return eei_fail(err, EE_E_LIMIT, "stdin has %zu bytes; at most %u", options->stdin_bytes, EEI_STDIN_BYTES_MAX);
+        return eei_hint(err, eei_fail(err, EE_E_LIMIT, "stdin has %zu bytes; at most %u", options->stdin_bytes, EEI_STDIN_BYTES_MAX),
+                        "larger input is not streamed in this version: what does not change can be part of the image");
     spec->stdin_data = eei_span(options->stdin_data, options->stdin_bytes);
     spec->policy = options->policy ? options->policy : client->config.policy;
     spec->message.output_max = options->output_limit_bytes;
