@@ -46,6 +46,14 @@ def wait_for(what, condition, seconds=20.0):
         time.sleep(0.02)
 
 
+def ended(pid):
+    """Gone, or only waiting to be asked for."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 class Devnet:
     made = 0
 
@@ -140,7 +148,7 @@ class Devnet:
         if "EE_NODE_TICKET" in env and "EE_NODE_TICKET" not in more:
             pathlib.Path(env["EE_NODE_TICKET"]).write_text(self.ticket(name))
         os.kill(pid, signal.SIGKILL)
-        wait_for("the old one is gone", lambda: not pathlib.Path(f"/proc/{pid}/exe").exists() or pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
+        wait_for("the old one is gone", lambda: ended(pid))
         with open(self.dir / f"logs/{name}-2.log", "w") as log:
             return subprocess.Popen([program], env=env, stdout=log, stderr=log)
 

@@ -2,8 +2,10 @@
  * not verify. Threat S11. */
 #include "attest/envelope.h"
 #include "attest_world.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
+#include "support/memory_search.h"
 
 static const uint8_t seed[32] = {1, 2, 3};
 
@@ -160,6 +162,29 @@ static void test_limits(void **state) {
     eei_buf_clear(&small);
 }
 
+/* A body may be a job's environment. Sealing and verifying make copies of it; none is left in freed memory. */
+static void test_L5_signed_bodies_do_not_stay_behind(void **state) {
+    enum { SECRET = 24 };
+    uint8_t inverted[SECRET];
+    eei_key *key = NULL;
+    eei_envelope envelope;
+    eei_buf body = EEI_BUF_INIT_SECRET(4096), bytes = EEI_BUF_INIT_SECRET(8192);
+    (void)state;
+    MUST(eei_random(inverted, sizeof inverted, err));
+    MUST(eei_key_from_seed(seed, &key, err));
+    MUST(eei_buf_append(&body, (uint8_t[900]){0}, 900));
+    for (size_t i = 0; i < SECRET; i++) MUST(eei_buf_append(&body, &(uint8_t){(uint8_t)~inverted[i]}, 1));
+    assert_int_equal(memory_copies(inverted, SECRET), 1); /* the search finds the one that is there */
+    MUST(eei_envelope_seal(key, EEI_SIGNED_SECRETS, eei_buf_span(&body), &bytes, err));
+    MUST(eei_envelope_parse(eei_buf_span(&bytes), &envelope, err));
+    MUST(eei_envelope_verify(&envelope, EEI_SIGNED_SECRETS, eei_key_public(key), err));
+    assert_int_equal(memory_copies(inverted, SECRET), 2); /* body and envelope */
+    eei_buf_clear(&body);
+    eei_buf_clear(&bytes);
+    assert_int_equal(memory_copies(inverted, SECRET), 0);
+    eei_key_free(key);
+}
+
 static void test_detached(void **state) {
     eei_key *key = NULL;
     uint8_t signature[64];
@@ -201,9 +226,15 @@ static void test_allocation_failures(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors),     cmocka_unit_test(test_every_bit_counts),    cmocka_unit_test(test_S11_types_do_not_mix),
-        cmocka_unit_test(test_another_key), cmocka_unit_test(test_small_order_keys),    cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_detached),    cmocka_unit_test(test_allocation_failures),
+        cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_every_bit_counts),
+        cmocka_unit_test(test_S11_types_do_not_mix),
+        cmocka_unit_test(test_another_key),
+        cmocka_unit_test(test_small_order_keys),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_L5_signed_bodies_do_not_stay_behind),
+        cmocka_unit_test(test_detached),
+        cmocka_unit_test(test_allocation_failures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

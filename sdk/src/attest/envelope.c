@@ -93,7 +93,7 @@ static ee_status sig_input(uint16_t type, const uint8_t key_id[32], ee_span body
 }
 
 ee_status eei_sign(const eei_key *key, uint16_t type, ee_span body, uint8_t signature[64], ee_error *err) {
-    eei_buf input = EEI_BUF_INIT(SIG_INPUT_PREFIX_BYTES + EEI_MESSAGE_BYTES_MAX);
+    eei_buf input = EEI_BUF_INIT_SECRET(SIG_INPUT_PREFIX_BYTES + EEI_MESSAGE_BYTES_MAX);
     EVP_PKEY *pkey = NULL;
     EVP_MD_CTX *ctx = NULL;
     size_t sig_len = 64;
@@ -135,7 +135,7 @@ static bool small_order(const uint8_t pub[32]) {
 }
 
 ee_status eei_verify(const uint8_t pub[32], uint16_t type, ee_span body, const uint8_t signature[64], ee_error *err) {
-    eei_buf input = EEI_BUF_INIT(SIG_INPUT_PREFIX_BYTES + EEI_MESSAGE_BYTES_MAX);
+    eei_buf input = EEI_BUF_INIT_SECRET(SIG_INPUT_PREFIX_BYTES + EEI_MESSAGE_BYTES_MAX);
     EVP_PKEY *pkey = NULL;
     EVP_MD_CTX *ctx = NULL;
     uint8_t id[32];
