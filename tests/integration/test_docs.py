@@ -7,8 +7,9 @@ words that only this file sees:
     ```sh exit=7            it ends with 7
     ```go file=it/main.go   it is saved there, and a later block uses it; a python, c or go block without this is a program and is run
     ```text                 it is no command
-  and in a comment right above the block:
+  and in comments right above the block:
     <!-- not run: ./dev test: it would start itself -->    lines that begin so are not run, and why
+    <!-- not run: the program: it needs TDX -->            a program that is built only, and why
     <!-- around: -->                                       the block is a part of the program in the comment, at the line that says ...
 In a `console` block `$ ` begins a command, and what stands below it must come out, with any numbers and with anything for `...`."""
 # deadline: 900
@@ -26,6 +27,7 @@ from devnet import BIN, BUILD, ROOT, environment
 DOCS = ROOT / "docs"
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not {"build", ".git"} & set(p.relative_to(ROOT).parts))
 COMMAND_SECONDS = 240
+MODULE = "github.com/easyenclave/easyenclave/bindings/go"
 
 
 def read(path):
@@ -215,16 +217,17 @@ def anchors(page):
 class Block:
     """A fenced block, and what the page says about it."""
 
-    FENCE = re.compile(r"^(?:<!-- (not run|around):([^\n]*)\n?(.*?)-->\n)?```(\w*)([^\n]*)\n(.*?)^```[ \t]*$", re.S | re.M)
+    FENCE = re.compile(r"^((?:<!-- (?:not run|around):(?:(?!-->).)*-->\n)*)```(\w*)([^\n]*)\n(.*?)^```[ \t]*$", re.S | re.M)
     RUN, SHELL, NO_COMMANDS = ("python", "c", "go"), ("sh", "console"), ("text", "toml", "json")
 
     def __init__(self, page, match):
-        about, first, more, self.language, words, self.text = match.groups()
-        self.page, self.line = page, page.read_text()[: match.start(4)].count("\n") + 1
+        about, self.language, words, self.text = match.groups()
+        self.page, self.line = page, page.read_text()[: match.start(2)].count("\n") + 1
         self.exit = next((int(w[5:]) for w in words.split() if w.startswith("exit=")), 0)
         self.file = next((w[5:] for w in words.split() if w.startswith("file=")), None)
-        self.around = more if about == "around" else None
-        self.not_run, self.why = (first.removesuffix("-->").strip().split(": ", 1) if about == "not run" else (None, None))
+        said = dict(re.findall(r"<!-- ([\w ]+):(.*?)-->\n", about, re.S))
+        self.around = said["around"].removeprefix("\n") if "around" in said else None
+        self.not_run, self.why = said["not run"].strip().split(": ", 1) if "not run" in said else (None, None)
         unknown = [w for w in words.split() if not w.startswith(("exit=", "file="))]
         if unknown or self.language not in self.RUN + self.SHELL + self.NO_COMMANDS:
             raise AssertionError(f"{self}: {self.language or 'no language'} {unknown}: what is this block?")
@@ -372,13 +375,15 @@ class Commands(unittest.TestCase):
         """A listing that is a whole program, or is made one: as a reader would run it."""
         folder = self.home / f"listing-{block.line}"
         folder.mkdir()
-        name, run = {
-            "python": ("it.py", "python3 it.py"),
-            "c": ("it.c", "cc -Wall -Wextra -Werror it.c $(pkg-config --cflags --libs eesdk) -o it && ./it"),
-            "go": ("main.go", "go mod init it && go mod edit -replace github.com/easyenclave/easyenclave/bindings/go={0}/bindings/go && go mod tidy && go run ."),
+        name, build, run = {
+            "python": ("it.py", "python3 -m py_compile it.py", "python3 it.py"),
+            "c": ("it.c", "cc -Wall -Wextra -Werror it.c $(pkg-config --cflags --libs eesdk) -o it", "./it"),
+            "go": ("main.go", f"go mod init it && go mod edit -replace {MODULE}={self.place}/bindings/go && go mod tidy && go build -o it .", "./it"),
         }[block.language]
         (folder / name).write_text(block.program())
-        self.shell(block, f"cd {folder}\n{run.format(self.place)}", block.exit)
+        if block.not_run:
+            print(f"not run: {block}: {block.why}", flush=True)
+        self.shell(block, f"cd {folder}\n{build}" + ("" if block.not_run else f"\n{run}"), block.exit)
 
     def run_block(self, block):
         if block.file:
@@ -404,7 +409,8 @@ class Markers(unittest.TestCase):
     def test_what_is_said_to_be_not_run_is_there(self):
         for block in (b for page in PAGES for b in blocks(page) if b.not_run):
             with self.subTest(block=str(block)):
-                self.assertTrue(any(map(block.left_out, block.lines())), f"no line begins with {block.not_run}")
+                there = block.not_run == "the program" if block.language in Block.RUN else any(map(block.left_out, block.lines()))
+                self.assertTrue(there, f"no line begins with {block.not_run}")
                 self.assertGreater(len(block.why.split()), 3, "a reason is a sentence")
 
     def test_commands_that_the_text_names_exist(self):
