@@ -6,12 +6,17 @@
 //	ANY  /digest         {"bytes":N,"sha256":"..."} of the request's body, of any size
 //	GET  /bytes?n=N      N bytes, at most 1 GiB
 //	GET  /events?n=N     N server-sent events (10), one each interval=D (100ms)
+//	GET  /ws             a WebSocket that sends back what it gets, at most 1 MiB a frame
 //	GET  /healthz        204
 package main
 
 import (
+	"bufio"
 	"context"
+	"crypto/sha1"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +25,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -28,6 +34,7 @@ const (
 	bytesMax    = 1 << 30
 	echoMax     = 64 << 20
 	eventsMax   = 1 << 20
+	frameMax    = 1 << 20
 	intervalMax = time.Minute
 	blockBytes  = 64 << 10
 	drainTime   = 2 * time.Second
@@ -138,6 +145,68 @@ func events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// The opening of RFC 6455 sect. 4; then frames are the connection's own business.
+func ws(w http.ResponseWriter, r *http.Request) {
+	key := r.Header.Get("Sec-WebSocket-Key")
+	hijacker, ok := w.(http.Hijacker)
+	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") || key == "" || !ok {
+		w.Header().Set("Upgrade", "websocket")
+		http.Error(w, "this is a WebSocket", http.StatusUpgradeRequired)
+		return
+	}
+	conn, stream, err := hijacker.Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	accept := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	fmt.Fprintf(stream, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", base64.StdEncoding.EncodeToString(accept[:]))
+	for stream.Flush() == nil && sendBack(stream) {
+	}
+}
+
+// sendBack answers one frame: data with the same, a ping with a pong, a close with a close. False after the last one.
+func sendBack(stream *bufio.ReadWriter) bool {
+	const opClose, opPing, opPong = 8, 9, 10
+	var head [2]byte
+	if _, err := io.ReadFull(stream, head[:]); err != nil {
+		return false
+	}
+	op, size := head[0]&15, uint64(head[1]&127)
+	if extra := map[uint64]int{126: 2, 127: 8}[size]; extra > 0 {
+		var long [8]byte
+		if _, err := io.ReadFull(stream, long[8-extra:]); err != nil {
+			return false
+		}
+		size = binary.BigEndian.Uint64(long[:])
+	}
+	if head[1]&128 == 0 || size > frameMax { // a client's frames are masked
+		return false
+	}
+	masked := make([]byte, 4+size)
+	if _, err := io.ReadFull(stream, masked); err != nil {
+		return false
+	}
+	mask, data := masked[:4], masked[4:]
+	for i := range data {
+		data[i] ^= mask[i%4]
+	}
+	if op == opPing {
+		head[0] = head[0]&0xf0 | opPong
+	}
+	stream.WriteByte(head[0])
+	switch {
+	case size < 126:
+		stream.WriteByte(byte(size))
+	case size < 1<<16:
+		stream.Write(binary.BigEndian.AppendUint16([]byte{126}, uint16(size)))
+	default:
+		stream.Write(binary.BigEndian.AppendUint64([]byte{127}, size))
+	}
+	stream.Write(data)
+	return stream.Flush() == nil && op != opClose
+}
+
 func handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/api/private", private)
@@ -145,6 +214,7 @@ func handler() http.Handler {
 	mux.HandleFunc("/digest", digest)
 	mux.HandleFunc("/bytes", bytes)
 	mux.HandleFunc("/events", events)
+	mux.HandleFunc("/ws", ws)
 	mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	return mux
 }

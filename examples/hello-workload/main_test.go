@@ -24,6 +24,7 @@ func TestAnswers(t *testing.T) {
 		{"GET", "/bytes?n=x", "", "n must be 0 to 1073741824\n", 400},
 		{"GET", "/events?n=2&interval=1ms", "", "id: 1\ndata: {\"event\":1}\n\nid: 2\ndata: {\"event\":2}\n\n", 200},
 		{"GET", "/events?interval=1h", "", "interval must be 0 to 1m0s\n", 400},
+		{"GET", "/ws", "", "this is a WebSocket\n", 426},
 		{"GET", "/healthz", "", "", 204},
 		{"GET", "/other", "", "404 page not found\n", 404},
 	} {

@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import http.client
 import json
-import os
 import pathlib
 import re
 import secrets
@@ -25,10 +24,9 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 
-from devnet import BIN, ROOT, environment
+from devnet import BIN, environment, go_build
 
 SOURCES = pathlib.Path(__file__).resolve().parent / "callers"
-MODULE = "github.com/easyenclave/easyenclave/bindings/go"
 
 
 @dataclass
@@ -209,13 +207,7 @@ def go_program():
     """Built once a process of tests."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="ee-caller-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    (folder / "main.go").write_text((SOURCES / "main.go").read_text())
-    (folder / "go.mod").write_text(f"module caller\n\ngo 1.19\n\nrequire {MODULE} v0.0.0\n\nreplace {MODULE} => {ROOT}/bindings/go\n")
-    env = {**environment(folder), "GOCACHE": os.environ.get("GOCACHE") or os.path.expanduser("~/.cache/go-build")}
-    built = subprocess.run(["go", "build", "-o", "caller", "."], cwd=folder, env=env, capture_output=True, text=True, timeout=240)
-    if built.returncode:
-        raise AssertionError(f"go build: {built.stderr}")
-    return str(folder / "caller")
+    return str(go_build(folder, "caller", (SOURCES / "main.go").read_text(), environment(folder)))
 
 
 def sdk_callers(net):

@@ -54,6 +54,19 @@ def ended(pid):
         return True
 
 
+def go_build(folder, name, text, env):
+    """A program in Go against the binding that is tested; where it is."""
+    module = "github.com/easyenclave/easyenclave/bindings/go"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "main.go").write_text(text)
+    (folder / "go.mod").write_text(f"module {name}\n\ngo 1.19\n\nrequire {module} v0.0.0\n\nreplace {module} => {ROOT}/bindings/go\n")
+    cache = os.environ.get("GOCACHE") or os.path.expanduser("~/.cache/go-build")
+    built = subprocess.run(["go", "build", "-o", name, "."], cwd=folder, env={**env, "GOCACHE": cache}, capture_output=True, text=True, timeout=280)
+    if built.returncode != 0:
+        raise AssertionError(f"go build: {built.stderr}")
+    return folder / name
+
+
 class Devnet:
     made = 0
 
@@ -175,14 +188,7 @@ class Devnet:
 
     def go_program(self, name, text):
         """Builds main.go against the Go binding; where the program is."""
-        folder, module = self.home / "go" / name, "github.com/easyenclave/easyenclave/bindings/go"
-        folder.mkdir(parents=True)
-        (folder / "main.go").write_text(text)
-        (folder / "go.mod").write_text(f"module {name}\n\ngo 1.19\n\nrequire {module} v0.0.0\n\nreplace {module} => {ROOT}/bindings/go\n")
-        built = self.run(["go", "build", "-o", name, "."], cwd=folder, timeout=280)
-        if built.returncode != 0:
-            raise AssertionError(f"go build: {built.stderr}")
-        return folder / name
+        return go_build(self.home / "go" / name, name, text, self.env)
 
     def account(self, name):
         """The environment of somebody else: provider-a, contractor-id ..."""

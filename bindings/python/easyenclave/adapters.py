@@ -2,6 +2,7 @@
 """requests and httpx over an attested app, so that existing HTTP code needs no change. Imports either only when it is asked for."""
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 from typing import TYPE_CHECKING, Any, Dict, Iterator, Optional, Tuple
@@ -48,21 +49,34 @@ def _seconds(timeout: Any) -> Optional[float]:
     return timeout if timeout is None else float(timeout)
 
 
+@contextlib.contextmanager
+def _translated(timeout: Any, connection: Any, request: Any) -> Iterator[None]:
+    """What ends a request or the reading of its answer, in the classes that code around it catches."""
+    try:
+        yield
+    except errors.CallTimeout as error:
+        raise timeout(str(error), request=request) from error
+    except (errors.ConnectError, errors.ClosedError, errors.AppUnavailableError) as error:
+        raise connection(str(error), request=request) from error
+
+
 def requests_session(app: AppClient) -> Any:
     requests: Any = importlib.import_module("requests")
+    timeout_error, connection_error = requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError
 
     class Body(io.RawIOBase):
         """The streamed body as the file that requests reads."""
 
-        def __init__(self, response: Response) -> None:
-            self._response, self._pieces, self._rest = response, response.iter_bytes(), b""
+        def __init__(self, response: Response, request: Any) -> None:
+            self._response, self._request, self._pieces, self._rest = response, request, response.iter_bytes(), b""
 
         def readable(self) -> bool:
             return True
 
         def readinto(self, buffer: Any) -> int:
             while not self._rest:
-                piece = next(self._pieces, None)
+                with _translated(timeout_error, connection_error, self._request):
+                    piece = next(self._pieces, None)
                 if piece is None:
                     return 0
                 self._rest = piece
@@ -86,20 +100,16 @@ def requests_session(app: AppClient) -> Any:
 
     class Adapter(requests.adapters.BaseAdapter):
         def send(self, request: Any, stream: bool = False, timeout: Any = None, verify: Any = True, cert: Any = None, proxies: Any = None) -> Any:
-            try:
+            with _translated(timeout_error, connection_error, request):
                 answer = app.request(
                     request.method, _path_of(app, request.url), headers=_headers(request.headers.items()), data=_streamed(request.body, request.headers),
                     stream=True, timeout=_seconds(timeout)
                 )
-            except errors.CallTimeout as error:
-                raise requests.exceptions.Timeout(str(error), request=request) from error
-            except (errors.ConnectError, errors.ClosedError, errors.AppUnavailableError) as error:
-                raise requests.exceptions.ConnectionError(str(error), request=request) from error
             response = requests.Response()
             response.status_code = answer.status_code
             response.headers = requests.structures.CaseInsensitiveDict(answer.headers)
             response.encoding = requests.utils.get_encoding_from_headers(response.headers)
-            response.raw = io.BufferedReader(Body(answer))
+            response.raw = io.BufferedReader(Body(answer, request))
             response.url, response.request, response.connection = request.url, request, self
             if not stream:
                 response.content  # reads it all
@@ -121,11 +131,12 @@ def httpx_transport(app: AppClient) -> Any:
     httpx: Any = importlib.import_module("httpx")
 
     class Stream(httpx.SyncByteStream):
-        def __init__(self, response: Response) -> None:
-            self._response = response
+        def __init__(self, response: Response, request: Any) -> None:
+            self._response, self._request = response, request
 
         def __iter__(self) -> Iterator[bytes]:
-            return self._response.iter_bytes()
+            with _translated(httpx.ReadTimeout, httpx.ReadError, self._request):
+                yield from self._response.iter_bytes()
 
         def close(self) -> None:
             self._response.close()
@@ -140,16 +151,12 @@ def httpx_transport(app: AppClient) -> Any:
         def handle_request(self, request: Any) -> Any:
             times = request.extensions.get("timeout") or {}
             seconds = max((t for t in times.values() if t is not None), default=None)
-            try:
+            with _translated(httpx.ReadTimeout, httpx.ConnectError, request):
                 answer = app.request(
                     request.method, _path_of(app, str(request.url)), headers=_headers(request.headers.items()), data=body_of(request), stream=True,
                     timeout=seconds
                 )
-            except errors.CallTimeout as error:
-                raise httpx.ReadTimeout(str(error), request=request) from error
-            except (errors.ConnectError, errors.ClosedError, errors.AppUnavailableError) as error:
-                raise httpx.ConnectError(str(error), request=request) from error
             headers: Tuple[Tuple[str, str], ...] = answer.headers.items_as_sent
-            return httpx.Response(answer.status_code, headers=headers, stream=Stream(answer))
+            return httpx.Response(answer.status_code, headers=headers, stream=Stream(answer, request))
 
     return Transport()
