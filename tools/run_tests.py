@@ -216,7 +216,7 @@ def lint_tests():
         python_tool("scripts", "tools/lint.py", "--scripts"),
         python_tool("analyzers_self_test", "tools/lint.py", "--self-test"),
         python_tool("cppcheck", "tools/lint.py", "--cppcheck", deadline=900),
-        python_tool("clang-tidy", "tools/lint.py", "--tidy", "build/dev", deadline=1800),
+        python_tool("clang-tidy", "tools/lint.py", "--tidy", "build/dev", deadline=3600),
     ]
     return tests
 
