@@ -335,7 +335,8 @@ static ee_status check_whole(loader *l) {
     p->simulated = !intel; /* the anchor decides, also when the one given happens to be Intel's */
     if (p->allow_any_measurement && p->profile_count)
         return eei_toml_fail(l->toml, "allow_any_measurement", l->err, "cannot stand beside [[profile]]");
-    if (!p->allow_any_measurement && !p->profile_count)
+    /* Said in words it is meant: nothing is acceptable until something is pinned, as in the built-in policy. */
+    if (!p->allow_any_measurement && !p->profile_count && !json_object_get(root, "allow_any_measurement"))
         return eei_toml_fail(l->toml, "profile", l->err, "is missing: pin the measurements, or say allow_any_measurement = true");
     return EE_OK;
 }
@@ -463,7 +464,7 @@ static void put_policy(eei_buf *to, ee_status *st, const ee_policy *p) {
     put_attributes(to, st, p->td_attributes_allow);
     put(to, st, "xfam_allow = \"0x%llx\"\n", (unsigned long long)p->xfam_allow);
     put(to, st, "require_sealed = %s\n", p->require_sealed ? "true" : "false");
-    if (p->allow_any_measurement) put(to, st, "allow_any_measurement = true\n");
+    if (!p->profile_count) put(to, st, "allow_any_measurement = %s\n", p->allow_any_measurement ? "true" : "false");
     if (p->has_image) put_hex(to, st, "image", p->image, 32);
     put_machines(to, st, p);
     for (size_t i = 0; i < p->exception_count; i++) put_exception(to, st, &p->exceptions[i]);
