@@ -208,8 +208,9 @@ func (c *Client) Quote(ctx context.Context, spec JobSpec) (*PriceQuote, error) {
 	defer c.handle.release()
 	var text string
 	err = cancellable(ctx, func(cancel raw.Ee_cancel) error {
-		return invoke(func(e raw.Ee_error) { text = raw.Ees_job_quote(c.c, built.c, nil, cancel, e) })
+		return invoke(func(e raw.Ee_error) { text = raw.Ees_job_quote(c.c, built.c, spec.Policy.pointer(), cancel, e) })
 	})
+	runtime.KeepAlive(spec.Policy)
 	if err != nil {
 		return nil, withVerdict(c.c, err)
 	}
@@ -447,6 +448,42 @@ func (c *Client) Attestation(ctx context.Context) (*Attestation, error) {
 		}
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// NodeAttestation is a node's own proof: its agent is challenged and judged in a channel of its own, apart from any app or job. WithPolicy,
+// Strict, ConnectTimeout and OnAttested mean what they mean for Connect; an image that a policy pins is not asked for, since that is an
+// app's or job's. When the node is refused, the *AttestationError has every check.
+func (c *Client) NodeAttestation(ctx context.Context, node string, options ...ConnectOption) (*Attestation, error) {
+	if err := checkText("node", node); err != nil {
+		return nil, err
+	}
+	var set connectOptions
+	for _, option := range options {
+		option(&set)
+	}
+	if err := c.handle.acquire(); err != nil {
+		return nil, err
+	}
+	defer c.handle.release()
+	var verdict raw.Ee_verdict
+	err := cancellable(ctx, func(cancel raw.Ee_cancel) error {
+		return invoke(func(e raw.Ee_error) {
+			verdict = raw.Ees_node_attestation(c.c, node, set.policy.pointer(), set.timeoutMs(), flag(set.strict), cancel, e)
+		})
+	})
+	runtime.KeepAlive(set.policy)
+	if err != nil {
+		return nil, withVerdict(c.c, err)
+	}
+	defer raw.Ee_verdict_free(verdict)
+	found, err := attestationFrom(verdict)
+	if err == nil && set.onAttested != nil {
+		err = set.onAttested(found)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -115,18 +115,35 @@ func TestClosedClient(t *testing.T) {
 	_, balance := client.Balance(ctx)
 	_, connect := client.Connect(ctx, "app-name")
 	_, start := client.Start(ctx, JobSpec{Image: "a"})
-	for _, err := range []error{balance, connect, start} {
+	_, node := client.NodeAttestation(ctx, "node-a")
+	for _, err := range []error{balance, connect, start, node} {
 		if !errors.Is(err, ErrState) {
 			t.Error(err)
 		}
 	}
 }
 
-func TestPolicyForOneJobIsNotSilentlyIgnored(t *testing.T) {
+func TestNodeAttestationRefusesBadNames(t *testing.T) {
 	client := configured(t, Config{})
-	if _, err := client.RunPrivateJob(context.Background(), JobSpec{Image: "myapp:latest", Policy: Production()}); !errors.Is(err, ErrInvalid) {
+	ctx := context.Background()
+	for _, name := range []string{"", "a/b", strings.Repeat("x", 64), "a\x00b", "\xff"} {
+		if _, err := client.NodeAttestation(ctx, name); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if _, err := client.NodeAttestation(ctx, "node-a", WithPolicy(Production()), Strict(), ConnectTimeout(time.Second)); !errors.Is(err, ErrUnavailable) {
 		t.Error(err)
 	}
+	gone, stop := context.WithCancel(ctx)
+	stop()
+	if _, err := client.NodeAttestation(gone, "node-a"); !errors.Is(err, context.Canceled) || !errors.Is(err, ErrCancelled) {
+		t.Error(err)
+	}
+	noGoroutineLeft(t, func() {
+		short, done := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer done()
+		client.NodeAttestation(short, "node-a")
+	})
 }
 
 // The context's end comes through every call at once, says what it was, and leaves no goroutine.

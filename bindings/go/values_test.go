@@ -175,6 +175,23 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%v: %v", pin, err)
 		}
 	}
+	named, err := ParsePolicy("[[profile]]\nname = \"a \\\"b\\\" \\\\ é\"\nmrtd = \""+strings.Repeat("ab", 48)+"\"\n", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*Policy{policy, pinned, named} {
+		toml, err := p.TOML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := ParsePolicy(toml, "again")
+		if err != nil || again.Hash() != p.Hash() {
+			t.Errorf("%v\n%s", err, toml)
+		}
+	}
+	if _, err := (*Policy)(nil).TOML(); !errors.Is(err, ErrInvalid) {
+		t.Error(err)
+	}
 	if _, err := ParsePolicy("no toml at all", "x"); err == nil {
 		t.Error("took what is no policy")
 	}

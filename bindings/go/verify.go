@@ -55,7 +55,7 @@ func attestationFrom(verdict raw.Ee_verdict) (*Attestation, error) {
 	var told struct {
 		Verified, Simulated bool
 		Node                string
-		TCBStatus           string `json:"tcb_status"`
+		TCBStatus           string   `json:"tcb_status"`
 		AdvisoryIDs         []string `json:"advisory_ids"`
 		Checks              []Check
 		VerifiedAt          time.Time `json:"verified_at"`
@@ -167,6 +167,16 @@ func (p *Policy) PinImage(digest string) (*Policy, error) { return p.Pin("image"
 func (p *Policy) Hash() string {
 	defer runtime.KeepAlive(p)
 	return raw.Ee_policy_hash(p.pointer())
+}
+
+// TOML is the whole policy as policy.toml: ParsePolicy makes the same one of it, with the same hash. Reasons and comments are not kept.
+func (p *Policy) TOML() (string, error) {
+	defer runtime.KeepAlive(p)
+	var text string
+	if err := invoke(func(e raw.Ee_error) { text = raw.Ees_policy_toml(p.pointer(), e) }); err != nil {
+		return "", err
+	}
+	return text, nil
 }
 
 // Simulated reports whether simulated quotes are acceptable.

@@ -240,6 +240,7 @@ void ee_upload_free(ee_upload *upload);
 void ee_forward_free(ee_forward *forward);
 
 %newobject ees_client_call;
+%newobject ees_policy_toml;
 %newobject ees_job_quote;
 %newobject ees_app_deploy;
 
@@ -309,6 +310,13 @@ static ee_policy *ees_policy_parse(const char *toml, const char *name, ee_error 
     return out;
 }
 
+/* The whole policy as policy.toml. */
+static char *ees_policy_toml(const ee_policy *policy, ee_error *err) {
+    char *out = NULL;
+    ees_end(ee_policy_toml(policy, &out, err), err);
+    return out;
+}
+
 static ee_policy *ees_policy_pin(const ee_policy *policy, const char *what, const char *hex, ee_error *err) {
     ee_policy *out = NULL;
     ees_end(ee_policy_pin(policy, what, hex, &out, err), err);
@@ -365,15 +373,12 @@ static char *ees_job_quote(ee_client *client, const ees_job_spec *spec, const ee
     return st ? NULL : out;
 }
 
-/* A pin that would not be looked at must not look as if it had been: libeesdk judges a job's node by its client's policy only. */
 static ee_job *ees_job_start(ee_client *client, const ees_job_spec *spec, const ee_policy *policy, ee_cancel *cancel, ee_error *err) {
     ee_job *out = NULL;
     ee_job_options options = spec->options;
+    options.policy = policy;
     options.cancel = cancel;
-    if (policy)
-        ees_fail(err, EE_E_INVALID, "a policy for one job is not supported yet; give it to the client");
-    else
-        ees_end(ee_job_start(client, &options, &out, err), err);
+    ees_end(ee_job_start(client, &options, &out, err), err);
     return out;
 }
 
@@ -402,6 +407,22 @@ static ee_app *ees_connect(ee_client *client, const char *app, const ee_policy *
     options.cancel = cancel;
     ees_end(ee_connect(client, app, &options, &out, err), err);
     return out;
+}
+
+/* Owned. What came of a refused one is behind the error: ees_client_refused(). */
+static ee_verdict *ees_node_attestation(ee_client *client, const char *node, const ee_policy *policy, uint32_t timeout_ms, int32_t strict,
+                                        ee_cancel *cancel, ee_error *err) {
+    ee_verdict *out = NULL;
+    ee_connect_options options;
+    ee_connect_options_init(&options);
+    options.policy = policy;
+    options.timeout_ms = timeout_ms;
+    options.strict = strict;
+    options.cancel = cancel;
+    ee_status st = ee_node_attestation(client, node, &options, &out, err);
+    ees_end(st, err);
+    if (st) ee_verdict_free(out);
+    return st ? NULL : out;
 }
 
 static ee_response *ees_app_request(ee_app *app, const char *method, const char *path, const void *headers, size_t headers_len,

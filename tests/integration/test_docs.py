@@ -333,6 +333,22 @@ class Pages(unittest.TestCase):
         beside = {("GET", "/v1/tunnel", "anybody"), ("GET", "/v1/collateral/*", "anybody")}  # the listener's, and text that is handed out as it is
         self.assertEqual(told, built | beside)
 
+    def test_every_key_of_a_policy_is_described(self):
+        source, page = read("sdk/src/attest/policy_file.c"), read("docs/policy.md")
+        pins = re.findall(r'"(\w+)"', re.search(r"eei_pin_names\[EEI_PIN_COUNT\] = \{(.*?)\};", read("sdk/src/attest/policy.c"), re.S).group(1))
+        built = {"key": re.findall(r'\{"(\w+)", key_\w+\}', source), "key of `[[tcb_exception]]`": re.findall(r'\{"(\w+)", (?:true|false), exception_\w+\}', source),
+                 "key of `[[profile]]`": ["name", *pins],
+                 "status": re.findall(r'\[EEI_TCB_\w+\] = "((?!Revoked|NotSupported)\w+)"', read("sdk/src/attest/tcb_info.c"))}
+        for head, names in built.items():
+            with self.subTest(table=head):
+                told = re.search(rf"^\| {re.escape(head)} \|[^\n]*\n\|[-|]+\|\n((?:\|.*\n)+)", page, re.M).group(1)
+                self.assertTrue(names)
+                self.assertCountEqual(re.findall(r"^\| `(\w+)` \|", told, re.M), names)
+        example = re.search(r"^```toml.*?^```$", page, re.S | re.M).group()
+        for name in built["key"]:
+            if not name.startswith(("anchor_", "simulated", "allow_any")):  # what cannot stand beside the others
+                self.assertRegex(example, rf"(?m)^(?:\[\[)?{name}\b")
+
     def test_every_adr_has_its_parts(self):
         for page in sorted((DOCS / "adr").glob("0*.md")):
             for part in ("## Context", "## Decision", "## Consequences", "## What would change our mind"):

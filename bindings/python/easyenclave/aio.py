@@ -258,6 +258,7 @@ class Client(_Wraps[sync_client.Client]):
     connect = _opening_method(AppClient, sync_client.Client.connect)
     quote = _method(sync_client.Client.quote)
     balance = _method(sync_client.Client.balance)
+    node_attestation = _method(sync_client.Client.node_attestation)
     deploy = _method(sync_client.Client.deploy)
     stop = _method(sync_client.Client.stop)
     apps = _method(sync_client.Client.apps)

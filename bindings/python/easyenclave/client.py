@@ -175,12 +175,13 @@ class Client:
         memory: str = "512M",
         timeout: Union[float, str] = "10m",
         node: Optional[str] = None,
+        policy: Optional[Policy] = None,
     ) -> PriceQuote:
-        """What a job may cost, on the best node for it. Locks nothing."""
+        """What a job may cost, on the best node for it. Locks nothing. An image that `policy` does not accept is refused, as for the job."""
         spec = jobs.job_spec(image, command, None, None, vcpus, memory, timeout, "1M", None, node, None)
         cancel = _calls.cancel_of_this_call()
         try:
-            return jobs.read_quote(_calls.wait(raw.ees_job_quote, self._handle, spec, None, cancel, cancel=cancel))
+            return jobs.read_quote(_calls.wait(raw.ees_job_quote, self._handle, spec, policy._handle if policy else None, cancel, cancel=cancel))
         finally:
             spec.close()
 
@@ -233,6 +234,35 @@ class Client:
             discard=raw.ee_app_free,
         )
         return AppClient(_calls.Handle(pointer, raw.ee_app_free, "app client", self._handle))
+
+    def node_attestation(self, node: str, *, policy: Optional[Policy] = None, timeout: float = DEFAULT_TIMEOUT, strict: bool = False) -> Attestation:
+        """A node's own proof: its agent is challenged and judged in a channel of its own, apart from any app or job.
+
+        node     its name.
+        policy   what the machine has to satisfy, instead of the client's policy. An image it pins is not asked for: that is an app's or job's.
+        timeout  seconds for finding and attesting it.
+        strict   ask for a full quote for this one connection, not for a signed statement of the session.
+
+        Returns an Attestation that verified.
+
+        Raises NotFoundError, AppUnavailableError (the node is not connected), AttestationError (`attestation`: every check), CallTimeout.
+        """
+        cancel = _calls.cancel_of_this_call()
+        pointer = _calls.wait(
+            raw.ees_node_attestation,
+            self._handle,
+            _calls.text_of("node", node),
+            policy._handle if policy else None,
+            min(milliseconds("timeout", timeout), 2**32 - 1),
+            int(strict),
+            cancel,
+            cancel=cancel,
+            discard=raw.ee_verdict_free,
+        )
+        try:
+            return attestation_of(pointer)
+        finally:
+            raw.ee_verdict_free(pointer)
 
     def deploy(
         self,
@@ -413,7 +443,7 @@ def run_private_job(
     output_limit     how much of stdout and of stderr the result keeps; more is counted, and `truncated` says so.
     max_cost         "$0.50": refused before anything is locked when it could cost more.
     node             only on this node; left out: the one with the lowest effective price.
-    policy           what the machine has to satisfy, instead of the client's policy.
+    policy           what the machine has to satisfy, instead of the client's policy; an image it pins is compared before anything is locked.
     check            raise JobFailed when the exit code is not 0; else that is a result like any other.
     on_output        called with each Chunk as it comes; on_progress with each Progress (PHASES). An exception of theirs cancels the job.
     idempotency_key  one key starts one job and is charged once, however often the call is repeated; left out, one is made.
@@ -466,7 +496,7 @@ def connect(app: str, *, policy: Optional[Policy] = None, timeout: float = DEFAU
     """A verified way to a private app, for HTTP: the app's machine has proved itself when this returns. Uses the default client.
 
     app      its name.
-    policy   what the machine has to satisfy, instead of the client's policy.
+    policy   what the app's machine has to satisfy, instead of the client's policy. The control plane still has to satisfy the client's.
     timeout  seconds for finding and attesting it.
     strict   ask for a full quote on every connection, not for a signed statement of the session.
 

@@ -176,6 +176,11 @@ class Policy:
         return _calls.plain(raw.ee_policy_hash, self._handle)
 
     @property
+    def toml(self) -> str:
+        """The whole policy as policy.toml: Policy.parse() makes the same one of it, with the same hash. Reasons and comments are not kept."""
+        return _calls.plain(raw.ees_policy_toml, self._handle)
+
+    @property
     def simulated(self) -> bool:
         """Whether simulated quotes are acceptable."""
         return bool(_calls.plain(raw.ee_policy_simulated, self._handle))
@@ -190,7 +195,7 @@ class Policy:
         return f"Policy(hash={self.hash[:16]!r}, simulated={self.simulated})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a policy cannot be pickled: keep its TOML text and use Policy.parse()")
+        raise TypeError("a policy cannot be pickled: keep its toml and use Policy.parse()")
 
 
 def verify_evidence(path: Union[str, "os.PathLike[str]"], policy: Optional[Policy] = None, *, at: Optional[dt.datetime] = None) -> Attestation:

@@ -130,7 +130,7 @@ class FakeJob:
     def __init__(self, events, exit_code=0, reason="exited", stdout=b"", stderr=b"", failure=None):
         self.events, self.exit_code, self.reason, self.stdout, self.stderr, self.failure = list(events), exit_code, reason, stdout, stderr, failure
         self.calls = []
-        self.spec = None
+        self.spec = self.policy = None
 
     def patches(self):
         raw = easyenclave.eesdk_raw
@@ -157,6 +157,7 @@ class FakeJob:
 
     def _start(self, client, spec, policy, cancel):
         self.calls.append("start")
+        self.policy = policy
         return "job"
 
     def _next(self, job, timeout_ms, cancel):

@@ -463,9 +463,17 @@ class JobTest(unittest.TestCase):
         with support.FakeJob([self.done]).patches(), Client().start_private_job("a") as job, self.assertRaisesRegex(TypeError, "cannot be pickled"):
             pickle.dumps(job)
 
-    def test_policy_for_one_job_is_not_silently_ignored(self):
-        with configured(), Client() as made, self.assertRaisesRegex(InvalidRequestError, "policy"):
-            made.run_private_job("myapp:latest", policy=Policy.production())
+    def test_policy_of_one_job_is_given_to_c(self):
+        policy = Policy.production().with_(image_digest="0" * 64)
+        for given, hash_ in ((policy, policy.hash), (None, None)):
+            fake = support.FakeJob([self.done])
+            with self.subTest(given=given), fake.patches():
+                Client().run_private_job("myapp:latest", policy=given)
+                self.assertEqual(fake.policy and raw.ee_policy_hash(fake.policy), hash_)
+        with support.FakeJob([self.done]).patches(), mock.patch.object(raw, "ees_job_quote", side_effect=support.raw_error(-6)) as quoted:
+            with self.assertRaises(Error):
+                Client().quote("myapp:latest", policy=policy)
+        self.assertEqual(raw.ee_policy_hash(quoted.call_args[0][2]), policy.hash)
 
     def test_asyncio_job(self):
         fake = support.FakeJob([support.output(1, 1, b"a"), self.done], stdout=b"a")
@@ -478,6 +486,56 @@ class JobTest(unittest.TestCase):
         with fake.patches():
             chunks, result = asyncio.run(main())
         self.assertEqual((chunks, result.stdout), ([b"a"], "a"))
+
+
+class NodeTest(unittest.TestCase):
+    """A node's own proof, as C is asked for it."""
+
+    def ask(self, function, answer=None):
+        asked, freed = [], []
+
+        def node_attestation(*arguments):
+            asked.append(arguments)
+            if isinstance(answer, BaseException):
+                raise answer
+            return "verdict"
+
+        answers = {"ees_node_attestation": node_attestation, "ee_verdict_free": freed.append}
+        with support.FakeJob([]).patches():
+            with mock.patch.multiple(raw, **answers):
+                found = function()
+        return found, asked, freed
+
+    def test_options_and_ownership(self):
+        policy = Policy.production()
+        found, asked, freed = self.ask(lambda: Client().node_attestation("node-a", policy=policy, timeout=2.5, strict=True))
+        self.assertEqual((found.node, found.verified, found.evidence), ("node-a", True, b"{}\n"))
+        self.assertEqual(freed, ["verdict"])
+        (pointer, node, given, timeout_ms, strict, cancel), = asked
+        self.assertEqual((pointer, node, timeout_ms, strict), ("client", "node-a", 2500, 1))
+        self.assertEqual(raw.ee_policy_hash(given), policy.hash)
+        self.assertIsNotNone(cancel)
+        self.assertEqual([a[2:5] for a in self.ask(lambda: Client().node_attestation("node-a"))[1]], [(None, 30000, 0)])
+
+    def test_asyncio(self):
+        async def main():
+            async with aio.Client() as made:
+                return await made.node_attestation("node-a", strict=True)
+
+        found, asked, freed = self.ask(lambda: asyncio.run(main()))
+        self.assertEqual((found.node, asked[0][4], freed), ("node-a", 1, ["verdict"]))
+
+    def test_refused(self):
+        with self.assertRaises(errors.AttestationError):
+            self.ask(lambda: Client().node_attestation("node-a"), support.raw_error(-12))
+        with configured(), Client() as made:
+            for name, said in (("", "a node"), ("a/b", "a node"), ("x" * 64, "a node"), ("a\0b", "NUL"), (3, "text")):
+                with self.subTest(name=name), self.assertRaisesRegex(InvalidRequestError, said):
+                    made.node_attestation(name)
+            with self.assertRaises(ConnectError):
+                made.node_attestation("node-a")
+        with self.assertRaises(StateError):
+            made.node_attestation("node-a")
 
 
 class AppTest(unittest.TestCase):

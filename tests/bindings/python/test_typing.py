@@ -38,10 +38,13 @@ def mypy():
 
 class HelpTest(unittest.TestCase):
     def test_help_of_the_three_calls_names_every_argument(self):
-        for function in (client.run_private_job, client.transfer_credits, client.connect, aio.run_private_job, aio.transfer_credits, aio.connect):
+        for function in (client.run_private_job, client.transfer_credits, client.connect, aio.run_private_job, aio.transfer_credits, aio.connect,
+                         client.Client.node_attestation):
             told = inspect.getdoc(function)
             arguments = re.split(r"\n\n(?:Returns|Raises)\b", told.split("\n\n", 1)[1])[0]
             for name in inspect.signature(function).parameters:
+                if name == "self":
+                    continue
                 with self.subTest(function=function.__qualname__, argument=name):
                     self.assertRegex(arguments, rf"\b{name}\b")
             for part in ("Returns", "Raises"):

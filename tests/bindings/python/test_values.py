@@ -203,6 +203,13 @@ class PolicyTest(unittest.TestCase):
             with self.subTest(pins=pins), self.assertRaises(InvalidRequestError):
                 policy.with_(**pins)
 
+    def test_as_text_and_back(self):
+        named = Policy.parse('[[profile]]\nname = "a \\"b\\" \\\\ é"\nmrtd = "' + "ab" * 48 + '"\n')
+        for policy in (Policy.production(), named, named.with_(image_digest="0" * 64), named.with_(rtmrs={2: "0" * 96})):
+            again = Policy.parse(policy.toml)
+            self.assertEqual((again, again.toml), (policy, policy.toml))
+        self.assertIn('name = "a \\"b\\" \\\\ é"', named.toml)
+
     def test_not_made_by_hand_nor_pickled(self):
         with self.assertRaises(TypeError):
             Policy()

@@ -424,6 +424,13 @@ static ee_policy *ees_policy_parse(const char *toml, const char *name, ee_error 
     return out;
 }
 
+/* The whole policy as policy.toml. */
+static char *ees_policy_toml(const ee_policy *policy, ee_error *err) {
+    char *out = NULL;
+    ees_end(ee_policy_toml(policy, &out, err), err);
+    return out;
+}
+
 static ee_policy *ees_policy_pin(const ee_policy *policy, const char *what, const char *hex, ee_error *err) {
     ee_policy *out = NULL;
     ees_end(ee_policy_pin(policy, what, hex, &out, err), err);
@@ -480,15 +487,12 @@ static char *ees_job_quote(ee_client *client, const ees_job_spec *spec, const ee
     return st ? NULL : out;
 }
 
-/* A pin that would not be looked at must not look as if it had been: libeesdk judges a job's node by its client's policy only. */
 static ee_job *ees_job_start(ee_client *client, const ees_job_spec *spec, const ee_policy *policy, ee_cancel *cancel, ee_error *err) {
     ee_job *out = NULL;
     ee_job_options options = spec->options;
+    options.policy = policy;
     options.cancel = cancel;
-    if (policy)
-        ees_fail(err, EE_E_INVALID, "a policy for one job is not supported yet; give it to the client");
-    else
-        ees_end(ee_job_start(client, &options, &out, err), err);
+    ees_end(ee_job_start(client, &options, &out, err), err);
     return out;
 }
 
@@ -517,6 +521,22 @@ static ee_app *ees_connect(ee_client *client, const char *app, const ee_policy *
     options.cancel = cancel;
     ees_end(ee_connect(client, app, &options, &out, err), err);
     return out;
+}
+
+/* Owned. What came of a refused one is behind the error: ees_client_refused(). */
+static ee_verdict *ees_node_attestation(ee_client *client, const char *node, const ee_policy *policy, uint32_t timeout_ms, int32_t strict,
+                                        ee_cancel *cancel, ee_error *err) {
+    ee_verdict *out = NULL;
+    ee_connect_options options;
+    ee_connect_options_init(&options);
+    options.policy = policy;
+    options.timeout_ms = timeout_ms;
+    options.strict = strict;
+    options.cancel = cancel;
+    ee_status st = ee_node_attestation(client, node, &options, &out, err);
+    ees_end(st, err);
+    if (st) ee_verdict_free(out);
+    return st ? NULL : out;
 }
 
 static ee_response *ees_app_request(ee_app *app, const char *method, const char *path, const void *headers, size_t headers_len,
@@ -619,7 +639,7 @@ static void ees_app_stop(ee_client *client, const char *name, ee_error *err) { e
 extern "C" {
 #endif
 
-void _wrap_Swig_free_raw_df20458487dd42ae(void *_swig_go_0) {
+void _wrap_Swig_free_raw_e608b2d97a5668d2(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -629,7 +649,7 @@ void _wrap_Swig_free_raw_df20458487dd42ae(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_raw_df20458487dd42ae(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_raw_e608b2d97a5668d2(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -642,7 +662,7 @@ void *_wrap_Swig_malloc_raw_df20458487dd42ae(intgo _swig_go_0) {
 }
 
 
-void _wrap_ees_free_raw_df20458487dd42ae(_goslice_ _swig_go_0) {
+void _wrap_ees_free_raw_e608b2d97a5668d2(_goslice_ _swig_go_0) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   
@@ -656,7 +676,7 @@ void _wrap_ees_free_raw_df20458487dd42ae(_goslice_ _swig_go_0) {
 }
 
 
-int _wrap_ee_error_status_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+int _wrap_ee_error_status_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_status result;
   int _swig_go_result;
@@ -669,7 +689,7 @@ int _wrap_ee_error_status_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) 
 }
 
 
-intgo _wrap_ee_error_http_status_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_http_status_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -682,7 +702,7 @@ intgo _wrap_ee_error_http_status_get_raw_df20458487dd42ae(struct ee_error *_swig
 }
 
 
-intgo _wrap_ee_error_retry_after_ms_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retry_after_ms_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint32_t result;
   intgo _swig_go_result;
@@ -695,7 +715,7 @@ intgo _wrap_ee_error_retry_after_ms_get_raw_df20458487dd42ae(struct ee_error *_s
 }
 
 
-intgo _wrap_ee_error_retryable_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retryable_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -708,7 +728,7 @@ intgo _wrap_ee_error_retryable_get_raw_df20458487dd42ae(struct ee_error *_swig_g
 }
 
 
-long long _wrap_ee_error_refusal_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_refusal_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -721,7 +741,7 @@ long long _wrap_ee_error_refusal_get_raw_df20458487dd42ae(struct ee_error *_swig
 }
 
 
-long long _wrap_ee_error_offset_bytes_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_offset_bytes_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -734,7 +754,7 @@ long long _wrap_ee_error_offset_bytes_get_raw_df20458487dd42ae(struct ee_error *
 }
 
 
-long long _wrap_ee_error_needed_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_needed_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -747,7 +767,7 @@ long long _wrap_ee_error_needed_get_raw_df20458487dd42ae(struct ee_error *_swig_
 }
 
 
-long long _wrap_ee_error_available_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_available_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -760,7 +780,7 @@ long long _wrap_ee_error_available_get_raw_df20458487dd42ae(struct ee_error *_sw
 }
 
 
-long long _wrap_ee_error_locked_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_locked_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -773,7 +793,7 @@ long long _wrap_ee_error_locked_get_raw_df20458487dd42ae(struct ee_error *_swig_
 }
 
 
-_gostring_ _wrap_ee_error_message_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_message_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -786,7 +806,7 @@ _gostring_ _wrap_ee_error_message_get_raw_df20458487dd42ae(struct ee_error *_swi
 }
 
 
-_gostring_ _wrap_ee_error_hint_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_hint_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -799,7 +819,7 @@ _gostring_ _wrap_ee_error_hint_get_raw_df20458487dd42ae(struct ee_error *_swig_g
 }
 
 
-_gostring_ _wrap_ee_error_request_id_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_request_id_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -812,7 +832,7 @@ _gostring_ _wrap_ee_error_request_id_get_raw_df20458487dd42ae(struct ee_error *_
 }
 
 
-_gostring_ _wrap_ee_error_idempotency_key_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_idempotency_key_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -825,7 +845,7 @@ _gostring_ _wrap_ee_error_idempotency_key_get_raw_df20458487dd42ae(struct ee_err
 }
 
 
-_gostring_ _wrap_ee_error_details_get_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_details_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -838,7 +858,7 @@ _gostring_ _wrap_ee_error_details_get_raw_df20458487dd42ae(struct ee_error *_swi
 }
 
 
-struct ee_error *_wrap_new_ee_error_raw_df20458487dd42ae() {
+struct ee_error *_wrap_new_ee_error_raw_e608b2d97a5668d2() {
   struct ee_error *result = 0 ;
   struct ee_error *_swig_go_result;
   
@@ -849,7 +869,7 @@ struct ee_error *_wrap_new_ee_error_raw_df20458487dd42ae() {
 }
 
 
-void _wrap_delete_ee_error_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+void _wrap_delete_ee_error_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   
   arg1 = *(struct ee_error **)&_swig_go_0; 
@@ -859,7 +879,7 @@ void _wrap_delete_ee_error_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_transfer_id_get_raw_df20458487dd42ae(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_id_get_raw_e608b2d97a5668d2(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -872,7 +892,7 @@ _gostring_ _wrap_ee_transfer_id_get_raw_df20458487dd42ae(struct ee_transfer *_sw
 }
 
 
-_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_df20458487dd42ae(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_e608b2d97a5668d2(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -885,7 +905,7 @@ _gostring_ _wrap_ee_transfer_idempotency_key_get_raw_df20458487dd42ae(struct ee_
 }
 
 
-long long _wrap_ee_transfer_amount_get_raw_df20458487dd42ae(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_amount_get_raw_e608b2d97a5668d2(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -898,7 +918,7 @@ long long _wrap_ee_transfer_amount_get_raw_df20458487dd42ae(struct ee_transfer *
 }
 
 
-long long _wrap_ee_transfer_balance_after_get_raw_df20458487dd42ae(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_balance_after_get_raw_e608b2d97a5668d2(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -911,7 +931,7 @@ long long _wrap_ee_transfer_balance_after_get_raw_df20458487dd42ae(struct ee_tra
 }
 
 
-intgo _wrap_ee_transfer_replayed_get_raw_df20458487dd42ae(struct ee_transfer *_swig_go_0) {
+intgo _wrap_ee_transfer_replayed_get_raw_e608b2d97a5668d2(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -924,7 +944,7 @@ intgo _wrap_ee_transfer_replayed_get_raw_df20458487dd42ae(struct ee_transfer *_s
 }
 
 
-struct ee_transfer *_wrap_new_ee_transfer_raw_df20458487dd42ae() {
+struct ee_transfer *_wrap_new_ee_transfer_raw_e608b2d97a5668d2() {
   struct ee_transfer *result = 0 ;
   struct ee_transfer *_swig_go_result;
   
@@ -935,7 +955,7 @@ struct ee_transfer *_wrap_new_ee_transfer_raw_df20458487dd42ae() {
 }
 
 
-void _wrap_delete_ee_transfer_raw_df20458487dd42ae(struct ee_transfer *_swig_go_0) {
+void _wrap_delete_ee_transfer_raw_e608b2d97a5668d2(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   
   arg1 = *(struct ee_transfer **)&_swig_go_0; 
@@ -945,7 +965,7 @@ void _wrap_delete_ee_transfer_raw_df20458487dd42ae(struct ee_transfer *_swig_go_
 }
 
 
-long long _wrap_ee_balance_available_get_raw_df20458487dd42ae(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_available_get_raw_e608b2d97a5668d2(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -958,7 +978,7 @@ long long _wrap_ee_balance_available_get_raw_df20458487dd42ae(struct ee_balance 
 }
 
 
-long long _wrap_ee_balance_locked_get_raw_df20458487dd42ae(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_locked_get_raw_e608b2d97a5668d2(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -971,7 +991,7 @@ long long _wrap_ee_balance_locked_get_raw_df20458487dd42ae(struct ee_balance *_s
 }
 
 
-_gostring_ _wrap_ee_balance_account_get_raw_df20458487dd42ae(struct ee_balance *_swig_go_0) {
+_gostring_ _wrap_ee_balance_account_get_raw_e608b2d97a5668d2(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -984,7 +1004,7 @@ _gostring_ _wrap_ee_balance_account_get_raw_df20458487dd42ae(struct ee_balance *
 }
 
 
-struct ee_balance *_wrap_new_ee_balance_raw_df20458487dd42ae() {
+struct ee_balance *_wrap_new_ee_balance_raw_e608b2d97a5668d2() {
   struct ee_balance *result = 0 ;
   struct ee_balance *_swig_go_result;
   
@@ -995,7 +1015,7 @@ struct ee_balance *_wrap_new_ee_balance_raw_df20458487dd42ae() {
 }
 
 
-void _wrap_delete_ee_balance_raw_df20458487dd42ae(struct ee_balance *_swig_go_0) {
+void _wrap_delete_ee_balance_raw_e608b2d97a5668d2(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   
   arg1 = *(struct ee_balance **)&_swig_go_0; 
@@ -1005,7 +1025,7 @@ void _wrap_delete_ee_balance_raw_df20458487dd42ae(struct ee_balance *_swig_go_0)
 }
 
 
-int _wrap_ee_job_event_kind_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_kind_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_job_event_kind result;
   int _swig_go_result;
@@ -1018,7 +1038,7 @@ int _wrap_ee_job_event_kind_get_raw_df20458487dd42ae(struct ee_job_event *_swig_
 }
 
 
-int _wrap_ee_job_event_stream_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_stream_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_stream_id result;
   int _swig_go_result;
@@ -1031,7 +1051,7 @@ int _wrap_ee_job_event_stream_get_raw_df20458487dd42ae(struct ee_job_event *_swi
 }
 
 
-long long _wrap_ee_job_event_seq_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_seq_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1044,7 +1064,7 @@ long long _wrap_ee_job_event_seq_get_raw_df20458487dd42ae(struct ee_job_event *_
 }
 
 
-long long _wrap_ee_job_event_time_unix_ms_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_time_unix_ms_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1057,7 +1077,7 @@ long long _wrap_ee_job_event_time_unix_ms_get_raw_df20458487dd42ae(struct ee_job
 }
 
 
-_goslice_ _wrap_ee_job_event_data_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
+_goslice_ _wrap_ee_job_event_data_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1074,7 +1094,7 @@ _goslice_ _wrap_ee_job_event_data_get_raw_df20458487dd42ae(struct ee_job_event *
 }
 
 
-_gostring_ _wrap_ee_job_event_phase_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_phase_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1087,7 +1107,7 @@ _gostring_ _wrap_ee_job_event_phase_get_raw_df20458487dd42ae(struct ee_job_event
 }
 
 
-long long _wrap_ee_job_event_done_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_done_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1100,7 +1120,7 @@ long long _wrap_ee_job_event_done_get_raw_df20458487dd42ae(struct ee_job_event *
 }
 
 
-long long _wrap_ee_job_event_total_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_total_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1113,7 +1133,7 @@ long long _wrap_ee_job_event_total_get_raw_df20458487dd42ae(struct ee_job_event 
 }
 
 
-_gostring_ _wrap_ee_job_event_message_get_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_message_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1126,7 +1146,7 @@ _gostring_ _wrap_ee_job_event_message_get_raw_df20458487dd42ae(struct ee_job_eve
 }
 
 
-struct ee_job_event *_wrap_new_ee_job_event_raw_df20458487dd42ae() {
+struct ee_job_event *_wrap_new_ee_job_event_raw_e608b2d97a5668d2() {
   struct ee_job_event *result = 0 ;
   struct ee_job_event *_swig_go_result;
   
@@ -1137,7 +1157,7 @@ struct ee_job_event *_wrap_new_ee_job_event_raw_df20458487dd42ae() {
 }
 
 
-void _wrap_delete_ee_job_event_raw_df20458487dd42ae(struct ee_job_event *_swig_go_0) {
+void _wrap_delete_ee_job_event_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   
   arg1 = *(struct ee_job_event **)&_swig_go_0; 
@@ -1147,7 +1167,7 @@ void _wrap_delete_ee_job_event_raw_df20458487dd42ae(struct ee_job_event *_swig_g
 }
 
 
-_gostring_ _wrap_ee_version_raw_df20458487dd42ae() {
+_gostring_ _wrap_ee_version_raw_e608b2d97a5668d2() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -1158,7 +1178,7 @@ _gostring_ _wrap_ee_version_raw_df20458487dd42ae() {
 }
 
 
-_gostring_ _wrap_ee_status_word_raw_df20458487dd42ae(int _swig_go_0) {
+_gostring_ _wrap_ee_status_word_raw_e608b2d97a5668d2(int _swig_go_0) {
   ee_status arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1171,7 +1191,7 @@ _gostring_ _wrap_ee_status_word_raw_df20458487dd42ae(int _swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_fire_raw_df20458487dd42ae(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_fire_raw_e608b2d97a5668d2(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1181,7 +1201,7 @@ void _wrap_ee_cancel_fire_raw_df20458487dd42ae(ee_cancel *_swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_free_raw_df20458487dd42ae(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_free_raw_e608b2d97a5668d2(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1191,7 +1211,7 @@ void _wrap_ee_cancel_free_raw_df20458487dd42ae(ee_cancel *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_client_config_json_raw_df20458487dd42ae(ee_client *_swig_go_0) {
+_gostring_ _wrap_ee_client_config_json_raw_e608b2d97a5668d2(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1204,7 +1224,7 @@ _gostring_ _wrap_ee_client_config_json_raw_df20458487dd42ae(ee_client *_swig_go_
 }
 
 
-intgo _wrap_ee_client_stale_raw_df20458487dd42ae(ee_client *_swig_go_0) {
+intgo _wrap_ee_client_stale_raw_e608b2d97a5668d2(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1217,7 +1237,7 @@ intgo _wrap_ee_client_stale_raw_df20458487dd42ae(ee_client *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_policy_hash_raw_df20458487dd42ae(ee_policy *_swig_go_0) {
+_gostring_ _wrap_ee_policy_hash_raw_e608b2d97a5668d2(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1230,7 +1250,7 @@ _gostring_ _wrap_ee_policy_hash_raw_df20458487dd42ae(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_policy_simulated_raw_df20458487dd42ae(ee_policy *_swig_go_0) {
+intgo _wrap_ee_policy_simulated_raw_e608b2d97a5668d2(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1243,7 +1263,7 @@ intgo _wrap_ee_policy_simulated_raw_df20458487dd42ae(ee_policy *_swig_go_0) {
 }
 
 
-void _wrap_ee_policy_free_raw_df20458487dd42ae(ee_policy *_swig_go_0) {
+void _wrap_ee_policy_free_raw_e608b2d97a5668d2(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   
   arg1 = *(ee_policy **)&_swig_go_0; 
@@ -1253,7 +1273,7 @@ void _wrap_ee_policy_free_raw_df20458487dd42ae(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_verdict_verified_raw_df20458487dd42ae(ee_verdict *_swig_go_0) {
+intgo _wrap_ee_verdict_verified_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1266,7 +1286,7 @@ intgo _wrap_ee_verdict_verified_raw_df20458487dd42ae(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_text_raw_df20458487dd42ae(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_text_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1279,7 +1299,7 @@ _gostring_ _wrap_ee_verdict_text_raw_df20458487dd42ae(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_json_raw_df20458487dd42ae(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_json_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1292,7 +1312,7 @@ _gostring_ _wrap_ee_verdict_json_raw_df20458487dd42ae(ee_verdict *_swig_go_0) {
 }
 
 
-void _wrap_ee_verdict_free_raw_df20458487dd42ae(ee_verdict *_swig_go_0) {
+void _wrap_ee_verdict_free_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   
   arg1 = *(ee_verdict **)&_swig_go_0; 
@@ -1302,7 +1322,7 @@ void _wrap_ee_verdict_free_raw_df20458487dd42ae(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_job_id_raw_df20458487dd42ae(ee_job *_swig_go_0) {
+_gostring_ _wrap_ee_job_id_raw_e608b2d97a5668d2(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1315,7 +1335,7 @@ _gostring_ _wrap_ee_job_id_raw_df20458487dd42ae(ee_job *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_job_id_raw_df20458487dd42ae(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_job_id_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1328,7 +1348,7 @@ _gostring_ _wrap_ee_result_job_id_raw_df20458487dd42ae(ee_result *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_result_exit_code_raw_df20458487dd42ae(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_exit_code_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1341,7 +1361,7 @@ intgo _wrap_ee_result_exit_code_raw_df20458487dd42ae(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_reason_raw_df20458487dd42ae(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_reason_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1354,7 +1374,7 @@ _gostring_ _wrap_ee_result_reason_raw_df20458487dd42ae(ee_result *_swig_go_0) {
 }
 
 
-_goslice_ _wrap_ee_result_output_raw_df20458487dd42ae(ee_result *_swig_go_0, int _swig_go_1) {
+_goslice_ _wrap_ee_result_output_raw_e608b2d97a5668d2(ee_result *_swig_go_0, int _swig_go_1) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_stream_id arg2 ;
   ee_span result;
@@ -1373,7 +1393,7 @@ _goslice_ _wrap_ee_result_output_raw_df20458487dd42ae(ee_result *_swig_go_0, int
 }
 
 
-intgo _wrap_ee_result_truncated_raw_df20458487dd42ae(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_truncated_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1386,7 +1406,7 @@ intgo _wrap_ee_result_truncated_raw_df20458487dd42ae(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_image_digest_raw_df20458487dd42ae(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_image_digest_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1399,7 +1419,7 @@ _gostring_ _wrap_ee_result_image_digest_raw_df20458487dd42ae(ee_result *_swig_go
 }
 
 
-_gostring_ _wrap_ee_result_node_raw_df20458487dd42ae(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_node_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1412,7 +1432,7 @@ _gostring_ _wrap_ee_result_node_raw_df20458487dd42ae(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_cost_raw_df20458487dd42ae(ee_result *_swig_go_0) {
+long long _wrap_ee_result_cost_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1425,7 +1445,7 @@ long long _wrap_ee_result_cost_raw_df20458487dd42ae(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_locked_raw_df20458487dd42ae(ee_result *_swig_go_0) {
+long long _wrap_ee_result_locked_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1438,7 +1458,7 @@ long long _wrap_ee_result_locked_raw_df20458487dd42ae(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_receipt_json_raw_df20458487dd42ae(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_receipt_json_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1451,7 +1471,7 @@ _gostring_ _wrap_ee_result_receipt_json_raw_df20458487dd42ae(ee_result *_swig_go
 }
 
 
-ee_verdict *_wrap_ee_result_attestation_raw_df20458487dd42ae(ee_result *_swig_go_0) {
+ee_verdict *_wrap_ee_result_attestation_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1464,7 +1484,7 @@ ee_verdict *_wrap_ee_result_attestation_raw_df20458487dd42ae(ee_result *_swig_go
 }
 
 
-void _wrap_ee_result_free_raw_df20458487dd42ae(ee_result *_swig_go_0) {
+void _wrap_ee_result_free_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   
   arg1 = *(ee_result **)&_swig_go_0; 
@@ -1474,7 +1494,7 @@ void _wrap_ee_result_free_raw_df20458487dd42ae(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_app_base_url_raw_df20458487dd42ae(ee_app *_swig_go_0) {
+_gostring_ _wrap_ee_app_base_url_raw_e608b2d97a5668d2(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1487,7 +1507,7 @@ _gostring_ _wrap_ee_app_base_url_raw_df20458487dd42ae(ee_app *_swig_go_0) {
 }
 
 
-ee_verdict *_wrap_ee_app_attestation_raw_df20458487dd42ae(ee_app *_swig_go_0) {
+ee_verdict *_wrap_ee_app_attestation_raw_e608b2d97a5668d2(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1500,7 +1520,7 @@ ee_verdict *_wrap_ee_app_attestation_raw_df20458487dd42ae(ee_app *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_response_status_raw_df20458487dd42ae(ee_response *_swig_go_0) {
+intgo _wrap_ee_response_status_raw_e608b2d97a5668d2(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1513,7 +1533,7 @@ intgo _wrap_ee_response_status_raw_df20458487dd42ae(ee_response *_swig_go_0) {
 }
 
 
-long long _wrap_ee_response_header_count_raw_df20458487dd42ae(ee_response *_swig_go_0) {
+long long _wrap_ee_response_header_count_raw_e608b2d97a5668d2(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t result;
   long long _swig_go_result;
@@ -1526,7 +1546,7 @@ long long _wrap_ee_response_header_count_raw_df20458487dd42ae(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_name_raw_df20458487dd42ae(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_name_raw_e608b2d97a5668d2(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1541,7 +1561,7 @@ _gostring_ _wrap_ee_response_header_name_raw_df20458487dd42ae(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_value_raw_df20458487dd42ae(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_value_raw_e608b2d97a5668d2(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1556,7 +1576,7 @@ _gostring_ _wrap_ee_response_header_value_raw_df20458487dd42ae(ee_response *_swi
 }
 
 
-_goslice_ _wrap_ee_response_body_raw_df20458487dd42ae(ee_response *_swig_go_0) {
+_goslice_ _wrap_ee_response_body_raw_e608b2d97a5668d2(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1573,7 +1593,7 @@ _goslice_ _wrap_ee_response_body_raw_df20458487dd42ae(ee_response *_swig_go_0) {
 }
 
 
-short _wrap_ee_forward_port_raw_df20458487dd42ae(ee_forward *_swig_go_0) {
+short _wrap_ee_forward_port_raw_e608b2d97a5668d2(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   uint16_t result;
   short _swig_go_result;
@@ -1586,7 +1606,7 @@ short _wrap_ee_forward_port_raw_df20458487dd42ae(ee_forward *_swig_go_0) {
 }
 
 
-long long _wrap_ees_money_parse_raw_df20458487dd42ae(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+long long _wrap_ees_money_parse_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_money result;
@@ -1606,7 +1626,7 @@ long long _wrap_ees_money_parse_raw_df20458487dd42ae(_gostring_ _swig_go_0, stru
 }
 
 
-_goslice_ _wrap_ees_key_generate_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+_goslice_ _wrap_ees_key_generate_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ees_bytes result;
   _goslice_ _swig_go_result;
@@ -1623,7 +1643,7 @@ _goslice_ _wrap_ees_key_generate_raw_df20458487dd42ae(struct ee_error *_swig_go_
 }
 
 
-_goslice_ _wrap_ees_key_public_raw_df20458487dd42ae(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_key_public_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -1647,7 +1667,7 @@ _goslice_ _wrap_ees_key_public_raw_df20458487dd42ae(_gostring_ _swig_go_0, struc
 }
 
 
-ee_cancel *_wrap_ees_cancel_new_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+ee_cancel *_wrap_ees_cancel_new_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_cancel *result = 0 ;
   ee_cancel *_swig_go_result;
@@ -1660,7 +1680,7 @@ ee_cancel *_wrap_ees_cancel_new_raw_df20458487dd42ae(struct ee_error *_swig_go_0
 }
 
 
-ees_job_spec *_wrap_ees_job_spec_new_raw_df20458487dd42ae(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
+ees_job_spec *_wrap_ees_job_spec_new_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
   char *arg1 = (char *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1727,7 +1747,7 @@ ees_job_spec *_wrap_ees_job_spec_new_raw_df20458487dd42ae(_gostring_ _swig_go_0,
 }
 
 
-void _wrap_ees_job_spec_free_raw_df20458487dd42ae(ees_job_spec *_swig_go_0) {
+void _wrap_ees_job_spec_free_raw_e608b2d97a5668d2(ees_job_spec *_swig_go_0) {
   ees_job_spec *arg1 = (ees_job_spec *) 0 ;
   
   arg1 = *(ees_job_spec **)&_swig_go_0; 
@@ -1737,7 +1757,7 @@ void _wrap_ees_job_spec_free_raw_df20458487dd42ae(ees_job_spec *_swig_go_0) {
 }
 
 
-void _wrap_ee_client_free_raw_df20458487dd42ae(ee_client *_swig_go_0) {
+void _wrap_ee_client_free_raw_e608b2d97a5668d2(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   
   arg1 = *(ee_client **)&_swig_go_0; 
@@ -1747,7 +1767,7 @@ void _wrap_ee_client_free_raw_df20458487dd42ae(ee_client *_swig_go_0) {
 }
 
 
-void _wrap_ee_job_free_raw_df20458487dd42ae(ee_job *_swig_go_0) {
+void _wrap_ee_job_free_raw_e608b2d97a5668d2(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   
   arg1 = *(ee_job **)&_swig_go_0; 
@@ -1757,7 +1777,7 @@ void _wrap_ee_job_free_raw_df20458487dd42ae(ee_job *_swig_go_0) {
 }
 
 
-void _wrap_ee_app_free_raw_df20458487dd42ae(ee_app *_swig_go_0) {
+void _wrap_ee_app_free_raw_e608b2d97a5668d2(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   
   arg1 = *(ee_app **)&_swig_go_0; 
@@ -1767,7 +1787,7 @@ void _wrap_ee_app_free_raw_df20458487dd42ae(ee_app *_swig_go_0) {
 }
 
 
-void _wrap_ee_response_free_raw_df20458487dd42ae(ee_response *_swig_go_0) {
+void _wrap_ee_response_free_raw_e608b2d97a5668d2(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   
   arg1 = *(ee_response **)&_swig_go_0; 
@@ -1777,7 +1797,7 @@ void _wrap_ee_response_free_raw_df20458487dd42ae(ee_response *_swig_go_0) {
 }
 
 
-void _wrap_ee_upload_free_raw_df20458487dd42ae(ee_upload *_swig_go_0) {
+void _wrap_ee_upload_free_raw_e608b2d97a5668d2(ee_upload *_swig_go_0) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   
   arg1 = *(ee_upload **)&_swig_go_0; 
@@ -1787,7 +1807,7 @@ void _wrap_ee_upload_free_raw_df20458487dd42ae(ee_upload *_swig_go_0) {
 }
 
 
-void _wrap_ee_forward_free_raw_df20458487dd42ae(ee_forward *_swig_go_0) {
+void _wrap_ee_forward_free_raw_e608b2d97a5668d2(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   
   arg1 = *(ee_forward **)&_swig_go_0; 
@@ -1797,7 +1817,7 @@ void _wrap_ee_forward_free_raw_df20458487dd42ae(ee_forward *_swig_go_0) {
 }
 
 
-ee_client *_wrap_ees_client_new_raw_df20458487dd42ae(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
+ee_client *_wrap_ees_client_new_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1844,7 +1864,7 @@ ee_client *_wrap_ees_client_new_raw_df20458487dd42ae(_gostring_ _swig_go_0, _gos
 }
 
 
-void _wrap_ees_transfer_credits_raw_df20458487dd42ae(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
+void _wrap_ees_transfer_credits_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1886,7 +1906,7 @@ void _wrap_ees_transfer_credits_raw_df20458487dd42ae(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_balance_get_raw_df20458487dd42ae(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_balance_get_raw_e608b2d97a5668d2(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_balance *arg2 = (ee_balance *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1900,7 +1920,7 @@ void _wrap_ees_balance_get_raw_df20458487dd42ae(ee_client *_swig_go_0, struct ee
 }
 
 
-_gostring_ _wrap_ees_client_call_raw_df20458487dd42ae(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
+_gostring_ _wrap_ees_client_call_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1944,7 +1964,7 @@ _gostring_ _wrap_ees_client_call_raw_df20458487dd42ae(ee_client *_swig_go_0, _go
 }
 
 
-ee_verdict *_wrap_ees_client_attestation_raw_df20458487dd42ae(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_verdict *_wrap_ees_client_attestation_raw_e608b2d97a5668d2(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_verdict *result = 0 ;
@@ -1959,7 +1979,7 @@ ee_verdict *_wrap_ees_client_attestation_raw_df20458487dd42ae(ee_client *_swig_g
 }
 
 
-ee_verdict *_wrap_ees_client_refused_raw_df20458487dd42ae(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+ee_verdict *_wrap_ees_client_refused_raw_e608b2d97a5668d2(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   uint64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1976,7 +1996,7 @@ ee_verdict *_wrap_ees_client_refused_raw_df20458487dd42ae(ee_client *_swig_go_0,
 }
 
 
-ee_policy *_wrap_ees_policy_production_raw_df20458487dd42ae(struct ee_error *_swig_go_0) {
+ee_policy *_wrap_ees_policy_production_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
   ee_policy *_swig_go_result;
@@ -1989,7 +2009,7 @@ ee_policy *_wrap_ees_policy_production_raw_df20458487dd42ae(struct ee_error *_sw
 }
 
 
-ee_policy *_wrap_ees_policy_load_raw_df20458487dd42ae(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+ee_policy *_wrap_ees_policy_load_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
@@ -2009,7 +2029,7 @@ ee_policy *_wrap_ees_policy_load_raw_df20458487dd42ae(_gostring_ _swig_go_0, str
 }
 
 
-ee_policy *_wrap_ees_policy_parse_raw_df20458487dd42ae(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+ee_policy *_wrap_ees_policy_parse_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2036,7 +2056,23 @@ ee_policy *_wrap_ees_policy_parse_raw_df20458487dd42ae(_gostring_ _swig_go_0, _g
 }
 
 
-ee_policy *_wrap_ees_policy_pin_raw_df20458487dd42ae(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
+_gostring_ _wrap_ees_policy_toml_raw_e608b2d97a5668d2(ee_policy *_swig_go_0, struct ee_error *_swig_go_1) {
+  ee_policy *arg1 = (ee_policy *) 0 ;
+  ee_error *arg2 = (ee_error *) 0 ;
+  char *result = 0 ;
+  _gostring_ _swig_go_result;
+  
+  arg1 = *(ee_policy **)&_swig_go_0; 
+  arg2 = *(ee_error **)&_swig_go_1; 
+  
+  result = (char *)ees_policy_toml((ee_policy const *)arg1,arg2);
+  _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
+  ee_string_free(result);
+  return _swig_go_result;
+}
+
+
+ee_policy *_wrap_ees_policy_pin_raw_e608b2d97a5668d2(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2065,7 +2101,7 @@ ee_policy *_wrap_ees_policy_pin_raw_df20458487dd42ae(ee_policy *_swig_go_0, _gos
 }
 
 
-ee_verdict *_wrap_ees_verify_quote_raw_df20458487dd42ae(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
+ee_verdict *_wrap_ees_verify_quote_raw_e608b2d97a5668d2(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   void *arg3 = (void *) 0 ;
@@ -2100,7 +2136,7 @@ ee_verdict *_wrap_ees_verify_quote_raw_df20458487dd42ae(_goslice_ _swig_go_0, _g
 }
 
 
-ee_verdict *_wrap_ees_verify_file_raw_df20458487dd42ae(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
+ee_verdict *_wrap_ees_verify_file_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
   char *arg1 = (char *) 0 ;
   ee_policy *arg2 = (ee_policy *) 0 ;
   uint64_t arg3 ;
@@ -2124,7 +2160,7 @@ ee_verdict *_wrap_ees_verify_file_raw_df20458487dd42ae(_gostring_ _swig_go_0, ee
 }
 
 
-_goslice_ _wrap_ees_verdict_evidence_raw_df20458487dd42ae(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_verdict_evidence_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -2143,7 +2179,7 @@ _goslice_ _wrap_ees_verdict_evidence_raw_df20458487dd42ae(ee_verdict *_swig_go_0
 }
 
 
-_gostring_ _wrap_ees_job_quote_raw_df20458487dd42ae(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+_gostring_ _wrap_ees_job_quote_raw_e608b2d97a5668d2(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2165,7 +2201,7 @@ _gostring_ _wrap_ees_job_quote_raw_df20458487dd42ae(ee_client *_swig_go_0, ees_j
 }
 
 
-ee_job *_wrap_ees_job_start_raw_df20458487dd42ae(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+ee_job *_wrap_ees_job_start_raw_e608b2d97a5668d2(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2186,7 +2222,7 @@ ee_job *_wrap_ees_job_start_raw_df20458487dd42ae(ee_client *_swig_go_0, ees_job_
 }
 
 
-void _wrap_ees_job_next_raw_df20458487dd42ae(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
+void _wrap_ees_job_next_raw_e608b2d97a5668d2(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_job *arg1 = (ee_job *) 0 ;
   int64_t arg2 ;
   ee_cancel *arg3 = (ee_cancel *) 0 ;
@@ -2204,7 +2240,7 @@ void _wrap_ees_job_next_raw_df20458487dd42ae(ee_job *_swig_go_0, long long _swig
 }
 
 
-ee_result *_wrap_ees_job_result_raw_df20458487dd42ae(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_result *_wrap_ees_job_result_raw_e608b2d97a5668d2(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_job *arg1 = (ee_job *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_result *result = 0 ;
@@ -2219,7 +2255,7 @@ ee_result *_wrap_ees_job_result_raw_df20458487dd42ae(ee_job *_swig_go_0, struct 
 }
 
 
-void _wrap_ees_job_cancel_raw_df20458487dd42ae(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_job_cancel_raw_e608b2d97a5668d2(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
   ee_job *arg1 = (ee_job *) 0 ;
   uint32_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2233,7 +2269,7 @@ void _wrap_ees_job_cancel_raw_df20458487dd42ae(ee_job *_swig_go_0, intgo _swig_g
 }
 
 
-ee_app *_wrap_ees_connect_raw_df20458487dd42ae(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+ee_app *_wrap_ees_connect_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2263,7 +2299,37 @@ ee_app *_wrap_ees_connect_raw_df20458487dd42ae(ee_client *_swig_go_0, _gostring_
 }
 
 
-ee_response *_wrap_ees_app_request_raw_df20458487dd42ae(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_verdict *_wrap_ees_node_attestation_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+  ee_client *arg1 = (ee_client *) 0 ;
+  char *arg2 = (char *) 0 ;
+  ee_policy *arg3 = (ee_policy *) 0 ;
+  uint32_t arg4 ;
+  int32_t arg5 ;
+  ee_cancel *arg6 = (ee_cancel *) 0 ;
+  ee_error *arg7 = (ee_error *) 0 ;
+  ee_verdict *result = 0 ;
+  ee_verdict *_swig_go_result;
+  
+  arg1 = *(ee_client **)&_swig_go_0; 
+  
+  arg2 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
+  arg2[_swig_go_1.n] = '\0';
+  
+  arg3 = *(ee_policy **)&_swig_go_2; 
+  arg4 = (uint32_t)_swig_go_3; 
+  arg5 = (int32_t)_swig_go_4; 
+  arg6 = *(ee_cancel **)&_swig_go_5; 
+  arg7 = *(ee_error **)&_swig_go_6; 
+  
+  result = (ee_verdict *)ees_node_attestation(arg1,(char const *)arg2,(ee_policy const *)arg3,arg4,arg5,arg6,arg7);
+  *(ee_verdict **)&_swig_go_result = (ee_verdict *)result; 
+  free(arg2); 
+  return _swig_go_result;
+}
+
+
+ee_response *_wrap_ees_app_request_raw_e608b2d97a5668d2(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2310,7 +2376,7 @@ ee_response *_wrap_ees_app_request_raw_df20458487dd42ae(ee_app *_swig_go_0, _gos
 }
 
 
-ee_upload *_wrap_ees_upload_open_raw_df20458487dd42ae(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, long long _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_upload *_wrap_ees_upload_open_raw_e608b2d97a5668d2(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, long long _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2353,7 +2419,7 @@ ee_upload *_wrap_ees_upload_open_raw_df20458487dd42ae(ee_app *_swig_go_0, _gostr
 }
 
 
-void _wrap_ees_upload_write_raw_df20458487dd42ae(ee_upload *_swig_go_0, _goslice_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_upload_write_raw_e608b2d97a5668d2(ee_upload *_swig_go_0, _goslice_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -2371,7 +2437,7 @@ void _wrap_ees_upload_write_raw_df20458487dd42ae(ee_upload *_swig_go_0, _goslice
 }
 
 
-ee_response *_wrap_ees_upload_finish_raw_df20458487dd42ae(ee_upload *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_response *_wrap_ees_upload_finish_raw_e608b2d97a5668d2(ee_upload *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_response *result = 0 ;
@@ -2386,7 +2452,7 @@ ee_response *_wrap_ees_upload_finish_raw_df20458487dd42ae(ee_upload *_swig_go_0,
 }
 
 
-_goslice_ _wrap_ees_response_read_raw_df20458487dd42ae(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+_goslice_ _wrap_ees_response_read_raw_e608b2d97a5668d2(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_response *arg1 = (ee_response *) 0 ;
   int64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2407,7 +2473,7 @@ _goslice_ _wrap_ees_response_read_raw_df20458487dd42ae(ee_response *_swig_go_0, 
 }
 
 
-intgo _wrap_ees_app_socket_raw_df20458487dd42ae(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+intgo _wrap_ees_app_socket_raw_e608b2d97a5668d2(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint32_t arg2 ;
   int32_t arg3 ;
@@ -2428,7 +2494,7 @@ intgo _wrap_ees_app_socket_raw_df20458487dd42ae(ee_app *_swig_go_0, intgo _swig_
 }
 
 
-ee_forward *_wrap_ees_app_forward_raw_df20458487dd42ae(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
+ee_forward *_wrap_ees_app_forward_raw_e608b2d97a5668d2(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint16_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2445,7 +2511,7 @@ ee_forward *_wrap_ees_app_forward_raw_df20458487dd42ae(ee_app *_swig_go_0, short
 }
 
 
-_gostring_ _wrap_ees_app_deploy_raw_df20458487dd42ae(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
+_gostring_ _wrap_ees_app_deploy_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2503,7 +2569,7 @@ _gostring_ _wrap_ees_app_deploy_raw_df20458487dd42ae(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_app_stop_raw_df20458487dd42ae(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_app_stop_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
