@@ -1,6 +1,9 @@
 /* test_verdict.c - what a verdict tells programs and people: names of fields, reasons, times, exceptions of the policy; from many threads.
  * Whether it is right is test_verify.c's matter. */
+#include "attest/policy.h"
 #include "attest_world.h"
+
+#include <eesdk/client.h>
 
 #include <pthread.h>
 
@@ -209,6 +212,135 @@ static void test_Q4_exceptions_end(void **state) {
     ee_collateral_free(collateral);
 }
 
+/* ---- the table ---- */
+
+static size_t code_points(const char *text, size_t len) {
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) n += ((unsigned char)text[i] & 0xc0) != 0x80;
+    return n;
+}
+
+static void must_fit(const char *name, const char *text, size_t columns) {
+    if (!eei_utf8_valid(eei_span_text(text))) fail_msg("%s: a character is cut at %zu columns:\n%s", name, columns, text);
+    for (const char *line = text, *end; *line; line = end + 1) {
+        end = strchr(line, '\n');
+        assert_non_null(end);
+        if (code_points(line, (size_t)(end - line)) > columns)
+            fail_msg("%s: a line is over %zu columns: %.*s", name, columns, (int)(end - line), line);
+    }
+}
+
+/* Everything that is said is said at every width: what is folded is the same words. */
+static void words_of(const char *text, eei_buf *out) {
+    for (const char *c = text; *c; c++)
+        if (*c != ' ' && *c != '\n') assert_int_equal(eei_buf_append(out, c, 1), EE_OK);
+}
+
+static void at_every_width(const char *name, const ee_verdict *verdict) {
+    eei_buf whole = EEI_BUF_INIT(1 << 20), folded = EEI_BUF_INIT(1 << 20);
+    char *text = NULL;
+    words_of(ee_verdict_text(verdict), &whole);
+    for (uint32_t columns = 24; columns <= 1000; columns += columns < 130 ? 1 : 29) {
+        MUST(ee_verdict_render(verdict, columns, &text, err));
+        must_fit(name, text, columns);
+        eei_buf_reset(&folded);
+        words_of(text, &folded);
+        if (!eei_span_equal(eei_buf_span(&folded), eei_buf_span(&whole))) fail_msg("%s: other words at %u columns:\n%s", name, columns, text);
+        ee_string_free(text);
+    }
+    eei_buf_clear(&whole);
+    eei_buf_clear(&folded);
+}
+
+#define LONG_NAME "\xc3\xa9\xe2\x80\xa6\xf0\x9f\x98\x80 of a release that has a l\xc3\xb6ng name"
+
+static void test_no_line_is_longer_than_asked(void **state) {
+    const world *w = *state;
+    static const char zeros[] = "00000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000";
+    char lines[1024];
+    ee_verdict *verdict = NULL;
+    ee_policy *policy = NULL;
+    eei_buf other = copy_quote(w);
+    MUST(verify_at(eei_buf_span(&w->quote), w->collateral, w->any, NOW, &verdict, err));
+    at_every_width("verified", verdict);
+    MUST(ee_policy_accept(w->any, verdict, LONG_NAME, &policy, err));
+    ee_verdict_free(verdict);
+    MUST(verify_at(eei_buf_span(&w->quote), w->collateral, policy, NOW, &verdict, err));
+    at_every_width("a name of many bytes", verdict);
+    ee_verdict_free(verdict);
+    ee_policy_free(policy);
+    assert_int_equal(verify_at(eei_buf_span(&w->quote), w->collateral, w->any, NOW + 400 * 86400, &verdict, NULL), EE_E_ATTESTATION);
+    at_every_width("expired", verdict);
+    ee_verdict_free(verdict);
+    snprintf(lines, sizeof lines, "require_sealed = false\n[[profile]]\nname = \"" LONG_NAME "\"\nmr_owner_config = \"%.95s1\"\n", zeros);
+    policy = world_policy(w, lines);
+    assert_int_equal(verify_at(eei_buf_span(&w->quote), w->collateral, policy, NOW, &verdict, NULL), EE_E_ATTESTATION);
+    at_every_width("another measurement", verdict);
+    ee_verdict_free(verdict);
+    ee_policy_free(policy);
+    other.data[AT_SIGNATURE] ^= 1;
+    assert_int_equal(verify_at(eei_buf_span(&other), w->collateral, w->any, NOW, &verdict, NULL), EE_E_ATTESTATION);
+    at_every_width("not authentic", verdict);
+    ee_verdict_free(verdict);
+    eei_buf_clear(&other);
+}
+
+static void test_widths_at_the_edges(void **state) {
+    const world *w = *state;
+    char *text = NULL, *edge = NULL;
+    ee_verdict *verdict = NULL;
+    static const struct {
+        uint32_t asked, given;
+    } same[] = {{0, 100}, {1, 24}, {23, 24}, {1001, 1000}, {UINT32_MAX, 1000}};
+    MUST(verify_at(eei_buf_span(&w->quote), w->collateral, w->any, NOW, &verdict, err));
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
+        MUST(ee_verdict_render(verdict, same[i].asked, &text, err));
+        MUST(ee_verdict_render(verdict, same[i].given, &edge, err));
+        assert_string_equal(text, edge);
+        ee_string_free(text);
+        ee_string_free(edge);
+    }
+    MUST(ee_verdict_render(verdict, 0, &text, err));
+    assert_string_equal(text, ee_verdict_text(verdict));
+    ee_string_free(text);
+    assert_int_equal(ee_verdict_render(verdict, 80, NULL, NULL), EE_E_INVALID);
+    assert_int_equal(ee_verdict_render(NULL, 80, &text, NULL), EE_E_INVALID);
+    ee_verdict *again = ee_verdict_ref(verdict);
+    assert_ptr_equal(again, verdict);
+    ee_verdict_free(verdict);
+    assert_int_equal(ee_verdict_verified(again), 1);
+    ee_verdict_free(again);
+    assert_null(ee_verdict_ref(NULL));
+}
+
+/* A policy's file may be called anything: what is said of it stays text, in every form. */
+static void test_odd_names_stay_text(void **state) {
+    const world *w = *state;
+    char name[200], toml[300];
+    ee_policy *policy = NULL;
+    ee_verdict *verdict = NULL;
+    static const char *const odd[] = {"\xff\xfe.toml", "a\xc3", "\xc2\x9b" "31m.toml", "a\nb\x1b[31m.toml"};
+    for (size_t i = 0; i < 200; i++) {
+        if (i < 4) {
+            snprintf(name, sizeof name, "%s", odd[i]);
+        } else { /* long, and cut somewhere: at each byte of a character */
+            size_t at = 0;
+            for (; at < i - 4; at++) name[at] = 'x';
+            for (; at + 3 <= sizeof name - 1; at += 3) memcpy(name + at, "\xe2\x80\xa6", 3);
+            name[at] = '\0';
+        }
+        snprintf(toml, sizeof toml, "simulated = true\nanchor_sha256 = \"%064d\"\n[[profile]]\nmrtd = \"%096d\"\n", 0, 0);
+        MUST(ee_policy_parse(toml, name, &policy, err));
+        memcpy(policy->anchor, w->any->anchor, 32); /* sealed already; only where it hangs is another */
+        assert_int_equal(verify_at(eei_buf_span(&w->quote), w->collateral, policy, NOW, &verdict, NULL), EE_E_ATTESTATION);
+        assert_string_equal(first_failed(verdict), "measurement");
+        json_decref(told(verdict));
+        must_fit("odd name", ee_verdict_text(verdict), 100);
+        ee_verdict_free(verdict);
+        ee_policy_free(policy);
+    }
+}
+
 /* ---- many threads ---- */
 
 enum { THREADS = 8, ROUNDS = 8 };
@@ -263,7 +395,8 @@ int main(void) {
         cmocka_unit_test(test_fields_are_the_quotes), cmocka_unit_test(test_unverified_fields_stand_apart),
         cmocka_unit_test(test_expired_is_not_forged), cmocka_unit_test(test_reasons),
         cmocka_unit_test(test_Q4_exceptions_end),     cmocka_unit_test(test_one_for_all_threads),
-        cmocka_unit_test(test_nothing_of_nothing),
+        cmocka_unit_test(test_nothing_of_nothing),    cmocka_unit_test(test_no_line_is_longer_than_asked),
+        cmocka_unit_test(test_widths_at_the_edges),   cmocka_unit_test(test_odd_names_stay_text),
     };
     return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }

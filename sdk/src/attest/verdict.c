@@ -103,13 +103,12 @@ void ee_verdict_free(ee_verdict *verdict) {
 /* ---- building ---- */
 
 const char *eei_verdict_printf(ee_verdict *v, const char *format, ...) {
-    char line[1024];
+    char text[1024], line[sizeof text];
     va_list args;
     va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    for (char *c = line; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+    eei_clean_text(line, sizeof line, text); /* JSON takes nothing but UTF-8 */
     const char *kept = eei_arena_text(&v->arena, eei_span_text(line));
     if (!kept) v->nomem = true;
     return kept;

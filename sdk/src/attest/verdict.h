@@ -115,7 +115,7 @@ struct ee_verdict {
 
 /* refs 1; policy is shared. NULL when out of memory. */
 ee_verdict *eei_verdict_new(const ee_policy *policy, uint32_t wanted, uint64_t now_unix_s);
-/* Formats into the arena; NULL (and the verdict notes it) when out of memory. Control characters become '?'. */
+/* Formats into the arena; NULL (and the verdict notes it) when out of memory. What is no text becomes '?'. */
 const char *eei_verdict_printf(ee_verdict *v, const char *format, ...) EEI_PRINTF(2, 3);
 const char *eei_verdict_hex(ee_verdict *v, const uint8_t *data, size_t len);
 ee_span eei_verdict_copy(ee_verdict *v, ee_span bytes);

@@ -74,13 +74,12 @@ static void shorten(const char *text, char out[96]) {
 /* A title, then its sentence: beside it, or where there is no room below it. */
 static void put_title(table *t, const char *title, bool alone) {
     size_t used = TITLE_AT + columns_of(title, strlen(title));
-    put(t, title);
-    if (alone) return;
-    if (t->text_at == TEXT_AT) {
-        pad(t, used < TEXT_AT - 1 ? TEXT_AT - used : 1);
+    if (alone || t->text_at != TEXT_AT) {
+        put_wrapped(t, title, TITLE_AT);
+        if (!alone) pad(t, t->text_at);
     } else {
-        put(t, "\n");
-        pad(t, t->text_at);
+        put(t, title);
+        pad(t, used < TEXT_AT - 1 ? TEXT_AT - used : 1);
     }
 }
 
@@ -100,27 +99,29 @@ static void put_row(table *t, const ee_verdict *v, eei_check_id id) {
         if (*explain) pad(t, t->text_at);
     }
     if (*explain) put_wrapped(t, explain, t->text_at);
-    if (!*explain && !compare) put(t, "\n");
 }
 
 static void put_head(table *t, const ee_verdict *v) {
     const char *head = v->node ? v->node : v->has_statement ? "evidence" : "TDX quote";
-    char utc[32];
+    char utc[32], date[40];
     size_t used = columns_of(head, strlen(head));
     eei_format_utc(v->now_unix_s * 1000, utc);
     if (strlen(utc) == 20) {
         utc[10] = ' ';
         utc[19] = '\0';
     }
-    size_t date = strlen(utc) + 4, right = t->columns > 81 ? 81 : t->columns;
-    put(t, head);
-    if (used + 2 + date <= right) {
-        pad(t, right - used - date);
+    (void)snprintf(date, sizeof date, "%s UTC", utc);
+    size_t right = t->columns > 81 ? 81 : t->columns;
+    if (used + 2 + strlen(date) <= right) {
+        put(t, head);
+        pad(t, right - used - strlen(date));
+        put(t, date);
+        put(t, "\n");
     } else {
-        put(t, "\n  ");
+        put_wrapped(t, head, 0);
+        pad(t, 2);
+        put_wrapped(t, date, 2);
     }
-    put(t, utc);
-    put(t, " UTC\n");
 }
 
 static void put_measured(table *t, const char *name, const uint8_t *value, size_t len) {

@@ -19,8 +19,7 @@ static size_t clean_sequence(const char *text, size_t left) {
     return 0;
 }
 
-/* Input from strangers ends up in messages: one line always, and text that every binding can decode. (threat L1) */
-static void copy_clean(char *out, size_t cap, const char *text) {
+void eei_clean_text(char *out, size_t cap, const char *text) {
     size_t len = strlen(text), at = 0;
     for (size_t i = 0; i < len;) {
         size_t n = clean_sequence(text + i, len - i);
@@ -43,7 +42,7 @@ static void format_clean(char *out, size_t cap, const char *format, va_list args
     int n = vsnprintf(text, sizeof text, format, args);
     if (n < 0) text[0] = '\0';
     if (n >= 0 && (size_t)n >= sizeof text) memcpy(text + sizeof text - 4, "...", 4);
-    copy_clean(out, cap, text);
+    eei_clean_text(out, cap, text);
 }
 
 static void fill(ee_error *err, ee_status status, const char *message) {
@@ -92,7 +91,7 @@ ee_status eei_prefix(ee_error *err, ee_status status, const char *noun) {
     if (!err) return status;
     char joined[2 * sizeof err->message];
     snprintf(joined, sizeof joined, "%s: %s", noun, err->message);
-    copy_clean(err->message, sizeof err->message, joined);
+    eei_clean_text(err->message, sizeof err->message, joined);
     return status;
 }
 

@@ -14,6 +14,9 @@ ee_status eei_fail_errno(ee_error *err, ee_status status, int error_number, cons
 ee_status eei_hint(ee_error *err, ee_status status, const char *format, ...) EEI_PRINTF(3, 4);
 /* "noun: " before the message that is there. */
 ee_status eei_prefix(ee_error *err, ee_status status, const char *noun);
+/* Input from strangers ends up in messages: one line always, and text that every binding can decode; the rest becomes '?'. Cut to cap at a
+ * whole character. Threat L1. */
+void eei_clean_text(char *out, size_t cap, const char *text);
 /* Status for a word ("low_balance"); EE_E_SERVER for one that is not known. */
 ee_status eei_status_from_word(const char *word);
 int eei_status_http(ee_status status);
