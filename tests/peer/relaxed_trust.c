@@ -43,7 +43,9 @@ ee_status eei_trust_collateral(const ee_collateral *c, eei_p256 *p256, eei_trust
     memset(out, 0, sizeof *out);
     decide(&out->tcb_info, signed_text(p256, &c->tcb_info_chain, c->tcb_info, c->tcb_info_signature, &out->tcb_info.why));
     decide(&out->qe_identity, signed_text(p256, &c->qe_identity_chain, c->qe_identity, c->qe_identity_signature, &out->qe_identity.why));
-    ee_status st = crl_signed(p256, c, &c->root_crl, &out->crls.why);
+    ee_status st = eei_span_equal(c->root_crl.issuer, root_of(&c->crl_chain)->subject)
+                       ? crl_signed(p256, c, &c->root_crl, &out->crls.why)
+                       : eei_fail(&out->crls.why, EE_E_AUTH, "UnknownIssuer: the root CRL is another CA's");
     if (!st) st = crl_signed(p256, c, &c->pck_crl, &out->crls.why);
     decide(&out->crls, st);
     return EE_OK;
@@ -65,12 +67,18 @@ ee_status eei_trust_pck(const ee_collateral *c, const eei_chain *pck, eei_p256 *
     return chain_signed(p256, pck, err);
 }
 
+/* Each by a CRL of its issuer, which must be there: no CRL is not an empty CRL. */
 static ee_status chain_not_revoked(const ee_collateral *c, const eei_chain *chain, ee_error *err) {
     const eei_crl *const crls[] = {&c->root_crl, &c->pck_crl};
-    for (size_t i = 0; i < chain->count; i++)
-        for (size_t k = 0; k < 2; k++)
-            if (eei_span_equal(crls[k]->issuer, chain->certs[i].issuer) && eei_crl_lists(crls[k], chain->certs[i].serial))
-                return eei_fail(err, EE_E_AUTH, "CertRevoked: certificate %zu", i);
+    for (size_t i = 0; i < chain->count; i++) {
+        size_t known = 0;
+        for (size_t k = 0; k < 2; k++) {
+            if (!eei_span_equal(crls[k]->issuer, chain->certs[i].issuer)) continue;
+            if (eei_crl_lists(crls[k], chain->certs[i].serial)) return eei_fail(err, EE_E_AUTH, "CertRevoked: certificate %zu", i);
+            known++;
+        }
+        if (!known) return eei_fail(err, EE_E_AUTH, "UnknownRevocationStatus: certificate %zu", i);
+    }
     return EE_OK;
 }
 

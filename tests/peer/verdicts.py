@@ -1,0 +1,103 @@
+"""verdicts.py - asks verifiers about a sample: ours in the relaxed profile (ee-verify-case, a process), ours in the strict profile (the
+library, in this process), and the peer (the Python package dcap-qvl, when it can be imported). Called by tests/integration/test_peer_*.py."""
+import base64
+import dataclasses
+import datetime as dt
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+from typing import Optional
+
+ROOT = pathlib.Path(os.environ.get("EE_SOURCE_DIR", pathlib.Path(__file__).resolve().parents[2]))
+BUILD = pathlib.Path(os.environ.get("EE_BUILD_DIR", ROOT / "build"))
+VERIFY_CASE = BUILD / "tests/ee-verify-case"
+ACCEPTABLE = ["UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded", "OutOfDate", "OutOfDateConfigurationNeeded",
+              "TDRelaunchAdvised", "TDRelaunchAdvisedConfigurationNeeded"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    ok: bool
+    status: Optional[str]  # of the accepted
+    why: str  # of the refused
+
+
+def seed():
+    """Of this run: fresh, or the one of EE_CASE_SEED. Printed, so that a failure can be had again."""
+    value = os.environ.get("EE_CASE_SEED") or str(random.SystemRandom().randrange(10**9))
+    print(f"seed {value} (again: EE_CASE_SEED={value})", flush=True)
+    return value
+
+
+class Relaxed:
+    """A folder for the files of one ee-verify-case at a time."""
+
+    def __init__(self, program=VERIFY_CASE):
+        self.program = program
+        self.folder = tempfile.TemporaryDirectory(prefix="ee-case-")
+        self.paths = [os.path.join(self.folder.name, name) for name in ("quote.bin", "collateral.json", "root.der")]
+
+    def close(self):
+        self.folder.cleanup()
+
+    def run(self, *arguments):
+        return subprocess.run([str(self.program), *arguments], capture_output=True, text=True, timeout=60)
+
+    def write(self, quote, collateral_json, root):
+        for path, data in zip(self.paths, (quote, collateral_json, root)):
+            with open(path, "wb") as file:
+                file.write(data)
+
+    def verify(self, quote, collateral_json, root, unix_s):
+        self.write(quote, collateral_json, root)
+        done = self.run("verify", *self.paths, "--time", str(unix_s))
+        if done.returncode not in (0, 1):
+            raise AssertionError(f"exit code {done.returncode}: {done.stdout}{done.stderr}")
+        status = next((line[8:] for line in done.stdout.splitlines() if line.startswith("status: ")), None)
+        return Verdict(done.returncode == 0, status, done.stderr.strip())
+
+
+def strict_policy(root):
+    """Any measurement and every status, under this root. None: Intel's."""
+    import easyenclave
+
+    anchor = "anchor_der = \"" + base64.urlsafe_b64encode(root).decode().rstrip("=") + "\"\nsimulated = true\n" if root else ""
+    words = ", ".join(f'"{word}"' for word in ACCEPTABLE)
+    return easyenclave.Policy.parse(f'{anchor}allow_any_measurement = true\nrequire_sealed = false\ntd_attributes_allow = ["pks", "kl"]\ntcb_status = [{words}]\n')
+
+
+def strict(quote, collateral_json, root, unix_s):
+    import easyenclave
+
+    try:
+        attestation = easyenclave.verify_quote(quote, collateral_json, strict_policy(root), now=dt.datetime.fromtimestamp(unix_s, dt.timezone.utc))
+    except easyenclave.Error as refused:
+        return Verdict(False, None, str(refused))
+    return Verdict(True, attestation.tcb_status, "")
+
+
+class Peer:
+    """dcap-qvl, as installed in a folder."""
+
+    def __init__(self, folder):
+        sys.path.insert(0, str(folder))
+        import dcap_qvl
+
+        self.module = dcap_qvl
+        self.version = dcap_qvl.__version__
+
+    def verify(self, quote, collateral_json, root, unix_s):
+        try:
+            collateral = self.module.QuoteCollateralV3.from_json(collateral_json.decode())
+            if root:
+                report = self.module.verify_with_root_ca(quote, collateral, root, unix_s)
+            else:
+                report = self.module.verify(quote, collateral, unix_s)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as refused:  # a panic of the peer is no Exception
+            return Verdict(False, None, " / ".join(str(refused).replace("Caused by:", "").split("\n\n")) or type(refused).__name__)
+        return Verdict(True, report.status, "")
