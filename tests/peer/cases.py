@@ -515,6 +515,8 @@ row("module_revoked", "no", "no", "a revoked module", module_level(tcbStatus="Re
 row("module_out_of_date", "ok", "ok", "the platform is no better than its module", module_level(tcbStatus="OutOfDate"), status="OutOfDate")
 row("module_platform_status", "no", "no", "only UpToDate, OutOfDate and Revoked are defined for modules", module_level(tcbStatus="SWHardeningNeeded"), "for platforms")
 row("module_no_levels", "no", "no", "an identity without levels", module(tcbLevels=[]), "below every supported level")
+row("module_level_without_date", "no", "no", "every level has its date", lambda s: s.tcb_info["tdxModuleIdentities"][0]["tcbLevels"][0].pop("tcbDate"), "tcbDate")
+row("module_level_date_text", "no", "no", "every level has its date", module_level(tcbDate="soon"), "tcbDate")
 row("seam_attributes", "no", "no", "a SEAM module in debug mode", body(seam_attributes=b"\1" + bytes(7)), "SEAM attributes")
 row("seam_attributes_masked", "no", "no", "even where the identity's mask would let it pass", all_of(body(seam_attributes=b"\1" + bytes(7)), module(attributesMask="00" * 8)), "SEAM attributes")
 row("seam_attributes_allowed_by_identity", "no", "ok", "SEAM attributes are zero in every production module; ours refuses others even where a signed identity asks for them",
@@ -563,6 +565,8 @@ row("qe_revoked", "no", "no", "the suite's", qe_level(tcbStatus="Revoked"), "rev
 row("qe_out_of_date", "ok", "ok", "the platform is no better than its quoting enclave", qe_level(tcbStatus="OutOfDate"), status="OutOfDate")
 row("qe_platform_status", "no", "ok", "only UpToDate, OutOfDate and Revoked are defined for enclaves; the peer takes any word for platforms", qe_level(tcbStatus="ConfigurationNeeded"), "for platforms")
 row("qe_no_levels", "no", "no", "no level at all", identity(tcbLevels=[]), "below every supported level")
+row("qe_level_without_date", "no", "no", "every level has its date", lambda s: s.qe_identity["tcbLevels"][0].pop("tcbDate"), "tcbDate")
+row("qe_level_date_number", "no", "no", "every level has its date", qe_level(tcbDate=7), "tcbDate")
 row("qe_levels_unsorted", "ok", "no", "the order in the JSON means nothing to ours; the peer takes the first that fits, here the revoked one",
     all_of(qe(isvsvn=b"\5\0"), lambda s: s.qe_identity.update(tcbLevels=[
         dict(tcb=dict(isvsvn=1), tcbDate="2024-01-01T00:00:00Z", tcbStatus="Revoked"), dict(tcb=dict(isvsvn=5), tcbDate="2025-01-01T00:00:00Z", tcbStatus="UpToDate")])), status="UpToDate")

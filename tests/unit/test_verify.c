@@ -594,6 +594,7 @@ static const text_plan tcb_info_plans[] = {
     {"a module that is not TDX_", "\"TDX_01\"", "\"SGX_01\"", 0, "tcb_info_signature"},
     {"a module level above 255", "\"isvsvn\":5", "\"isvsvn\":261", 0, "tcb_info_signature"},
     {"a module level twice", "\"isvsvn\":2", "\"isvsvn\":5", 0, "tcb_info_signature"},
+    {"a module level without a date", "\"isvsvn\":5},\"tcbDate\"", "\"isvsvn\":5},\"date\"", 0, "tcb_info_signature"},
     {"no levels", "\"tcbLevels\":[{\"tcb\":{\"sgx", "\"tcbLevels\":[],\"x\":[{\"tcb\":{\"sgx", 0, "tcb_info_signature"},
     {"unknown fields are fine", "\"tcbType\":0", "\"tcbType\":0,\"new\":{\"a\":[1]}", 0, NULL},
 };
@@ -612,6 +613,7 @@ static const text_plan qe_identity_plans[] = {
     {"ISVSVN above all levels", "\"isvsvn\":4", "\"isvsvn\":9", 0, "tcb_status"}, /* then level 2 fits: OutOfDate */
     {"every level above", "\"isvsvn\":4},\"tcbDate\":\"2025-05-14T00:00:00Z\",\"tcbStatus\":\"UpToDate\"},{\"tcb\":{\"isvsvn\":2}",
      "\"isvsvn\":7},\"tcbDate\":\"2025-05-14T00:00:00Z\",\"tcbStatus\":\"UpToDate\"},{\"tcb\":{\"isvsvn\":6}", 0, "qe_identity"},
+    {"a level without a date", "\"isvsvn\":4},\"tcbDate\"", "\"isvsvn\":4},\"date\"", 0, "qe_identity_signature"},
     {"revoked", "\"tcbStatus\":\"UpToDate\"", "\"tcbStatus\":\"Revoked\"", 0, "qe_identity"},
     {"levels in another order",
      "\"isvsvn\":4},\"tcbDate\":\"2025-05-14T00:00:00Z\",\"tcbStatus\":\"UpToDate\"},{\"tcb\":{\"isvsvn\":2},\"tcbDate\":\"2023-08-09T00:"

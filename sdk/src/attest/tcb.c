@@ -124,9 +124,22 @@ static bool has_configuration(eei_tcb_status status) {
     return status == EEI_TCB_CONFIG || status == EEI_TCB_CONFIG_SW_HARDENING || status == EEI_TCB_OUT_OF_DATE_CONFIG;
 }
 
-/* The platform has been updated since this TD was started (TEE_TCB_SVN2 is the module that runs now): relaunching the TD is enough. */
-static ee_status relaunch(const eei_quote *quote, const eei_tcb_info *info, const eei_svn_level *module, eei_tcb_status qe_status,
-                          eei_tcb_result *r, ee_error *err) {
+/* What the TD would have if it were started now. */
+static eei_tcb_status status_now(const eei_quote *quote, const eei_pck *pck, const eei_tcb_info *info) {
+    const eei_tdx_module *module = NULL;
+    const eei_svn_level *level = NULL;
+    const uint8_t *svn = quote->tee_tcb_svn2;
+    if (module_level(svn, info, &module, &level, NULL)) return EEI_TCB_NOT_SUPPORTED;
+    for (size_t i = 0; i < info->level_count; i++)
+        if (sgx_fits(&info->levels[i], pck) && tdx_fits(&info->levels[i], svn))
+            return level ? converge(info->levels[i].status, level->status) : info->levels[i].status;
+    return EEI_TCB_NOT_SUPPORTED;
+}
+
+/* The platform has been updated since this TD was started (TEE_TCB_SVN2 is the module that runs now): relaunching the TD is enough. Intel's
+ * verifier asked whether the newest module runs until 2026, and asks since then whether what runs is up to date. Here both must be so. */
+static ee_status relaunch(const eei_quote *quote, const eei_pck *pck, const eei_tcb_info *info, const eei_svn_level *module,
+                          eei_tcb_status qe_status, eei_tcb_result *r, ee_error *err) {
     const uint8_t *now = quote->tee_tcb_svn2;
     const eei_tcb_level *top = &info->levels[0];
     uint8_t least = top->tdx[0];
@@ -139,8 +152,10 @@ static ee_status relaunch(const eei_quote *quote, const eei_tcb_info *info, cons
             return eei_fail(err, EE_E_AUTH, "TCB info does not know TDX module TDX_%02X (TEE_TCB_SVN2)", now[1]);
         least = (uint8_t)identity->levels[0].isvsvn;
     }
-    if (now[0] < least || now[2] < top->tdx[2]) return EE_OK;
-    r->status = has_configuration(r->sgx_status) || has_configuration(r->status) ? EEI_TCB_RELAUNCH_CONFIG : EEI_TCB_RELAUNCH;
+    eei_tcb_status after = status_now(quote, pck, info);
+    if (now[0] < least || now[2] < top->tdx[2] || after > EEI_TCB_CONFIG_SW_HARDENING) return EE_OK;
+    bool configuration = has_configuration(r->sgx_status) || has_configuration(r->status) || has_configuration(after);
+    r->status = configuration ? EEI_TCB_RELAUNCH_CONFIG : EEI_TCB_RELAUNCH;
     return EE_OK;
 }
 
@@ -161,7 +176,7 @@ ee_status eei_tcb_match(const eei_quote *quote, const eei_pck *pck, const eei_tc
     out->sgx_status = sgx->status;
     out->status = tdx->status;
     if (module) out->status = converge(out->status, module->status);
-    ee_status st = relaunch(quote, info, module, qe_status, out, err);
+    ee_status st = relaunch(quote, pck, info, module, qe_status, out, err);
     if (st) return st;
     out->status = converge(out->status, qe_status);
     return EE_OK;

@@ -87,8 +87,16 @@ static ee_status read_svn_status(eei_document *d, const char *name, void *into) 
 static ee_status read_svn_advisories(eei_document *d, const char *name, void *into) {
     return advisories_value(d, name, &((eei_svn_level *)into)->advisories);
 }
+/* Not needed here, but what signs a level says since when it counts; other verifiers grant grace by it. */
+static ee_status read_svn_date(eei_document *d, const char *name, void *into) {
+    const char *text = NULL;
+    uint64_t ignored = 0;
+    (void)into;
+    return eei_doc_date(d, name, &text, &ignored);
+}
 static const eei_member svn_level_members[] = {
     {"tcb", false, read_svn_tcb},
+    {"tcbDate", false, read_svn_date},
     {"tcbStatus", false, read_svn_status},
     {"advisoryIDs", true, read_svn_advisories},
 };
