@@ -358,6 +358,7 @@ for which in ("pck", "signer", "tcb_ca"):
 row("root_another", "no", "no", "the chain ends in another root than the one that is trusted", lambda s: setattr(s, "root_override", Sample("peer", "another").certificate("root")), "root")
 row("root_renewed", "no", "ok", "same name, same key, other certificate: ours pins the certificate, the peer name and key",
     lambda s: setattr(s, "root_override", (lambda t: (cert("root", serial=0x7777)(t), t.certificate("root"))[1])(Sample(s.shape, s.seed))), "root")
+row("tcb_ca_no_crl_sign", "no", "no", "a CA that may not sign CRLs", cert("tcb_ca", usage=(SIGN, CERT_SIGN)), "IssuerNotCrlSigner")
 row("root_empty", "no", "no", "no root at all", lambda s: setattr(s, "root_override", b"\x30\0"), "root")
 row("pck_is_ca", "no", "no", "CA as end entity", cert("pck", ca=True), "CaUsedAsEndEntity")
 row("signer_is_ca", "no", "no", "CA as end entity", cert("signer", ca=True), "CaUsedAsEndEntity")
@@ -408,6 +409,7 @@ row("sgx_fmspc_twice", "no", "ok", "two FMSPCs: which one? the peer takes the fi
 row("sgx_pcesvn_low", "no", "no", "PCESVN below every level", all_of(sgx(pcesvn=1), level(pcesvn=2)), "below every TCB level")
 row("sgx_pcesvn_equal", "ok", "ok", "PCESVN just enough", all_of(sgx(pcesvn=2), level(pcesvn=2)))
 row("sgx_pcesvn_two_bytes", "ok", "ok", "a PCESVN is a 16-bit number", all_of(sgx(pcesvn=0x0102), level(pcesvn=0x0101)))
+row("sgx_pcesvn_three_bytes", "ok", "no", "in DER an INTEGER from 32768 on has a leading zero byte; the peer takes two bytes at most", sgx(pcesvn=0x8000))
 row("sgx_cpusvn_not_components", "no", "ok", "ours compares the 16 component SVNs, as Intel's verifier does, the peer the CPUSVN's bytes; Intel issues none where they differ",
     all_of(sgx(components=[0] * 16, cpusvn=b"\xff" * 16), level(sgxtcbcomponents=svns(1))), "below every TCB level")
 row("sgx_components_not_cpusvn", "ok", "no", "as sgx_cpusvn_not_components", all_of(sgx(components=[255] * 16, cpusvn=bytes(16)), level(sgxtcbcomponents=svns(1))))
@@ -463,6 +465,8 @@ row("tcb_info_trailing", "no", "no", "something after the document", lambda s: s
 row("tcb_info_duplicate_key", "no", "no", "two FMSPCs: which one?", lambda s: setattr(s, "tcb_text", json.dumps(s.tcb_info)[:-1] + ', "fmspc": "00906EA10000"}'), "TCB info")
 row("tcb_info_duplicate_unknown_key", "no", "ok", "a name twice anywhere is refused, so that no two readers differ; the peer only looks at those it knows",
     lambda s: setattr(s, "tcb_text", json.dumps(s.tcb_info)[:-1] + ', "new": 1, "new": 2}'), "TCB info")
+row("tcb_info_escaped_name", "no", "ok", "nobody writes names with escapes; the peer reads them", lambda s: setattr(s, "tcb_text", json.dumps(s.tcb_info).replace('"fmspc"', '"\\u0066mspc"')), "escape")
+row("tcb_info_nul", "no", "ok", "a string with a NUL in a field nobody reads: ours refuses what C would cut; the peer does not", tcb(new="\0"), "no character")
 row("tcb_info_deep", "no", "ok", "nested 100 deep in a field nobody reads: ours has a limit of 16", tcb(new=json.loads("[" * 100 + "]" * 100)), "TCB info")
 row("tcb_info_of_sgx", "no", "no", "the suite's mismatch of kinds", tcb(id="SGX"), "id")
 row("tcb_info_version_2", "no", "no", "before TDX", tcb(version=2), "version")
@@ -479,6 +483,8 @@ row("tcb_info_revoked", "no", "no", "the suite's revoked platform", level(tcbSta
 row("tcb_info_status_unknown", "no", "no", "a word nobody knows", level(tcbStatus="Splendid"), "tcbStatus")
 for status in ("SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded", "OutOfDate", "OutOfDateConfigurationNeeded"):
     row(f"tcb_info_{status}", "ok", "ok", "a status that a policy decides about", level(tcbStatus=status, advisoryIDs=["INTEL-SA-00001"]), status=status)
+for name, ids in (("blank", ["INTEL SA 1"]), ("empty", [""]), ("escape", ["INTEL-SA-1\x1b"])):
+    row(f"tcb_info_advisory_{name}", "no", "ok", "an advisory's id is shown to people and compared with a policy's: letters, digits, - _ . alone; the peer takes any text", level(advisoryIDs=ids), "odd item")
 row("tcb_info_no_tdx_components", "no", "no", "the suite's missing components", lambda s: s.tcb_info["tcbLevels"][0]["tcb"].pop("tdxtcbcomponents"), "tdxtcbcomponents")
 row("tcb_info_15_components", "no", "no", "a component is missing", level(sgxtcbcomponents=svns()[:15]), "sgxtcbcomponents")
 row("tcb_info_17_components", "no", "no", "one too many", level(tdxtcbcomponents=svns() + [dict(svn=0)]), "tdxtcbcomponents")
@@ -692,6 +698,10 @@ strict("intel_relaunch_sw_hardening", "ok", "ok", "the same on a platform of the
        all_of(version5(tee_tcb_svn=bytes([3, 1, 4] + [0] * 13), tee_tcb_svn2=bytes([5, 1, 4] + [0] * 13)), sgx(components=[6, 9, 3, 3, 255, 1, 0, 3] + [0] * 8)), status="TDRelaunchAdvised")
 strict("intel_relaunch_not_newest", "ok", "ok", "what runs now is out of date as well",
        version5(tee_tcb_svn=bytes([3, 1, 4] + [0] * 13), tee_tcb_svn2=bytes([4, 1, 4] + [0] * 13)), status="OutOfDate")
+strict("intel_relaunch_platform", "ok", "ok", "launched on an old SEAM loader and the newest module: ours calls that OutOfDate as Intel did until 2026, the peer advises a relaunch",
+       version5(tee_tcb_svn=bytes([5, 1, 3] + [0] * 13), tee_tcb_svn2=bytes([5, 1, 4] + [0] * 13)), status="OutOfDate")
+strict("intel_relaunch_newest_is_old", "ok", "ok", "the newest module is out of date itself: relaunching is no use",
+       all_of(version5(tee_tcb_svn=bytes([3, 1, 4] + [0] * 13), tee_tcb_svn2=bytes([5, 1, 4] + [0] * 13)), module_level(tcbStatus="OutOfDate")), status="OutOfDate")
 strict("intel_configuration_and_module", "ok", "ok", "both count", all_of(body(tee_tcb_svn=bytes([3, 1, 4] + [0] * 13)), lambda s: s.tcb_info["tcbLevels"][0].update(tcbStatus="ConfigurationNeeded")),
        status="OutOfDateConfigurationNeeded")
 strict("intel_xfam_below", "no", "ok", "x87 and SSE are on in every TD; the peer does not look at XFAM", body(xfam=struct.pack("<Q", 0x602E4)), "XFAM")

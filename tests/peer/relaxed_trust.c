@@ -17,6 +17,7 @@ static ee_status chain_signed(eei_p256 *p256, const eei_chain *chain, ee_error *
         if (cert->is_ca != (i > 0)) return eei_fail(err, EE_E_AUTH, "CaUsedAsEndEntity: certificate %zu is in another's place", i);
         if (!eei_span_equal(cert->issuer, issuer->subject)) return eei_fail(err, EE_E_AUTH, "UnknownIssuer: certificate %zu", i);
         st = eei_p256_verify(p256, issuer->key, cert->tbs, cert->signature, err);
+        if (st) st = eei_fail(err, st, "the signature of the %s certificate does not verify", i + 1 < chain->count ? "lower" : "root");
     }
     return st;
 }
@@ -32,9 +33,12 @@ static ee_status signed_text(eei_p256 *p256, const eei_chain *chain, ee_span tex
 static ee_status crl_signed(eei_p256 *p256, const ee_collateral *c, const eei_crl *crl, ee_error *err) {
     const eei_chain *const chains[] = {&c->crl_chain, &c->tcb_info_chain, &c->qe_identity_chain, &c->pck_chain};
     for (size_t i = 0; i < sizeof chains / sizeof *chains; i++)
-        for (size_t k = 0; k < chains[i]->count; k++)
-            if (chains[i]->certs[k].is_ca && eei_span_equal(chains[i]->certs[k].subject, crl->issuer))
-                return eei_p256_verify(p256, chains[i]->certs[k].key, crl->tbs, crl->signature, err);
+        for (size_t k = 0; k < chains[i]->count; k++) {
+            const eei_cert *ca = &chains[i]->certs[k];
+            if (!ca->is_ca || !eei_span_equal(ca->subject, crl->issuer)) continue;
+            if (ca->has_usage && !(ca->usage & EEI_USAGE_CRL_SIGN)) return eei_fail(err, EE_E_AUTH, "IssuerNotCrlSigner");
+            return eei_p256_verify(p256, ca->key, crl->tbs, crl->signature, err);
+        }
     return eei_fail(err, EE_E_AUTH, "UnknownIssuer of a CRL");
 }
 
@@ -100,7 +104,9 @@ void eei_window_narrow(eei_window *window, uint64_t from_s, uint64_t to_s, const
 }
 
 static void narrow_chain(eei_window *window, const eei_chain *chain, const char *what) {
-    for (size_t i = 0; i < chain->count; i++) eei_window_narrow(window, chain->certs[i].not_before_s, chain->certs[i].not_after_s, what);
+    for (size_t i = 0; i < chain->count; i++)
+        eei_window_narrow(window, chain->certs[i].not_before_s, chain->certs[i].not_after_s,
+                          i + 1 < chain->count ? what : "root certificate");
 }
 
 void eei_trust_window(const ee_collateral *c, const eei_chain *pck, eei_window *window) {

@@ -1,8 +1,9 @@
 """verdicts.py - asks verifiers about a sample: ours in the relaxed profile (ee-verify-case, a process), ours in the strict profile (the
-library, in this process), and the peer (the Python package dcap-qvl, when it can be imported). Called by tests/integration/test_peer_*.py."""
+library, in this process), and the peer (the Python package dcap-qvl). Called by tests/integration/test_peer_*.py."""
 import base64
 import dataclasses
 import datetime as dt
+import json
 import os
 import pathlib
 import random
@@ -80,24 +81,52 @@ def strict(quote, collateral_json, root, unix_s):
 
 
 class Peer:
-    """dcap-qvl, as installed in a folder."""
+    """dcap-qvl, as installed in a folder. It runs in a process of its own, which is started again when a panic ends it."""
 
     def __init__(self, folder):
-        sys.path.insert(0, str(folder))
-        import dcap_qvl
+        self.folder, self.process = str(folder), None
+        self.start()
 
-        self.module = dcap_qvl
-        self.version = dcap_qvl.__version__
+    def start(self):
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen([sys.executable, str(ROOT / "tests/peer/dcap_qvl_server.py"), self.folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
+                                        text=True)
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError("the peer does not start: " + self.last_words())
+        self.version = json.loads(line)
+
+    def last_words(self):
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace").strip()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(10)
+        self.log.close()
+
+    def ask(self, what, quote, collateral_json=b"", root=b"", unix_s=0):
+        parts = {name: base64.b64encode(data or b"").decode() for name, data in (("quote", quote), ("collateral", collateral_json), ("root", root))}
+        line = ""
+        try:
+            self.process.stdin.write(json.dumps(dict(parts, what=what, time=unix_s)) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            pass
+        if line:
+            return Verdict(**json.loads(line))
+        self.process.wait(10)
+        words = self.last_words()
+        self.process.stdin = None
+        self.process.stdout.close()
+        self.log.close()
+        self.start()
+        return Verdict(False, None, "ended by a panic: " + " / ".join(words.splitlines()[:2]))
+
+    def parse(self, quote):
+        return self.ask("parse", quote)
 
     def verify(self, quote, collateral_json, root, unix_s):
-        try:
-            collateral = self.module.QuoteCollateralV3.from_json(collateral_json.decode())
-            if root:
-                report = self.module.verify_with_root_ca(quote, collateral, root, unix_s)
-            else:
-                report = self.module.verify(quote, collateral, unix_s)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as refused:  # a panic of the peer is no Exception
-            return Verdict(False, None, " / ".join(str(refused).replace("Caused by:", "").split("\n\n")) or type(refused).__name__)
-        return Verdict(True, report.status, "")
+        return self.ask("verify", quote, collateral_json, root, unix_s)

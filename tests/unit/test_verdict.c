@@ -245,7 +245,8 @@ static void at_every_width(const char *name, const ee_verdict *verdict) {
         must_fit(name, text, columns);
         eei_buf_reset(&folded);
         words_of(text, &folded);
-        if (!eei_span_equal(eei_buf_span(&folded), eei_buf_span(&whole))) fail_msg("%s: other words at %u columns:\n%s", name, columns, text);
+        if (!eei_span_equal(eei_buf_span(&folded), eei_buf_span(&whole)))
+            fail_msg("%s: other words at %u columns:\n%s", name, columns, text);
         ee_string_free(text);
     }
     eei_buf_clear(&whole);
@@ -289,9 +290,7 @@ static void test_widths_at_the_edges(void **state) {
     const world *w = *state;
     char *text = NULL, *edge = NULL;
     ee_verdict *verdict = NULL;
-    static const struct {
-        uint32_t asked, given;
-    } same[] = {{0, 100}, {1, 24}, {23, 24}, {1001, 1000}, {UINT32_MAX, 1000}};
+    static const struct { uint32_t asked, given; } same[] = {{0, 100}, {1, 24}, {23, 24}, {1001, 1000}, {UINT32_MAX, 1000}};
     MUST(verify_at(eei_buf_span(&w->quote), w->collateral, w->any, NOW, &verdict, err));
     for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
         MUST(ee_verdict_render(verdict, same[i].asked, &text, err));
@@ -319,7 +318,10 @@ static void test_odd_names_stay_text(void **state) {
     char name[200], toml[300];
     ee_policy *policy = NULL;
     ee_verdict *verdict = NULL;
-    static const char *const odd[] = {"\xff\xfe.toml", "a\xc3", "\xc2\x9b" "31m.toml", "a\nb\x1b[31m.toml"};
+    static const char *const odd[] = {"\xff\xfe.toml", "a\xc3",
+                                      "\xc2\x9b"
+                                      "31m.toml",
+                                      "a\nb\x1b[31m.toml"};
     for (size_t i = 0; i < 200; i++) {
         if (i < 4) {
             snprintf(name, sizeof name, "%s", odd[i]);

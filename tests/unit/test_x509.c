@@ -197,6 +197,15 @@ static const struct {
     {"critical that is neither", "0101ff", "010101"},
     {"key usage with a stray bit", "030206c0", "030207c0"},
     {"an indefinite length", "a003020102", "a080020102"},
+    {"an extension's type that does not end", "0603551d0f", "0603551d8f"},
+    {"an extension's type with an arc too long", "0603551d0f", "060355800f"},
+    {"a name's type that does not end", "0603550403", "0603550483"},
+    {"a name that is a BIT STRING", "06035504030c", "060355040303"},
+    {"a name that is a T61String", "06035504030c", "060355040314"},
+    {"a name with a tag of two bytes", "06035504030c", "06035504031f"},
+    {"a name that is not UTF-8", "060355040a0c1265", "060355040a0c12ff"},
+    {"a country with a byte above ASCII", "13025553", "1302d553"},
+    {"an issuer's key id under another tag", "30168014", "30168214"},
 };
 
 static void test_odd_forms(void **state) {

@@ -35,6 +35,18 @@ static void expect(eei_reader *r, const uint8_t *bytes, size_t len) {
     if (got.len != len || memcmp(got.data, bytes, len)) r->failed = true;
 }
 
+/* An OBJECT IDENTIFIER, each arc in its shortest form; its content. Spec: X.690 sect. 8.19. */
+static ee_span type_value(eei_reader *r) {
+    ee_span id = eei_der_value(r, EEI_DER_OID);
+    bool begins = true;
+    for (size_t i = 0; i < id.len; i++) {
+        if (begins && id.data[i] == 0x80) r->failed = true;
+        begins = !(id.data[i] & 0x80);
+    }
+    if (!id.len || !begins) r->failed = true;
+    return r->failed ? (ee_span){NULL, 0} : id;
+}
+
 /* A non-negative INTEGER in its shortest form; its content. */
 static ee_span natural(eei_reader *r, size_t bytes_max) {
     ee_span n = eei_der_value(r, EEI_DER_INTEGER);
@@ -102,12 +114,19 @@ static void signature_part(eei_reader *r, uint8_t rs[64]) {
 
 /* ---- names ---- */
 
-/* PrintableString, UTF8String or IA5String of printable ASCII. */
-static void common_name(eei_reader *value, char out[EEI_CERT_CN_MAX + 1]) {
+/* A PrintableString, UTF8String or IA5String that is one. */
+static ee_span text_value(eei_reader *value) {
     uint8_t tag = eei_der_next(value);
     ee_span text = eei_der_value(value, tag);
-    if (tag != 0x13 && tag != 0x0c && tag != 0x16) return;
-    if (!text.len || text.len > EEI_CERT_CN_MAX) return;
+    bool good = text.len && (tag == 0x0c ? eei_utf8_valid(text) : tag == 0x13 || tag == 0x16);
+    for (size_t i = 0; i < text.len && tag != 0x0c; i++) good = good && text.data[i] < 0x80;
+    if (!good) value->failed = true;
+    return value->failed ? (ee_span){NULL, 0} : text;
+}
+
+/* Kept when it is printable ASCII. */
+static void common_name(ee_span text, char out[EEI_CERT_CN_MAX + 1]) {
+    if (text.len > EEI_CERT_CN_MAX) return;
     for (size_t i = 0; i < text.len; i++)
         if (text.data[i] < 0x20 || text.data[i] > 0x7e) return;
     memcpy(out, text.data, text.len);
@@ -125,12 +144,8 @@ static ee_span name_value(eei_reader *r, char cn[EEI_CERT_CN_MAX + 1]) {
         if (!eei_reader_left(&set)) list.failed = true;
         while (eei_reader_left(&set) && !set.failed) {
             eei_reader part = eei_der_inside(&set, EEI_DER_SEQUENCE);
-            ee_span type = eei_der_value(&part, EEI_DER_OID);
-            bool common = IS_OID(type, oid_common_name);
-            if (common && !names++)
-                common_name(&part, cn);
-            else
-                (void)eei_der_value(&part, eei_der_next(&part));
+            ee_span type = type_value(&part), text = text_value(&part);
+            if (text.len && IS_OID(type, oid_common_name) && !names++) common_name(text, cn);
             if (part.failed || eei_reader_left(&part) || ++parts > NAME_PARTS_MAX) set.failed = true;
         }
         if (set.failed) list.failed = true;
@@ -154,11 +169,11 @@ static size_t read_extensions(eei_reader *r, extension out[EXTENSIONS_MAX]) {
     while (eei_reader_left(&list) && !list.failed && count < EXTENSIONS_MAX) {
         eei_reader item = eei_der_inside(&list, EEI_DER_SEQUENCE);
         extension *e = &out[count];
-        e->oid = eei_der_value(&item, EEI_DER_OID);
+        e->oid = type_value(&item);
         e->critical = eei_der_next(&item) == EEI_DER_BOOLEAN;
         if (e->critical && !boolean(&item)) item.failed = true; /* FALSE is the default, which DER leaves out */
         e->value = eei_der_value(&item, EEI_DER_OCTETS);
-        if (item.failed || eei_reader_left(&item) || !e->oid.len) list.failed = true;
+        if (item.failed || eei_reader_left(&item)) list.failed = true;
         for (size_t i = 0; i < count; i++)
             if (eei_span_equal(out[i].oid, e->oid)) list.failed = true;
         count++;
@@ -200,11 +215,14 @@ static bool key_id(ee_span value, ee_span *out) {
     return whole(&r) && out->len;
 }
 
-/* Its key identifier, [0]; what else it may hold is not needed. */
+/* Its key identifier, [0]; the issuer's name and serial number, [1] and [2], may follow and are not needed. */
 static bool authority_key_id(ee_span value, ee_span *out) {
     eei_reader r = eei_reader_init(value), list = eei_der_inside(&r, EEI_DER_SEQUENCE);
     *out = eei_der_value(&list, 0x80);
-    while (eei_reader_left(&list) && !list.failed) (void)eei_der_value(&list, eei_der_next(&list));
+    if (eei_reader_left(&list)) {
+        (void)eei_der_value(&list, 0xa1);
+        (void)eei_der_value(&list, 0x82);
+    }
     return whole(&list) && whole(&r) && out->len;
 }
 
