@@ -2,6 +2,7 @@
  * tests that break one link at a time and sign it again. Nobody else includes it. */
 #ifndef EES_SIMTDX_PARTS_H
 #define EES_SIMTDX_PARTS_H
+#include "base/writer.h"
 #include "simtdx/simtdx.h"
 
 #include <openssl/x509.h>
@@ -63,6 +64,14 @@ typedef struct simtdx_collateral_parts {
     ee_span tcb_chain, qe_chain, pck_chain;                    /* PEM; pck_chain only goes in when given */
 } simtdx_collateral_parts;
 ee_status simtdx_collateral(const simtdx_root *root, const simtdx_collateral_parts *parts, eei_buf *json, ee_error *err) EE_MUST_USE;
+
+/* What the default TD's RTMR0 to RTMR2 hold once it has booted. */
+void simtdx_boot_registers(uint8_t rtmr[3][48]);
+/* A boot log's log area, piece by piece. index as it lies there: 1 to 4 are RTMR0 to RTMR3. */
+void simtdx_ccel_header(eei_writer *w);
+void simtdx_ccel_event(eei_writer *w, uint32_t index, uint32_t type, const uint8_t digest[48], ee_span data);
+/* The ACPI table for an area of that many bytes. */
+void simtdx_ccel_table(uint64_t area_bytes, uint8_t out[56]);
 
 /* A machine with a PCK chain of the caller's. */
 ee_status simtdx_machine_with(EVP_PKEY *pck_key, const char *chain_pem, const char *label, simtdx_machine **out, ee_error *err) EE_MUST_USE;

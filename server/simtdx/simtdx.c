@@ -252,9 +252,7 @@ static void release_measurement(const char *what, uint8_t out[48]) {
 void simtdx_td_default(simtdx_td *td) {
     memset(td, 0, sizeof *td);
     release_measurement("mrtd", td->mrtd);
-    release_measurement("rtmr0", td->rtmr[0]);
-    release_measurement("rtmr1", td->rtmr[1]);
-    release_measurement("rtmr2", td->rtmr[2]);
+    simtdx_boot_registers(td->rtmr);
     td->td_attributes = UINT64_C(1) << 28; /* SEPT_VE_DISABLE */
     td->xfam = 0x602e7;
     td->quote_version = 4;

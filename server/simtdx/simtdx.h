@@ -32,6 +32,8 @@ typedef struct simtdx_td {
 void simtdx_td_default(simtdx_td *td); /* the simulated release's measurements, SEPT_VE_DISABLE, no debug */
 ee_status simtdx_quote(const simtdx_machine *machine, const simtdx_td *td, const uint8_t report_data[64], eei_buf *out,
                        ee_error *err) EE_MUST_USE;
+/* The boot log of the default TD: a CCEL log area whose replay gives its RTMR0 to RTMR2 and leaves RTMR3 alone. */
+ee_status simtdx_boot_log(eei_buf *area, ee_error *err) EE_MUST_USE;
 /* policy.toml text that accepts this root's quotes of the default TD, and no other. */
 ee_status simtdx_policy_toml(const simtdx_root *root, eei_buf *out, ee_error *err) EE_MUST_USE;
 #endif
