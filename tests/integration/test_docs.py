@@ -140,7 +140,7 @@ def limits():
 
 def checks():
     names = re.findall(r"\[EEI_CHECK_\w+\] = \{\"(\w+)\", \"([^\"]+)\", (true|false)\}", read("sdk/src/attest/verdict.c"))
-    return table(("check", "shown as", "may be skipped"), [(f"`{n}`", t, "when the caller gives nothing to compare with" if o == "true" else "") for n, t, o in names])
+    return table(("check", "shown as", "may be skipped"), [(f"`{n}`", t, ("when there is none" if n == "boot_log" else "when the caller gives nothing to compare with") if o == "true" else "") for n, t, o in names])
 
 
 def layers():

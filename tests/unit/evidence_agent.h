@@ -2,11 +2,13 @@
  * Not for code under test. Included by test_{evidence,boot_log}.c. */
 #ifndef EVIDENCE_AGENT_H
 #define EVIDENCE_AGENT_H
+#include "attest/boot_log.h"
 #include "attest_world.h"
+#include "base/file.h"
 
 enum { EVENTS_TEST_MAX = 16, PAYLOAD_MAX = 64 };
 
-/* An agent of one boot: key, event log, statement. */
+/* An agent of one boot: key, boot log, event log, statement. */
 typedef struct agent {
     eei_key *key;
     eei_statement statement;
@@ -14,6 +16,9 @@ typedef struct agent {
     eei_event events[EVENTS_TEST_MAX];
     uint8_t payloads[EVENTS_TEST_MAX][PAYLOAD_MAX];
     size_t event_count;
+    eei_arena arena;
+    eei_boot_event *boot;
+    size_t boot_count;
     uint8_t image[32], spec[32];
     eei_buf quote;
     eei_expect expect;
@@ -68,6 +73,8 @@ static void requote(world *w, agent *a) {
     simtdx_td td = w->td;
     uint8_t report_data[64];
     memset(td.rtmr[3], 0, 48);
+    for (size_t i = 0; i < a->boot_count; i++)
+        if (a->boot[i].rtmr == 3) eei_rtmr_extend(td.rtmr[3], a->boot[i].digest);
     for (size_t i = 0; i < a->event_count; i++) eei_rtmr_extend(td.rtmr[3], a->events[i].digest);
     eei_statement_encode(&a->statement, a->statement_bytes);
     eei_report_data(a->statement_bytes, report_data);
@@ -77,8 +84,13 @@ static void requote(world *w, agent *a) {
 
 static void agent_init(world *w, agent *a) UNUSED;
 static void agent_init(world *w, agent *a) {
+    eei_buf area = EEI_BUF_INIT(65536);
     memset(a, 0, sizeof *a);
     a->quote = (eei_buf)EEI_BUF_INIT(65536);
+    a->arena = (eei_arena)EEI_ARENA_INIT(1 << 20);
+    MUST(simtdx_boot_log(&area, err));
+    MUST(eei_boot_log_compact(eei_buf_span(&area), &a->arena, &a->boot, &a->boot_count, err));
+    eei_buf_clear(&area);
     MUST(eei_key_generate(&a->key, err));
     a->statement = (eei_statement){.purpose = EEI_PURPOSE_REGISTER,
                                    .role = EEI_ROLE_AGENT,
@@ -114,6 +126,7 @@ static void agent_clear(agent *a) UNUSED;
 static void agent_clear(agent *a) {
     eei_key_free(a->key);
     eei_buf_clear(&a->quote);
+    eei_arena_clear(&a->arena);
 }
 
 static eei_evidence evidence_of(const agent *a) UNUSED;
@@ -121,7 +134,9 @@ static eei_evidence evidence_of(const agent *a) {
     return (eei_evidence){.statement = eei_span(a->statement_bytes, sizeof a->statement_bytes),
                           .quote = eei_buf_span(&a->quote),
                           .events = (eei_event *)(uintptr_t)a->events,
-                          .event_count = a->event_count};
+                          .event_count = a->event_count,
+                          .boot_events = a->boot,
+                          .boot_event_count = a->boot_count};
 }
 
 static ee_status appraise(world *w, const eei_evidence *e, const eei_expect *expect, ee_verdict **out, ee_error *err) UNUSED;
@@ -138,5 +153,24 @@ static void must_refuse(const char *name, world *w, const eei_evidence *e, const
         fail_msg("%s: status %d, failed \"%s\", wanted \"%s\"; %s", name, (int)st, first_failed(verdict), check, why.message);
     assert_null(eei_verdict_statement(verdict));
     ee_verdict_free(verdict);
+}
+
+/* Kept samples of vectors/attest/<folder>, and what they verify under. */
+static void read_golden(const char *from, const char *name, eei_buf *out) UNUSED;
+static void read_golden(const char *from, const char *name, eei_buf *out) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/attest/%s/%s", EE_VECTORS, from, name);
+    eei_buf_reset(out);
+    MUST(eei_file_read(path, out, err));
+}
+
+static void golden_trust(const char *from, ee_policy **policy, ee_collateral **collateral) UNUSED;
+static void golden_trust(const char *from, ee_policy **policy, ee_collateral **collateral) {
+    eei_buf text = EEI_BUF_INIT(1 << 20);
+    read_golden(from, "policy.toml", &text);
+    MUST(ee_policy_parse(eei_buf_cstr(&text), "policy.toml", policy, err));
+    read_golden(from, "collateral.json", &text);
+    MUST(ee_collateral_parse(eei_buf_span(&text), collateral, err));
+    eei_buf_clear(&text);
 }
 #endif

@@ -187,41 +187,31 @@ static void test_image_pin(void **state) {
 }
 
 /* Evidence of an earlier build of ours, kept as it was written: it must stay verifiable (docs/protocol.md, versions). */
-static void read_golden(const char *name, eei_buf *out) {
-    char path[512];
-    snprintf(path, sizeof path, "%s/attest/simulated/%s", EE_VECTORS, name);
-    eei_buf_reset(out);
-    MUST(eei_file_read(path, out, err));
-}
-
 static void test_golden_evidence(void **state) {
     (void)state;
-    eei_buf text = EEI_BUF_INIT(1 << 20), bytes = EEI_BUF_INIT(65536);
+    eei_buf bytes = EEI_BUF_INIT(65536);
     eei_arena arena = EEI_ARENA_INIT(1 << 20);
     ee_policy *policy = NULL;
     ee_collateral *collateral = NULL;
     ee_verdict *verdict = NULL, *base = NULL;
     eei_evidence e;
-    read_golden("policy.toml", &text);
-    MUST(ee_policy_parse(eei_buf_cstr(&text), "policy.toml", &policy, err));
-    read_golden("collateral.json", &text);
-    MUST(ee_collateral_parse(eei_buf_span(&text), &collateral, err));
+    golden_trust("simulated", &policy, &collateral);
     uint8_t nonce[32];
     memset(nonce, 1, 32);
     eei_expect expect = {.purpose = EEI_PURPOSE_REGISTER, .role = EEI_ROLE_AGENT, .nonce = nonce};
     for (int version = 4; version <= 5; version++) {
         char name[32];
         snprintf(name, sizeof name, "quote-v%d.bin", version);
-        read_golden(name, &bytes);
+        read_golden("simulated", name, &bytes);
         must_verify(name, eei_buf_span(&bytes), collateral, policy, NOW);
         snprintf(name, sizeof name, "evidence-v%d.bin", version);
-        read_golden(name, &bytes);
+        read_golden("simulated", name, &bytes);
         MUST(eei_evidence_decode(eei_buf_span(&bytes), &arena, &e, err));
         MUST(eei_appraise(&e, collateral, policy, &expect, NOW, &verdict, err));
         if (version == 4) base = ee_verdict_ref(verdict);
         ee_verdict_free(verdict);
     }
-    read_golden("session.bin", &bytes);
+    read_golden("simulated", "session.bin", &bytes);
     MUST(eei_evidence_decode(eei_buf_span(&bytes), &arena, &e, err));
     expect.purpose = EEI_PURPOSE_CHALLENGE;
     MUST(eei_appraise_session(&e, base, &expect, NOW + 60, &verdict, err));
@@ -230,7 +220,6 @@ static void test_golden_evidence(void **state) {
     ee_collateral_free(collateral);
     ee_policy_free(policy);
     eei_arena_clear(&arena);
-    eei_buf_clear(&text);
     eei_buf_clear(&bytes);
 }
 

@@ -57,6 +57,8 @@ typedef struct ee_verify_options {
     size_t struct_bytes;
     uint64_t now_unix_s;          /**< time for every validity window; 0 = this machine's clock */
     ee_span expected_report_data; /**< exactly 64 bytes, or {NULL, 0}: then the verdict says "skipped" for it */
+    ee_span ccel;                 /**< the machine's boot log, /sys/firmware/acpi/tables/data/CCEL, at most 1 MiB: it must replay to the
+                                       quote's RTMR0 to RTMR2 (check "boot_log"); {NULL, 0}: "skipped" */
 } ee_verify_options;
 EE_API void ee_verify_options_init(ee_verify_options *options);
 
@@ -69,7 +71,7 @@ EE_API void ee_verify_options_init(ee_verify_options *options);
  * @return EE_OK; EE_E_ATTESTATION (see the verdict; also for a quote that is too large or cannot be read); EE_E_INVALID (arguments);
  *         EE_E_NOMEM.
  * Thread-safe, also for one collateral: what of it does not depend on the quote is found out once. Never blocks. At most 200 KiB of memory
- * beside the collateral. Spec: Intel TDX DCAP Quoting Library API; PCS API v4.
+ * beside the collateral, and 400 KiB more for a boot log. Spec: Intel TDX DCAP Quoting Library API; PCS API v4.
  */
 EE_API EE_MUST_USE ee_status ee_verify_quote(ee_span quote, const ee_collateral *collateral, const ee_policy *policy,
                                              const ee_verify_options *options, ee_verdict **out, ee_error *err);
@@ -103,8 +105,10 @@ EE_API const char *ee_verdict_text(const ee_verdict *verdict);       /**< the ta
 EE_API EE_MUST_USE ee_status ee_verdict_render(const ee_verdict *verdict, uint32_t columns, char **out, ee_error *err);
 /** {"verified","simulated","node","tcb_status","advisory_ids":[],"checks":[{"name","title","status","passed","reason","expected","actual",
  *  "explain"}],"verified_at","policy_hash", ...}, then what the quote says, in hex as it lies there: "mrtd", "rtmr0".."rtmr3",
- * "report_data", "mr_seam" ... "reason" of a failed check is "expired" (get newer collateral, or set the clock), "malformed" or
- * "attestation". Fields of a quote that is not authentic are under "unverified". Made when it is first asked for; "" when out of memory. */
+ * "report_data", "mr_seam" ..., and "boot_events" when there was a boot log and it replays: [{"rtmr","type","name","digest","data"}], data
+ * in hex only where the digest is of it, else null; the type is the log's own word. "reason" of a failed check is "expired" (get newer
+ * collateral, or set the clock), "malformed" or "attestation". Fields of a quote that is not authentic are under "unverified". Made when it
+ * is first asked for; "" when out of memory. */
 EE_API const char *ee_verdict_json(const ee_verdict *verdict);
 /** Write an evidence file: quote, collateral, statement, checks, time. Mode 0600, atomically. */
 EE_API EE_MUST_USE ee_status ee_verdict_export(const ee_verdict *verdict, const char *path, ee_error *err);

@@ -165,7 +165,8 @@ static ee_status digests(const ee_verdict *v, ee_error *why) {
 
 static void event_log(ee_verdict *v) {
     ee_error why = {0};
-    uint8_t rtmr[48] = {0};
+    uint8_t rtmr[48];
+    memcpy(rtmr, v->boot_rtmr3, 48);
     ee_status st = v->event_count > EEI_EVENTS_MAX
                        ? eei_fail(&why, EE_E_LIMIT, "the log has %zu events, limit %u", v->event_count, EEI_EVENTS_MAX)
                        : EE_OK;
@@ -251,6 +252,7 @@ static void keep_evidence(ee_verdict *v, const eei_evidence *e) {
         v->events[i] = e->events[i];
         v->events[i].payload = eei_verdict_copy(v, e->events[i].payload);
     }
+    if (e->boot_event_count) eei_boot_log_keep(v, e->boot_events, e->boot_event_count);
 }
 
 ee_status eei_appraise_into(ee_verdict *v, const eei_evidence *evidence, ee_error *err) {
@@ -362,6 +364,9 @@ static void take_base(ee_verdict *v, const ee_verdict *base) {
     v->qe_evaluation = base->qe_evaluation;
     v->events = base->events;
     v->event_count = base->event_count;
+    v->has_boot_log = base->has_boot_log;
+    v->boot_events = base->boot_events;
+    v->boot_event_count = base->boot_event_count;
     v->base = ee_verdict_ref(base);
 }
 

@@ -17,10 +17,18 @@ static const eei_field event_fields[] = {
 };
 static const eei_schema event_schema = {"event", sizeof(eei_event), event_fields, 3};
 
-/* The same as eei_evidence with the list as the codec wants it. */
+static const eei_field boot_event_fields[] = {
+    {.key = 1, .kind = EEI_KIND_U64, .required = true, .name = "register", .offset = offsetof(eei_boot_event, rtmr), .max = 3},
+    EEI_FIELD(eei_boot_event, type, 2, EEI_KIND_U64, true, UINT32_MAX),
+    EEI_FIELD(eei_boot_event, digest, 3, EEI_KIND_FIXED, true, 48),
+    EEI_FIELD(eei_boot_event, data, 4, EEI_KIND_BYTES, false, EEI_BOOT_DATA_MAX),
+};
+static const eei_schema boot_event_schema = {"boot_event", sizeof(eei_boot_event), boot_event_fields, 4};
+
+/* The same as eei_evidence with the lists as the codec wants them. */
 typedef struct wire_evidence {
     ee_span statement, quote, ticket, signature;
-    eei_list events;
+    eei_list events, boot_log;
 } wire_evidence;
 
 static const eei_field evidence_fields[] = {
@@ -39,13 +47,19 @@ static const eei_field evidence_fields[] = {
      .sub = &event_schema},
     {.key = 4, .kind = EEI_KIND_BYTES, .name = "ticket", .offset = offsetof(wire_evidence, ticket), .max = TICKET_MAX},
     {.key = 5, .kind = EEI_KIND_BYTES, .name = "signed", .offset = offsetof(wire_evidence, signature), .max = SIGNED_MAX},
+    {.key = 128,
+     .kind = EEI_KIND_MESSAGES,
+     .name = "boot_log",
+     .offset = offsetof(wire_evidence, boot_log),
+     .most = EEI_BOOT_EVENTS_MAX,
+     .sub = &boot_event_schema},
 };
-static const eei_schema evidence_schema = {"evidence", sizeof(wire_evidence), evidence_fields, 5};
+static const eei_schema evidence_schema = {"evidence", sizeof(wire_evidence), evidence_fields, 6};
 
 void eei_event_digest(uint16_t type, ee_span payload, uint8_t out[48]) {
     const uint8_t head[] = {(uint8_t)(type >> 8),        (uint8_t)type,       (uint8_t)(payload.len >> 24), (uint8_t)(payload.len >> 16),
                             (uint8_t)(payload.len >> 8), (uint8_t)payload.len};
-    const ee_span parts[] = {eei_span_text("EE1-EV"), {head, sizeof head}, payload};
+    const ee_span parts[] = {eei_span_text(EEI_EVENT_LABEL), {head, sizeof head}, payload};
     eei_hash_parts(EEI_SHA384, parts, 3, out);
 }
 
@@ -61,16 +75,26 @@ static ee_status check_shape(const eei_evidence *e, ee_error *err) {
     if (e->statement.len != EEI_STATEMENT_BYTES)
         return eei_fail(err, EE_E_MALFORMED, "evidence: statement is %zu bytes, must be %u", e->statement.len, EEI_STATEMENT_BYTES);
     if (!e->quote.len == !e->signature.len) return eei_fail(err, EE_E_MALFORMED, "evidence must have either a quote or a signed statement");
-    if (e->signature.len && (e->event_count || e->ticket.len))
-        return eei_fail(err, EE_E_MALFORMED, "evidence: a signed statement carries no events and no ticket");
+    if (e->signature.len && (e->event_count || e->boot_event_count || e->ticket.len))
+        return eei_fail(err, EE_E_MALFORMED, "evidence: a signed statement carries no events, no boot log and no ticket");
     return EE_OK;
 }
 
 ee_status eei_evidence_encode(const eei_evidence *evidence, eei_buf *out, ee_error *err) {
-    const wire_evidence wire = {
-        evidence->statement, evidence->quote, evidence->ticket, evidence->signature, {evidence->events, evidence->event_count}};
+    const wire_evidence wire = {evidence->statement,
+                                evidence->quote,
+                                evidence->ticket,
+                                evidence->signature,
+                                {evidence->events, evidence->event_count},
+                                {evidence->boot_events, evidence->boot_event_count}};
+    size_t before = out->len;
     ee_status st = check_shape(evidence, err);
-    return st ? st : eei_encode(&evidence_schema, &wire, out, err);
+    if (!st) st = eei_encode(&evidence_schema, &wire, out, err);
+    size_t bytes = out->len - before;
+    if (!st && bytes > EEI_EVIDENCE_BYTES_MAX)
+        st = eei_fail(err, EE_E_LIMIT, "evidence is %zu bytes, limit %u", bytes, EEI_EVIDENCE_BYTES_MAX);
+    if (st) out->len = before;
+    return st;
 }
 
 ee_status eei_evidence_decode(ee_span bytes, eei_arena *arena, eei_evidence *out, ee_error *err) {
@@ -81,7 +105,14 @@ ee_status eei_evidence_decode(ee_span bytes, eei_arena *arena, eei_evidence *out
         return eei_fail(err, EE_E_LIMIT, "evidence is %zu bytes, limit %u", bytes.len, EEI_EVIDENCE_BYTES_MAX);
     ee_status st = eei_decode(&evidence_schema, bytes, arena, &wire, err);
     if (st) return st;
-    const eei_evidence e = {wire.statement, wire.quote, wire.events.items, wire.events.count, wire.ticket, wire.signature};
+    const eei_evidence e = {.statement = wire.statement,
+                            .quote = wire.quote,
+                            .events = wire.events.items,
+                            .event_count = wire.events.count,
+                            .ticket = wire.ticket,
+                            .signature = wire.signature,
+                            .boot_events = wire.boot_log.items,
+                            .boot_event_count = wire.boot_log.count};
     st = check_shape(&e, err);
     if (!st) *out = e;
     return st;

@@ -10,7 +10,8 @@
 #include <eesdk/verify.h>
 
 /* On the wire a strict msgpack map: 1 statement, 2 quote, 3 events (list of {1 type, 2 digest 48, 3 payload}), 4 ticket envelope,
- * 5 signed (envelope of type STATEMENT: then there is no quote, and it stands on evidence seen before). */
+ * 5 signed (envelope of type STATEMENT: then there is no quote, and it stands on evidence seen before), 128 boot log (list of
+ * {1 register, 2 type, 3 digest 48, 4 data}; readers that do not know it skip it). */
 typedef struct eei_event {
     uint64_t type; /* eei_event_type */
     uint8_t digest[48];
@@ -25,10 +26,20 @@ typedef enum eei_event_type {
     EEI_EVENT_APP_END = 6,
     EEI_EVENT_DRAIN = 7,
 } eei_event_type;
+#define EEI_EVENT_LABEL "EE1-EV"
 /* SHA-384("EE1-EV" || u16be type || u32be len || payload) */
 void eei_event_digest(uint16_t type, ee_span payload, uint8_t out[48]);
 /* RTMR after: SHA-384(before || digest) */
 void eei_rtmr_extend(uint8_t rtmr[48], const uint8_t digest[48]);
+
+/* What firmware, boot loader and kernel measured before our code ran: an event of the CCEL log, made small. Register and digest are what
+ * RTMR0 to RTMR2 hold; data is what was measured, where that is short and in the log; the type is the log's own word. */
+typedef struct eei_boot_event {
+    uint64_t rtmr; /* 0 to 3 */
+    uint64_t type; /* TCG event type */
+    uint8_t digest[48];
+    ee_span data; /* its SHA-384 is the digest; empty: not shown */
+} eei_boot_event;
 
 typedef struct eei_evidence {
     ee_span statement; /* 368 bytes */
@@ -37,7 +48,10 @@ typedef struct eei_evidence {
     size_t event_count;
     ee_span ticket;
     ee_span signature; /* envelope; empty for quoted evidence */
+    eei_boot_event *boot_events;
+    size_t boot_event_count; /* 0: no boot log */
 } eei_evidence;
+/* Appends; nothing on failure. EE_E_LIMIT over EEI_EVIDENCE_BYTES_MAX. */
 ee_status eei_evidence_encode(const eei_evidence *evidence, eei_buf *out, ee_error *err) EE_MUST_USE;
 ee_status eei_evidence_decode(ee_span bytes, eei_arena *arena, eei_evidence *out, ee_error *err) EE_MUST_USE;
 

@@ -1,6 +1,7 @@
 /* evidence_file.c - a verdict with everything it was made from, as a JSON file, and the check of such a file with no network at all.
  * What a file says about its own outcome is never believed: all checks are made again. Called through eesdk/verify.h.
  * Proto: docs/protocol.md#evidence-file */
+#include "attest/boot_log.h"
 #include "attest/statement.h"
 #include "attest/verdict.h"
 #include "base/alloc.h"
@@ -105,6 +106,7 @@ static json_t *file_json(const ee_verdict *v) {
         set(out, "events", events_json(quoted, &ok), &ok);
         set(out, "ticket", bytes_json(quoted->ticket), &ok);
     }
+    if (quoted->has_boot_log) set(out, "boot_log", eei_boot_log_json(quoted->boot_events, quoted->boot_event_count), &ok);
     set(out, "expected", expected_json(&quoted->expect, &ok), &ok);
     if (v->base) set(out, "session", session_json(v, &ok), &ok);
     set(out, "collateral", collateral_json(quoted->collateral), &ok);
@@ -139,7 +141,7 @@ typedef struct saved {
     ee_collateral *collateral;
     eei_evidence evidence, session;
     eei_expect_copy expect, session_expect;
-    bool has_statement, has_session;
+    bool has_statement, has_session, has_boot_log;
     uint64_t time, session_time;
     const char *node;
 } saved;
@@ -212,6 +214,37 @@ static ee_status events_field(saved *s, ee_error *err) {
     return st;
 }
 
+static ee_status boot_item(const json_t *item, eei_arena *arena, eei_boot_event *out, ee_error *err) {
+    const char *digest = NULL, *data = NULL;
+    ee_status st = eei_json_u64(item, "rtmr", &out->rtmr, err);
+    if (!st) st = eei_json_u64(item, "type", &out->type, err);
+    if (!st) st = eei_json_string(item, "digest", &digest, err);
+    if (!st) st = eei_hex_decode(digest, out->digest, 48, err);
+    if (!st && !json_is_null(json_object_get(item, "data"))) st = eei_json_string(item, "data", &data, err);
+    size_t len = data ? strlen(data) / 2 : 0;
+    if (st || !len) return st;
+    if (len > EEI_BOOT_DATA_MAX) return eei_fail(err, EE_E_LIMIT, "boot event's data is %zu bytes, limit %u", len, EEI_BOOT_DATA_MAX);
+    uint8_t *copy = eei_arena_alloc(arena, len);
+    if (!copy) return eei_nomem(err);
+    out->data = eei_span(copy, len);
+    return eei_hex_decode(data, copy, len, err);
+}
+
+static ee_status boot_log_field(saved *s, ee_error *err) {
+    const json_t *list = json_object_get(s->json, "boot_log");
+    ee_status st = EE_OK;
+    if (!list) return EE_OK;
+    if (!json_is_array(list)) return eei_fail(err, EE_E_MALFORMED, "field \"boot_log\" must be an array");
+    size_t count = json_array_size(list);
+    if (count > EEI_CCEL_EVENTS_MAX) return eei_fail(err, EE_E_LIMIT, "the file has %zu boot events, limit %d", count, EEI_CCEL_EVENTS_MAX);
+    s->evidence.boot_events = eei_arena_alloc(&s->arena, (count + 1) * sizeof *s->evidence.boot_events);
+    if (!s->evidence.boot_events) return eei_nomem(err);
+    for (size_t i = 0; !st && i < count; i++) st = boot_item(json_array_get(list, i), &s->arena, &s->evidence.boot_events[i], err);
+    s->evidence.boot_event_count = count;
+    s->has_boot_log = !st;
+    return st;
+}
+
 static ee_status session_field(saved *s, ee_error *err) {
     const json_t *session = json_object_get(s->json, "session");
     s->has_session = session != NULL;
@@ -236,8 +269,8 @@ static ee_status collateral_field(saved *s, ee_error *err) {
 }
 
 static ee_status saved_fields(saved *s, ee_error *err) {
-    static const char *const known[] = {"version", "kind",     "time",    "node",       "quote",   "statement", "events",
-                                        "ticket",  "expected", "session", "collateral", "verdict", "sha256",    NULL};
+    static const char *const known[] = {"version",  "kind",    "time",       "node",    "quote",  "statement", "events", "ticket",
+                                        "expected", "session", "collateral", "verdict", "sha256", "boot_log",  NULL};
     uint64_t version = 0;
     const char *kind = NULL;
     ee_status st = json_is_object(s->json) ? eei_json_only(s->json, known, err) : eei_fail(err, EE_E_MALFORMED, "must be a JSON object");
@@ -255,6 +288,7 @@ static ee_status saved_fields(saved *s, ee_error *err) {
         if (!st) st = bytes_field(s->json, "ticket", &s->arena, &s->evidence.ticket, err);
         if (!st) st = events_field(s, err);
     }
+    if (!st) st = boot_log_field(s, err);
     if (!st) st = expected_field(s->json, &s->expect, err);
     if (!st) st = session_field(s, err);
     if (!st) st = collateral_field(s, err);
@@ -297,6 +331,7 @@ static ee_status judge_quoted(saved *s, const ee_policy *policy, uint64_t now, e
         st = eei_appraise_into(v, &s->evidence, err);
     } else {
         v->quote_bytes = eei_verdict_copy(v, s->evidence.quote);
+        if (s->has_boot_log) eei_boot_log_keep(v, s->evidence.boot_events, s->evidence.boot_event_count);
         st = v->nomem ? eei_nomem(err) : eei_verify_into(v, false, err);
     }
     if (!st) st = eei_verdict_seal(&v, out, err);

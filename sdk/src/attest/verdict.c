@@ -32,6 +32,7 @@ static const struct {
     [EEI_CHECK_TCB_STATUS] = {"tcb_status", "TCB status", false},
     [EEI_CHECK_TD_ATTRIBUTES] = {"td_attributes", "TD attributes", false},
     [EEI_CHECK_MEASUREMENT] = {"measurement", "measurement", false},
+    [EEI_CHECK_BOOT_LOG] = {"boot_log", "boot log", true},
     [EEI_CHECK_MACHINE] = {"machine", "machine", true},
     [EEI_CHECK_REPORT_DATA] = {"report_data", "report data", true},
     [EEI_CHECK_STATEMENT] = {"statement", "statement", false},
@@ -54,7 +55,7 @@ static const struct {
      BIT(EEI_CHECK_PCK_CRL) | BIT(EEI_CHECK_TCB_INFO_SIGNATURE) | BIT(EEI_CHECK_QE_IDENTITY_SIGNATURE) |                                   \
      BIT(EEI_CHECK_QE_REPORT_SIGNATURE) | BIT(EEI_CHECK_ATTESTATION_KEY) | BIT(EEI_CHECK_QUOTE_SIGNATURE) | BIT(EEI_CHECK_QE_IDENTITY) |   \
      BIT(EEI_CHECK_TDX_MODULE) | BIT(EEI_CHECK_TCB_STATUS) | BIT(EEI_CHECK_TD_ATTRIBUTES) | BIT(EEI_CHECK_MEASUREMENT) |                   \
-     BIT(EEI_CHECK_MACHINE) | BIT(EEI_CHECK_REPORT_DATA))
+     BIT(EEI_CHECK_BOOT_LOG) | BIT(EEI_CHECK_MACHINE) | BIT(EEI_CHECK_REPORT_DATA))
 #define CONTEXT_CHECKS                                                                                                                     \
     (BIT(EEI_CHECK_STATEMENT) | BIT(EEI_CHECK_SIMULATED) | BIT(EEI_CHECK_PURPOSE) | BIT(EEI_CHECK_FRESHNESS) | BIT(EEI_CHECK_CHANNEL) |    \
      BIT(EEI_CHECK_TLS_KEY) | BIT(EEI_CHECK_TRANSCRIPT) | BIT(EEI_CHECK_INSTANCE) | BIT(EEI_CHECK_NODE) | BIT(EEI_CHECK_IMAGE))

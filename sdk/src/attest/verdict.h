@@ -29,6 +29,7 @@ typedef enum eei_check_id {
     EEI_CHECK_TCB_STATUS,
     EEI_CHECK_TD_ATTRIBUTES,
     EEI_CHECK_MEASUREMENT,
+    EEI_CHECK_BOOT_LOG,
     EEI_CHECK_MACHINE,
     EEI_CHECK_REPORT_DATA,
     EEI_CHECK_STATEMENT,
@@ -104,6 +105,10 @@ struct ee_verdict {
     eei_statement statement;
     eei_event *events;
     size_t event_count;
+    bool has_boot_log;
+    eei_boot_event *boot_events;
+    size_t boot_event_count;
+    uint8_t boot_rtmr3[48]; /* what RTMR3 held before our first event; zeros until the boot log is known to be true */
     ee_span ticket;
     eei_expect_copy expect;
 
@@ -146,6 +151,9 @@ json_t *eei_verdict_to_json(const ee_verdict *v);
 ee_status eei_verify_into(ee_verdict *v, bool strict, ee_error *err) EE_MUST_USE;
 /* verify.c: the little that can be said when there is no collateral to check with; st and why say why not. */
 void eei_verify_without(ee_verdict *v, ee_status st, const ee_error *why);
+/* boot_log.c: a copy of a boot log into v, and the check boot_log over it. */
+void eei_boot_log_keep(ee_verdict *v, const eei_boot_event *events, size_t count);
+void eei_boot_log_judge(ee_verdict *v);
 /* appraise.c: all of eei_appraise() but sealing. Evidence is copied into v. */
 ee_status eei_appraise_into(ee_verdict *v, const eei_evidence *evidence, ee_error *err) EE_MUST_USE;
 ee_status eei_appraise_session_into(ee_verdict *v, const ee_verdict *base, const eei_evidence *evidence, ee_error *err) EE_MUST_USE;

@@ -1,5 +1,6 @@
 /* verdict_json.c - a verdict for programs: every check, then what the quote says. It decides nothing.
  * Called through eesdk/verify.h, and by evidence_file.c. */
+#include "attest/boot_log.h"
 #include "attest/verdict.h"
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -110,6 +111,8 @@ json_t *eei_verdict_to_json(const ee_verdict *v) {
     set(out, "verified_at", json_string(eei_format_utc(v->now_unix_s * 1000, utc)), &ok);
     set(out, "policy_hash", json_string(v->policy->hash_hex), &ok);
     fields_json(v, out, &ok);
+    if (v->rows[EEI_CHECK_BOOT_LOG].state == EEI_CHECK_PASSED)
+        set(out, "boot_events", eei_boot_log_json(v->boot_events, v->boot_event_count), &ok);
     if (ok && out) return out;
     json_decref(out);
     return NULL;

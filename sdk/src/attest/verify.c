@@ -1,6 +1,7 @@
 /* verify.c - the strict verification of a TDX quote: an ordered list of named checks, each link before what hangs on it.
  * No network, no clock of its own, no success before all checks have run. Called through eesdk/verify.h and by appraise.c.
  * Spec: Intel TDX DCAP Quoting Library API; PCS API v4. Threats Q1 to Q6. */
+#include "attest/boot_log.h"
 #include "attest/crypto.h"
 #include "attest/statement.h"
 #include "attest/verdict.h"
@@ -408,6 +409,11 @@ static bool machine(run *r) {
     return true;
 }
 
+static bool boot_log(run *r) {
+    eei_boot_log_judge(r->v);
+    return !r->v->nomem;
+}
+
 /* For bare quotes. Evidence has a statement, and appraise.c compares its hash. */
 static bool report_data(run *r) {
     ee_verdict *v = r->v;
@@ -428,7 +434,8 @@ static bool report_data(run *r) {
 ee_status eei_verify_into(ee_verdict *v, bool strict, ee_error *err) {
     static const step authenticity[] = {collateral_format,     quote_format,        pck_chain,       pck_crl,        tcb_info_signature,
                                         qe_identity_signature, qe_report_signature, attestation_key, quote_signature};
-    static const step acceptance[] = {validity, qe_identity, tdx_module, tcb_status, td_attributes, measurement, machine, report_data};
+    static const step acceptance[] = {validity,    qe_identity, tdx_module, tcb_status, td_attributes,
+                                      measurement, boot_log,    machine,    report_data};
     run r = {.v = v, .strict = strict, .qe_status = EEI_TCB_NOT_SUPPORTED};
     ERR_set_mark(); /* OpenSSL's queue is left as it was found */
     ee_status st = eei_p256_new(&r.p256, err);
@@ -457,6 +464,21 @@ void ee_verify_options_init(ee_verify_options *options) {
     options->struct_bytes = sizeof *options;
 }
 
+/* Fields that were appended later are there only if the caller's struct reaches that far. */
+static ee_span ccel_option(const ee_verify_options *options) {
+    bool there = options && options->struct_bytes >= offsetof(ee_verify_options, ccel) + sizeof options->ccel;
+    return there ? options->ccel : (ee_span){NULL, 0};
+}
+
+/* One that cannot be read is a failed check like any other. */
+static void take_boot_log(ee_verdict *v, ee_span ccel) {
+    ee_error why = {0};
+    if (!ccel.data) return;
+    v->has_boot_log = true;
+    ee_status st = eei_boot_log_compact(ccel, &v->arena, &v->boot_events, &v->boot_event_count, &why);
+    if (st) eei_verdict_judge(v, EEI_CHECK_BOOT_LOG, st, &why, NULL);
+}
+
 /* An image pin needs evidence with an event log; with a bare quote it is a pin that cannot be checked, and fails. */
 static ee_verdict *bare_verdict(ee_span quote, const ee_policy *policy, uint64_t now_unix_s, ee_span expected) {
     uint32_t image = policy->has_image ? EEI_CHECK_BIT(EEI_CHECK_IMAGE) : 0;
@@ -474,15 +496,17 @@ static ee_verdict *bare_verdict(ee_span quote, const ee_policy *policy, uint64_t
 static ee_status verify_bare(ee_span quote, const ee_collateral *collateral, ee_status none, const ee_error *why, const ee_policy *policy,
                              const ee_verify_options *options, ee_verdict **out, ee_error *err) {
     ee_policy *production = NULL;
-    ee_span expected = options ? options->expected_report_data : (ee_span){NULL, 0};
     if (!quote.data && quote.len) return eei_fail(err, EE_E_INVALID, "quote is NULL");
-    if (options && options->struct_bytes < sizeof *options)
+    if (options && options->struct_bytes < offsetof(ee_verify_options, ccel))
         return eei_fail(err, EE_E_INVALID, "options were not filled with ee_verify_options_init()");
+    ee_span expected = options ? options->expected_report_data : (ee_span){NULL, 0}, ccel = ccel_option(options);
+    if (!ccel.data && ccel.len) return eei_fail(err, EE_E_INVALID, "ccel is NULL");
     if (expected.len && (expected.len != 64 || !expected.data))
         return eei_fail(err, EE_E_INVALID, "expected_report_data is %zu bytes, must be 64", expected.len);
     ee_status st = policy ? EE_OK : ee_policy_production(&production, err);
     if (st) return st;
     ee_verdict *v = bare_verdict(quote, policy ? policy : production, options ? options->now_unix_s : 0, expected);
+    if (v) take_boot_log(v, ccel);
     if (!v || v->nomem) {
         st = eei_nomem(err);
     } else if (collateral) {
