@@ -2,6 +2,7 @@
  * the entry's generation shows that nobody else wrote in between and the quote holds the bytes that were written (threat Q10). */
 #include "common/quote_source.h"
 
+#include "attest/ccel.h"
 #include "attest/quote.h"
 #include "base/alloc.h"
 #include "base/file.h"
@@ -26,6 +27,7 @@ struct quote_source {
     bool simulated;
     char *tsm_dir, *tsm_entry, *rtmr3_path;
     uint32_t timeout_ms;
+    eei_buf boot_log; /* empty: there is none */
 #if defined(EE_SIMTDX)
     simtdx_machine *machine;
     simtdx_td td;
@@ -173,6 +175,34 @@ static ee_status extend_kernel(const quote_source *source, const uint8_t digest[
     return st;
 }
 
+/* ---- the boot log (Spec: Intel GHCI for TDX, "CCEL") ------------------------------------------------------------------- */
+
+static ee_status read_boot_log(const char *ccel_path, const char *log_path, eei_buf *out, ee_error *err) {
+    eei_buf table = EEI_BUF_INIT(4096);
+    eei_ccel_table ccel;
+    ee_status st = read_value(ccel_path, &table, err);
+    if (!st) st = eei_ccel_table_parse(eei_buf_span(&table), &ccel, err);
+    if (!st) st = read_value(log_path, out, err);
+    if (!st && out->len != ccel.area_bytes)
+        st = eei_fail(err, EE_E_MALFORMED, "%s is %zu bytes, its table says %llu", log_path, out->len, (unsigned long long)ccel.area_bytes);
+    eei_buf_clear(&table);
+    if (st) eei_buf_reset(out);
+    return st;
+}
+
+/* Only quotes are needed to serve; a boot log makes them say more. */
+static void take_boot_log(quote_source *source, const quote_source_options *options) {
+    const char *ccel = options->ccel_path ? options->ccel_path : QUOTE_SOURCE_CCEL;
+    const char *log = options->log_path ? options->log_path : QUOTE_SOURCE_LOG;
+    ee_error why = {0};
+    if (access(ccel, F_OK) != 0)
+        eei_log(EEI_LOG_INFO, "boot_log.none", "path=%s", ccel);
+    else if (read_boot_log(ccel, log, &source->boot_log, &why))
+        eei_log(EEI_LOG_WARN, "boot_log.unreadable", "reason=%s", why.message);
+    else
+        eei_log(EEI_LOG_INFO, "boot_log.read", "path=%s bytes=%zu", log, source->boot_log.len);
+}
+
 /* ---- the quoter ------------------------------------------------------------------------------------------------------ */
 
 static ee_status quote(void *user, const uint8_t report_data[64], eei_buf *out, ee_error *err) {
@@ -204,7 +234,11 @@ static ee_status extend_rtmr3(void *user, const uint8_t digest[48], ee_error *er
 }
 
 eei_quoter quote_source_quoter(quote_source *source) {
-    return (eei_quoter){.quote = quote, .extend_rtmr3 = extend_rtmr3, .user = source, .simulated = source->simulated};
+    return (eei_quoter){.quote = quote,
+                        .extend_rtmr3 = extend_rtmr3,
+                        .user = source,
+                        .simulated = source->simulated,
+                        .boot_log = eei_buf_span(&source->boot_log)};
 }
 
 const char *quote_source_kind(const quote_source *source) { return source->simulated ? "simulated" : "configfs"; }
@@ -215,6 +249,7 @@ static ee_status open_simulated(quote_source *source, const char *path, ee_error
 #if defined(EE_SIMTDX)
     ee_status st = eei_file_check_private(path, err);
     if (!st) st = simtdx_machine_load(path, &source->machine, err);
+    if (!st) st = simtdx_boot_log(&source->boot_log, err);
     simtdx_td_default(&source->td);
     source->simulated = true;
     return st;
@@ -226,7 +261,10 @@ static ee_status open_simulated(quote_source *source, const char *path, ee_error
 
 static ee_status probe(quote_source *source, const quote_source_options *options, ee_error *err) {
     struct stat info;
-    if (stat(source->tsm_dir, &info) == 0 && S_ISDIR(info.st_mode)) return EE_OK;
+    if (stat(source->tsm_dir, &info) == 0 && S_ISDIR(info.st_mode)) {
+        take_boot_log(source, options);
+        return EE_OK;
+    }
     if (options->machine_file && *options->machine_file) return open_simulated(source, options->machine_file, err);
     return eei_hint(
         err,
@@ -239,6 +277,7 @@ ee_status quote_source_open(const quote_source_options *options, quote_source **
     quote_source *source = eei_calloc(1, sizeof *source);
     if (!source) return eei_nomem(err);
     (void)pthread_mutex_init(&source->mutex, NULL); /* default attributes: does not fail on Linux */
+    source->boot_log = (eei_buf)EEI_BUF_INIT(EEI_CCEL_BYTES_MAX);
     source->timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS;
     source->tsm_dir = eei_strdup(options->tsm_dir ? options->tsm_dir : QUOTE_SOURCE_TSM_DIR);
     source->rtmr3_path = eei_strdup(options->rtmr3_path ? options->rtmr3_path : QUOTE_SOURCE_RTMR3);
@@ -261,6 +300,7 @@ void quote_source_free(quote_source *source) {
     simtdx_machine_free(source->machine);
 #endif
     (void)pthread_mutex_destroy(&source->mutex);
+    eei_buf_clear(&source->boot_log);
     eei_free(source->tsm_dir);
     eei_free(source->tsm_entry);
     eei_free(source->rtmr3_path);

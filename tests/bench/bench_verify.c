@@ -1,9 +1,9 @@
 /* bench_verify.c - what verifying a TDX quote costs beside the ECDSA verifications it cannot do without. Not for whole sessions
  * (bench_calls.py). Run by ./dev bench. */
-#include "attest/quote.h"
+#include "attest/boot_log.h"
 #include "base/buf.h"
 #include "bench/bench.h"
-#include "simtdx/simtdx.h"
+#include "simtdx/parts.h"
 
 #include <eesdk/verify.h>
 
@@ -16,7 +16,7 @@
 
 #define NOW UINT64_C(1790000000)
 
-enum { THREADS_MAX = 64 };
+enum { THREADS_MAX = 64, BOOT_EVENTS = 250 };
 
 /* One platform, one quote, its collateral as text and parsed. */
 typedef struct world {
@@ -26,6 +26,10 @@ typedef struct world {
     EVP_PKEY_CTX *verify;
     uint8_t digest[32];
     unsigned rounds;
+    eei_buf log_area;
+    eei_arena arena;
+    eei_boot_event *boot_events;
+    size_t boot_event_count;
 } world;
 
 static void must(ee_status st, const ee_error *err) {
@@ -114,17 +118,62 @@ static double warm(void *user) {
     return micros_each(start, w->rounds);
 }
 
+/* ---- a boot log beside it: what 250 events cost who sends them (once a boot) and who checks them ---------------------------- */
+
+static void make_boot_log(world *w) {
+    uint8_t data[64], digest[48];
+    ee_error err = {0};
+    w->log_area = (eei_buf)EEI_BUF_INIT(1 << 20);
+    w->arena = (eei_arena)EEI_ARENA_INIT(1 << 20);
+    eei_writer writer = eei_writer_init(&w->log_area);
+    simtdx_ccel_header(&writer);
+    for (unsigned i = 0; i < BOOT_EVENTS; i++) {
+        memset(data, (int)i, sizeof data);
+        eei_sha384(eei_span(data, sizeof data), digest);
+        simtdx_ccel_event(&writer, 1 + i % 3, 0xd, digest, eei_span(data, sizeof data));
+    }
+    must(eei_boot_log_compact(eei_buf_span(&w->log_area), &w->arena, &w->boot_events, &w->boot_event_count, &err), &err);
+}
+
+static double log_made_small(void *user) {
+    world *w = user;
+    uint64_t start = bench_now_ns();
+    for (unsigned i = 0; i < w->rounds; i++) {
+        eei_arena arena = EEI_ARENA_INIT(1 << 20);
+        eei_boot_event *events = NULL;
+        size_t count = 0;
+        if (eei_boot_log_compact(eei_buf_span(&w->log_area), &arena, &events, &count, NULL)) return -1;
+        bench_use(events);
+        eei_arena_clear(&arena);
+    }
+    return micros_each(start, w->rounds);
+}
+
+static double log_replayed(void *user) {
+    world *w = user;
+    uint64_t start = bench_now_ns();
+    for (unsigned i = 0; i < w->rounds; i++) {
+        eei_boot_registers made;
+        if (eei_boot_log_replay(w->boot_events, w->boot_event_count, &made, NULL)) return -1;
+        bench_use(&made);
+    }
+    return micros_each(start, w->rounds);
+}
+
 int main(int argc, char **argv) {
     world w = {0};
     bench *b = bench_open(argc, argv, "verify");
     w.rounds = bench_is_quick(b) ? 20 : 200;
     make_platform(&w);
     make_signature(&w);
+    make_boot_log(&w);
     const bench_case cases[] = {
         {"9 ECDSA verifications", "us", NULL, ecdsa_9, &w},
         {"3 ECDSA verifications", "us", NULL, ecdsa_3, &w},
         {"verify, nothing cached", "us", "9 ECDSA verifications", cold, &w},
         {"verify, collateral cached", "us", "3 ECDSA verifications", warm, &w},
+        {"boot log of 250 events, made small", "us", "3 ECDSA verifications", log_made_small, &w},
+        {"boot log of 250 events, replayed", "us", "3 ECDSA verifications", log_replayed, &w},
     };
     bench_run(b, cases, sizeof cases / sizeof *cases, 0);
     return bench_close(b);

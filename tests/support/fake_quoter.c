@@ -62,10 +62,15 @@ void fake_machine_init(fake_machine *machine, const fake_world *world, const cha
 
     memset(machine, 0, sizeof *machine);
     must(simtdx_machine_new(world->root, label, &machine->machine, &err), "machine", &err);
+    machine->boot_log = (eei_buf)EEI_BUF_INIT(65536);
+    must(simtdx_boot_log(&machine->boot_log, &err), "boot log", &err);
     simtdx_td_default(&machine->td);
 }
 
-void fake_machine_clear(fake_machine *machine) { simtdx_machine_free(machine->machine); }
+void fake_machine_clear(fake_machine *machine) {
+    simtdx_machine_free(machine->machine);
+    eei_buf_clear(&machine->boot_log);
+}
 
 static ee_status quote(void *user, const uint8_t report_data[64], eei_buf *out, ee_error *err) {
     fake_machine *machine = user;
@@ -83,7 +88,10 @@ static ee_status extend(void *user, const uint8_t digest[48], ee_error *err) {
     return EE_OK;
 }
 
-eei_quoter fake_quoter(fake_machine *machine) { return (eei_quoter){quote, extend, machine, true}; }
+eei_quoter fake_quoter(fake_machine *machine) {
+    return (eei_quoter){
+        .quote = quote, .extend_rtmr3 = extend, .user = machine, .simulated = true, .boot_log = eei_buf_span(&machine->boot_log)};
+}
 
 eei_prover *fake_prover(fake_machine *machine, const fake_world *world, uint8_t role, const char *node, uint8_t node_byte) {
     eei_prover_options options = {.role = role,

@@ -25,6 +25,7 @@ void fake_world_clear(fake_world *world);
 typedef struct fake_machine {
     simtdx_machine *machine;
     simtdx_td td;
+    eei_buf boot_log; /* CCEL log area; tests change it before they make a prover */
     atomic_uint quotes;
     atomic_bool quote_fails;
 } fake_machine;

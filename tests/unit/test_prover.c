@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/encoding.h"
 #include "base/limits.h"
+#include "simtdx/parts.h"
 #include "support/fake_quoter.h"
 
 #include <stdlib.h>
@@ -216,6 +217,128 @@ static void test_full_event_log_is_an_error_not_a_gap(void **state) {
     assert_int_equal(made, EEI_EVENTS_MAX);
 }
 
+/* ---- boot log -------------------------------------------------------------------------------------------------------- */
+
+/* Evidence for a purpose, judged; how many boot events it carries and whether their check passed. */
+typedef struct boot_outcome {
+    size_t events, bytes;
+    ee_check_result check;
+} boot_outcome;
+
+static boot_outcome boot_log_of(fixture *f, eei_prover *prover, uint8_t purpose) {
+    eei_prove what = {.purpose = purpose, .wire_version = 1};
+    eei_expect expect = {.purpose = purpose, .role = EEI_ROLE_AGENT};
+    eei_buf bytes = EEI_BUF_INIT(EEI_EVIDENCE_BYTES_MAX);
+    eei_arena arena = EEI_ARENA_INIT(1 << 20);
+    eei_evidence evidence;
+    boot_outcome out = {.check = EE_CHECK_FAIL};
+    ee_verdict *v = NULL;
+    ee_check check;
+    ee_error err = {0};
+    assert_int_equal(eei_prover_quote(prover, &what, &bytes, &err), EE_OK);
+    assert_int_equal(eei_evidence_decode(eei_buf_span(&bytes), &arena, &evidence, &err), EE_OK);
+    if (eei_judge_evidence(f->world.judge, eei_buf_span(&bytes), NULL, &expect, &v, &err)) fail_msg("purpose %u: %s", purpose, err.message);
+    for (size_t i = 0; ee_verdict_check_at(v, i, &check, NULL) == EE_OK; i++)
+        if (!strcmp(check.name, "boot_log")) out.check = check.result;
+    out.events = evidence.boot_event_count;
+    out.bytes = bytes.len;
+    ee_verdict_free(v);
+    eei_arena_clear(&arena);
+    eei_buf_clear(&bytes);
+    return out;
+}
+
+/* With what is asked for once a session or a day; a periodic quote and a strict channel go without. */
+static void test_boot_log_goes_with_register_and_certificate(void **state) {
+    static const uint8_t with[] = {EEI_PURPOSE_REGISTER, EEI_PURPOSE_CERTIFICATE},
+                         without[] = {EEI_PURPOSE_PERIODIC, EEI_PURPOSE_CHALLENGE};
+    fixture *f = *state;
+    for (size_t i = 0; i < 2; i++) {
+        boot_outcome yes = boot_log_of(f, f->prover, with[i]), no = boot_log_of(f, f->prover, without[i]);
+        assert_int_equal(yes.events, 11);
+        assert_int_equal(yes.check, EE_CHECK_PASS);
+        assert_int_equal(no.events, 0);
+        assert_int_equal(no.check, EE_CHECK_SKIPPED);
+        assert_true(yes.bytes > no.bytes + 11 * 50);
+    }
+}
+
+/* One event more in the log; in_quote: also in the register. */
+static void more_boot(fake_machine *machine, unsigned rtmr, const char *data, bool in_quote) {
+    uint8_t digest[48];
+    eei_writer w = eei_writer_init(&machine->boot_log);
+    machine->boot_log.len -= 64; /* the fill */
+    eei_sha384(eei_span_text(data), digest);
+    simtdx_ccel_event(&w, rtmr + 1, 0xd, digest, eei_span_text(data));
+    for (size_t i = 0; i < 64; i++) eei_write_u8(&w, 0xff);
+    assert_int_equal(w.status, EE_OK);
+    if (in_quote) eei_rtmr_extend(machine->td.rtmr[rtmr], digest);
+}
+
+static void spoil_none(fake_machine *m) { m->boot_log.len = 0; }
+static void spoil_cut(fake_machine *m) { m->boot_log.len -= 65; }
+static void spoil_more(fake_machine *m) { more_boot(m, 1, "never measured", false); }
+static void spoil_many(fake_machine *m) {
+    for (size_t i = 0; i < EEI_BOOT_EVENTS_MAX; i++) more_boot(m, 2, "again", true);
+}
+
+/* Such a log proves nothing, and must not stand in the way of the proof. */
+static void test_boot_log_that_proves_nothing_is_left_out(void **state) {
+    static const struct {
+        const char *name;
+        void (*spoil)(fake_machine *m);
+    } cases[] = {{"none", spoil_none}, {"cut", spoil_cut}, {"an event that was never measured", spoil_more}, {"too many", spoil_many}};
+    fixture *f = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        fake_machine machine;
+        fake_machine_init(&machine, &f->world, "m2");
+        uint8_t before[48];
+        memcpy(before, machine.td.rtmr[2], 48);
+        cases[i].spoil(&machine);
+        eei_prover *prover = fake_prover(&machine, &f->world, EEI_ROLE_AGENT, "node-a", 7);
+        memcpy(machine.td.rtmr[2], before, 48); /* as the policy pins it */
+        boot_outcome out = boot_log_of(f, prover, EEI_PURPOSE_REGISTER);
+        if (out.events || out.check != EE_CHECK_SKIPPED) fail_msg("%s: %zu events, check %d", cases[i].name, out.events, (int)out.check);
+        eei_prover_free(prover);
+        fake_machine_clear(&machine);
+    }
+}
+
+/* Where something extended RTMR3 before us, nobody can replay it without the boot log: then it goes with everything. */
+static void test_boot_log_with_rtmr3_goes_with_everything(void **state) {
+    static const uint8_t purposes[] = {EEI_PURPOSE_REGISTER, EEI_PURPOSE_PERIODIC, EEI_PURPOSE_CERTIFICATE, EEI_PURPOSE_CHALLENGE};
+    fixture *f = *state;
+    fake_machine machine;
+    fake_machine_init(&machine, &f->world, "m2");
+    more_boot(&machine, 3, "loader's own", true);
+    eei_prover *prover = fake_prover(&machine, &f->world, EEI_ROLE_AGENT, "node-a", 7);
+    for (size_t i = 0; i < sizeof purposes; i++) {
+        boot_outcome out = boot_log_of(f, prover, purposes[i]);
+        assert_int_equal(out.events, 12);
+        assert_int_equal(out.check, EE_CHECK_PASS);
+    }
+    eei_prover_free(prover);
+    fake_machine_clear(&machine);
+}
+
+/* When the event log has grown so far that both do not fit, the event log goes: without it there is no proof at all. */
+static void test_boot_log_makes_room_for_events(void **state) {
+    fixture *f = *state;
+    char payload[401];
+    size_t before = EEI_EVIDENCE_BYTES_MAX, added = 0;
+    memset(payload, 'x', sizeof payload - 1);
+    payload[sizeof payload - 1] = '\0';
+    for (boot_outcome out = boot_log_of(f, f->prover, EEI_PURPOSE_REGISTER); out.events; added++) {
+        assert_true(out.bytes <= EEI_EVIDENCE_BYTES_MAX && added < 200);
+        assert_int_equal(eei_prover_event(f->prover, EEI_EVENT_APP_END, eei_span_text(payload), NULL), EE_OK);
+        before = out.bytes;
+        out = boot_log_of(f, f->prover, EEI_PURPOSE_REGISTER);
+    }
+    boot_outcome last = boot_log_of(f, f->prover, EEI_PURPOSE_REGISTER);
+    assert_int_equal(last.check, EE_CHECK_SKIPPED);
+    assert_true(before + sizeof payload + 56 > EEI_EVIDENCE_BYTES_MAX); /* not given up early */
+}
+
 static void test_out_of_memory(void **state) {
     fixture *f = *state;
 
@@ -253,6 +376,10 @@ int main(void) {
         TEST(test_certificate_is_renewed_past_half_its_life),
         TEST(test_keys_are_new_with_every_boot),
         TEST(test_full_event_log_is_an_error_not_a_gap),
+        TEST(test_boot_log_goes_with_register_and_certificate),
+        TEST(test_boot_log_that_proves_nothing_is_left_out),
+        TEST(test_boot_log_with_rtmr3_goes_with_everything),
+        TEST(test_boot_log_makes_room_for_events),
         TEST(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #include "attest/quote.h"
 #include "base/file.h"
 #include "common/quote_source.h"
+#include "simtdx/parts.h"
 #include "support/fake_quoter.h"
 
 #include <fcntl.h>
@@ -232,6 +233,82 @@ static void test_rtmr3_is_written_in_one_piece(void **state) {
     eei_buf_clear(&written);
 }
 
+/* ---- boot log -------------------------------------------------------------------------------------------------------- */
+
+typedef struct acpi {
+    char dir[64], ccel[96], log[96];
+} acpi;
+
+static void put_file(const char *path, ee_span data) { assert_int_equal(eei_file_write_atomic(path, data, 0600, NULL), EE_OK); }
+
+static void acpi_make(acpi *a) {
+    (void)snprintf(a->dir, sizeof a->dir, "/tmp/ee-acpi-XXXXXX");
+    assert_non_null(mkdtemp(a->dir));
+    (void)snprintf(a->ccel, sizeof a->ccel, "%s/CCEL", a->dir);
+    (void)snprintf(a->log, sizeof a->log, "%s/data-CCEL", a->dir);
+}
+
+static void acpi_remove(const acpi *a) {
+    (void)unlink(a->ccel);
+    (void)unlink(a->log);
+    assert_int_equal(rmdir(a->dir), 0);
+}
+
+/* A TDX guest's files, as they are, missing, or not what they should be: quotes come all the same. */
+static void test_boot_log_is_read(void **state) {
+    static const struct {
+        const char *name;
+        bool table, log;
+        size_t says_more; /* the table's length of the area, over the file's */
+        uint8_t flip;     /* in the table */
+        bool read;
+    } cases[] = {
+        {"both", true, true, 0, 0, true},
+        {"no table: no boot log", false, true, 0, 0, false},
+        {"no log", true, false, 0, 0, false},
+        {"the table says more", true, true, 1, 0, false},
+        {"a damaged table", true, true, 0, 1, false},
+    };
+    eei_buf area = EEI_BUF_INIT(65536);
+    (void)state;
+    assert_int_equal(simtdx_boot_log(&area, NULL), EE_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        acpi files;
+        uint8_t table[56];
+        quote_source *source = NULL;
+        ee_error err = {0};
+        acpi_make(&files);
+        simtdx_ccel_table(area.len + cases[i].says_more, table);
+        table[36] ^= cases[i].flip;
+        if (cases[i].table) put_file(files.ccel, eei_span(table, sizeof table));
+        if (cases[i].log) put_file(files.log, eei_buf_span(&area));
+        quote_source_options options = {.tsm_dir = files.dir, .ccel_path = files.ccel, .log_path = files.log};
+        if (quote_source_open(&options, &source, &err)) fail_msg("%s: %s", cases[i].name, err.message);
+        ee_span log = quote_source_quoter(source).boot_log;
+        if (eei_span_equal(log, eei_buf_span(&area)) != cases[i].read || (!cases[i].read && log.len))
+            fail_msg("%s: a boot log of %zu bytes", cases[i].name, log.len);
+        quote_source_free(source);
+        acpi_remove(&files);
+    }
+    eei_buf_clear(&area);
+}
+
+/* A file without an end is not read for ever. */
+static void test_boot_log_without_an_end(void **state) {
+    acpi files;
+    uint8_t table[56];
+    quote_source *source = NULL;
+    (void)state;
+    acpi_make(&files);
+    simtdx_ccel_table(4096, table);
+    put_file(files.ccel, eei_span(table, sizeof table));
+    quote_source_options options = {.tsm_dir = files.dir, .ccel_path = files.ccel, .log_path = "/dev/zero"};
+    assert_int_equal(quote_source_open(&options, &source, NULL), EE_OK);
+    assert_int_equal(quote_source_quoter(source).boot_log.len, 0);
+    quote_source_free(source);
+    acpi_remove(&files);
+}
+
 static void test_entry_of_our_own_is_removed(void **state) {
     char dir[] = "/tmp/ee-tsm-XXXXXX";
     eei_buf quote = EEI_BUF_INIT(EE_QUOTE_BYTES_MAX);
@@ -267,6 +344,10 @@ static void test_simulated_machine_keeps_its_register(void **state) {
     assert_string_equal(quote_source_kind(source), "simulated");
     eei_quoter quoter = quote_source_quoter(source);
     assert_true(quoter.simulated);
+    eei_buf boot_log = EEI_BUF_INIT(65536);
+    assert_int_equal(simtdx_boot_log(&boot_log, &err), EE_OK);
+    assert_true(eei_span_equal(quoter.boot_log, eei_buf_span(&boot_log)));
+    eei_buf_clear(&boot_log);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(quoter.extend_rtmr3(quoter.user, digest, &err), EE_OK);
         eei_rtmr_extend(want, digest);
@@ -314,9 +395,14 @@ static int teardown(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_quote_comes_through_configfs),       cmocka_unit_test(test_Q10_disturbed_quotes_are_repeated),
-        cmocka_unit_test(test_bytes_behind_the_quote_are_refused), cmocka_unit_test(test_rtmr3_is_written_in_one_piece),
-        cmocka_unit_test(test_entry_of_our_own_is_removed),        cmocka_unit_test(test_simulated_machine_keeps_its_register),
+        cmocka_unit_test(test_quote_comes_through_configfs),
+        cmocka_unit_test(test_Q10_disturbed_quotes_are_repeated),
+        cmocka_unit_test(test_bytes_behind_the_quote_are_refused),
+        cmocka_unit_test(test_rtmr3_is_written_in_one_piece),
+        cmocka_unit_test(test_boot_log_is_read),
+        cmocka_unit_test(test_boot_log_without_an_end),
+        cmocka_unit_test(test_entry_of_our_own_is_removed),
+        cmocka_unit_test(test_simulated_machine_keeps_its_register),
         cmocka_unit_test(test_no_source_says_what_was_looked_for),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

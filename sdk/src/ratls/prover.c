@@ -3,10 +3,13 @@
  * Proto: docs/protocol.md#statement */
 #include "ratls/prover.h"
 
+#include "attest/boot_log.h"
+#include "attest/quote.h"
 #include "attest/ticket.h"
 #include "base/alloc.h"
 #include "base/encoding.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "ratls/channel.h"
 #include "ratls/ratls.h"
 #include "ratls/tls_io.h"
@@ -21,6 +24,7 @@
 #define TREE_DEPTH_MAX      64u
 #define TLS_KEY_DER_MAX     512u
 #define CERTIFICATE_DER_MAX (EEI_EVIDENCE_BYTES_MAX + 2048u)
+#define BOOT_LOG_MEMORY_MAX (1u << 20) /* 4,096 events */
 
 /* Root over all receipts without keeping them: the roots of the full subtrees, largest first, as an RFC 6962 tree. */
 typedef struct receipt_tree {
@@ -50,6 +54,10 @@ struct eei_prover {
     pthread_mutex_t quoting; /* guards the quoter and the event log, so that a quote and the log beside it agree; held for seconds */
     eei_event *events;       /* payloads are ours */
     size_t event_count, event_cap;
+    eei_arena boot_arena;
+    eei_boot_event *boot_events; /* of the boot log; in the arena */
+    size_t boot_event_count;
+    bool boot_compared; /* with the registers of a quote */
 
     pthread_mutex_t state; /* guards the rest; held for microseconds */
     uint64_t sequence;
@@ -178,6 +186,41 @@ static void statement_make(eei_prover *p, const eei_prove *what, uint8_t out[EEI
     eei_statement_encode(&s, out);
 }
 
+/* Proto: docs/protocol.md#boot-log. Periodic quotes and strict channels go without: it does not change within a boot. */
+static bool wants_boot_log(const eei_prover *p, uint8_t purpose) {
+    if (purpose == EEI_PURPOSE_REGISTER || purpose == EEI_PURPOSE_CERTIFICATE) return true;
+    for (size_t i = 0; i < p->boot_event_count; i++)
+        if (p->boot_events[i].rtmr == 3) return true;
+    return false;
+}
+
+static void drop_boot_log(eei_prover *p, const char *why) {
+    eei_log(EEI_LOG_WARN, "boot_log.left_out", "events=%zu reason=%s", p->boot_event_count, why);
+    p->boot_event_count = 0;
+}
+
+/* Firmware whose log was full, or a driver that extends without logging: such a log would only make verifiers refuse the machine. */
+static void compare_boot_log(eei_prover *p, ee_span quote_bytes) {
+    eei_boot_registers made;
+    eei_quote quote;
+    ee_error why = {0};
+    if (p->boot_compared || !p->boot_event_count) return;
+    p->boot_compared = true;
+    if (eei_quote_parse(quote_bytes, &quote, &why) || eei_boot_log_replay(p->boot_events, p->boot_event_count, &made, &why))
+        drop_boot_log(p, why.message);
+    else if (!eei_same(made.rtmr, quote.rtmr, 3 * sizeof made.rtmr[0]))
+        drop_boot_log(p, "it does not replay to RTMR0-2 of this machine");
+}
+
+static ee_status evidence_with_boot_log(eei_prover *p, const eei_evidence *bare, eei_buf *out, ee_error *err) {
+    eei_evidence e = *bare;
+    e.boot_events = p->boot_events;
+    e.boot_event_count = p->boot_event_count;
+    ee_status st = eei_evidence_encode(&e, out, err);
+    /* Once the event log has grown that far, it matters more. */
+    return st == EE_E_LIMIT && p->boot_event_count ? eei_evidence_encode(bare, out, err) : st;
+}
+
 ee_status eei_prover_quote(eei_prover *p, const eei_prove *what, eei_buf *out, ee_error *err) {
     uint8_t statement[EEI_STATEMENT_BYTES], report_data[EEI_REPORT_DATA_BYTES];
     eei_buf quote = EEI_BUF_INIT(EEI_QUOTE_BYTES_MAX);
@@ -193,7 +236,8 @@ ee_status eei_prover_quote(eei_prover *p, const eei_prove *what, eei_buf *out, e
                                 .events = p->events,
                                 .event_count = p->event_count,
                                 .ticket = eei_buf_span(&p->ticket)};
-        st = eei_evidence_encode(&e, out, err);
+        compare_boot_log(p, eei_buf_span(&quote));
+        st = wants_boot_log(p, what->purpose) ? evidence_with_boot_log(p, &e, out, err) : eei_evidence_encode(&e, out, err);
     }
     pthread_mutex_unlock(&p->quoting);
     eei_buf_clear(&quote);
@@ -363,6 +407,18 @@ static ee_status make_boot_events(eei_prover *p, const eei_prover_options *o, ee
     return st;
 }
 
+static ee_status take_boot_log(eei_prover *p, ee_span area, ee_error *err) {
+    ee_error why = {0};
+    if (!area.len) return EE_OK;
+    ee_status st = eei_boot_log_compact(area, &p->boot_arena, &p->boot_events, &p->boot_event_count, &why);
+    if (st == EE_E_NOMEM) return eei_nomem(err);
+    if (st)
+        drop_boot_log(p, why.message);
+    else if (p->boot_event_count > EEI_BOOT_EVENTS_MAX)
+        drop_boot_log(p, "it has more events than evidence carries");
+    return EE_OK;
+}
+
 static ee_status prover_alloc(const eei_prover_options *o, eei_prover **out, ee_error *err) {
     eei_prover *p = eei_calloc(1, sizeof *p);
 
@@ -380,6 +436,8 @@ static ee_status prover_alloc(const eei_prover_options *o, eei_prover **out, ee_
     p->o.node = p->o.release = p->o.dns_name = p->o.ip_address = NULL;
     p->o.config = p->o.ticket = eei_span(NULL, 0);
     p->ticket = (eei_buf)EEI_BUF_INIT(EEI_TICKET_BYTES_MAX);
+    p->o.quoter.boot_log = eei_span(NULL, 0);
+    p->boot_arena = (eei_arena)EEI_ARENA_INIT(BOOT_LOG_MEMORY_MAX);
     memcpy(p->node_id, o->node_id, 32);
     memcpy(p->policy_hash, o->policy_hash, 32);
     p->tls_key_der = (eei_buf)EEI_BUF_INIT_SECRET(TLS_KEY_DER_MAX);
@@ -399,6 +457,7 @@ ee_status eei_prover_new(const eei_prover_options *o, eei_prover **out, ee_error
     if (!st && eei_buf_append_span(&p->ticket, o->ticket)) st = eei_fail(err, EE_E_LIMIT, "a boot ticket of %zu bytes", o->ticket.len);
     if (!st) st = make_keys(p, err);
     if (!st) st = make_names(p, o, err);
+    if (!st) st = take_boot_log(p, o->quoter.boot_log, err);
     if (!st) st = make_boot_events(p, o, err);
     if (!st) st = shown_make(p, o->clock->wall_ms(o->clock->user) / 1000, &p->now, err);
     if (st) {
@@ -415,6 +474,7 @@ void eei_prover_free(eei_prover *p) {
     shown_clear(&p->before);
     for (size_t i = 0; i < p->event_count; i++) eei_free((void *)(uintptr_t)p->events[i].payload.data);
     eei_free(p->events);
+    eei_arena_clear(&p->boot_arena);
     eei_key_free(p->key);
     EVP_PKEY_free(p->tls_key);
     eei_buf_clear(&p->tls_key_der);

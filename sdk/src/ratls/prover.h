@@ -14,6 +14,7 @@ typedef struct eei_quoter {
     ee_status (*extend_rtmr3)(void *user, const uint8_t digest[48], ee_error *err);
     void *user;
     bool simulated;
+    ee_span boot_log; /* log area of the machine's CCEL, read only while the prover is made; {NULL, 0}: there is none */
 } eei_quoter;
 
 typedef struct eei_prover eei_prover;
@@ -31,8 +32,10 @@ typedef struct eei_prover_options {
     eei_quoter quoter;      /* borrowed */
     const eei_clock *clock;
 } eei_prover_options;
-/* Makes the instance key (Ed25519) and the TLS key (P-256), extends RTMR3 with release, config, identity, ready, and issues the
- * certificate with purpose-3 evidence. Keys live in memory only. */
+/* A boot log that cannot be read, is longer than evidence may carry, or does not give the registers of the first quote, is left out, and
+ * the log says so: a verifier that gets none skips its check, one that gets a false one refuses the machine. Makes the instance key
+ * (Ed25519) and the TLS key (P-256), extends RTMR3 with release, config, identity, ready, and issues the certificate with purpose-3
+ * evidence. Keys live in memory only. */
 ee_status eei_prover_new(const eei_prover_options *options, eei_prover **out, ee_error *err) EE_MUST_USE;
 void eei_prover_free(eei_prover *prover);
 
@@ -60,7 +63,8 @@ typedef struct eei_prove {
     uint16_t wire_version;
     uint8_t nonce[32], binder[32], transcript[32];
 } eei_prove;
-/* Quoted evidence: appends the evidence map. May block in the quoter. Thread-safe against other eei_prover_quote/_session calls. */
+/* Quoted evidence: appends the evidence map, with the boot log where it is asked for rarely (purposes register and certificate), or where
+ * RTMR3 cannot be replayed without it. May block in the quoter. Thread-safe against other eei_prover_quote/_session calls. */
 ee_status eei_prover_quote(eei_prover *prover, const eei_prove *what, eei_buf *out, ee_error *err) EE_MUST_USE;
 /* Session evidence: the statement signed by the instance key; microseconds. */
 ee_status eei_prover_session(eei_prover *prover, const eei_prove *what, eei_buf *out, ee_error *err) EE_MUST_USE;
