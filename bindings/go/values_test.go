@@ -200,6 +200,32 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+func statusOf(found *Attestation, check string) string {
+	for _, c := range found.Checks {
+		if c.Name == check {
+			return c.Status
+		}
+	}
+	return ""
+}
+
+func TestBootEventsAreRead(t *testing.T) {
+	var events []BootEvent
+	document := `[{"rtmr":2,"type":6,"name":"EV_EVENT_TAG","digest":"ab","data":"6869"},{"rtmr":0,"type":153,"digest":"cd","data":null}]`
+	if err := json.Unmarshal([]byte(document), &events); err != nil {
+		t.Fatal(err)
+	}
+	if e := events[0]; e.RTMR != 2 || e.Type != 6 || e.Name != "EV_EVENT_TAG" || e.Digest != "ab" || string(e.Data) != "hi" {
+		t.Errorf("%+v", e)
+	}
+	if e := events[1]; e.RTMR != 0 || e.Type != 153 || e.Name != "" || e.Data != nil {
+		t.Errorf("%+v", e)
+	}
+	if json.Unmarshal([]byte(`[{"data":"zz"}]`), &events) == nil {
+		t.Error("took data that is not hex")
+	}
+}
+
 func TestVerifyRefusesGarbage(t *testing.T) {
 	if _, err := VerifyEvidence(strings.NewReader("{}"), nil, time.Time{}); err == nil {
 		t.Error("took an empty evidence file")
@@ -207,6 +233,16 @@ func TestVerifyRefusesGarbage(t *testing.T) {
 	for _, quote := range [][]byte{nil, {4, 0}, bytes.Repeat([]byte{255}, 70000)} {
 		if _, err := VerifyQuote(quote, []byte("{}"), nil, nil, time.Time{}); err == nil {
 			t.Errorf("took %d bytes as a quote", len(quote))
+		}
+	}
+	for _, log := range [][]byte{nil, []byte("no boot log")} {
+		_, err := VerifyQuote([]byte{4, 0}, []byte("{}"), nil, nil, time.Time{}, BootLog(log))
+		var refused *AttestationError
+		if log == nil && errors.As(err, &refused) || err == nil {
+			t.Errorf("an empty boot log was left out without a word: %v", err)
+		}
+		if log != nil && (!errors.As(err, &refused) || statusOf(refused.Attestation, "boot_log") != "fail") {
+			t.Errorf("took %q as a boot log: %v", log, err)
 		}
 	}
 	if _, err := (&Attestation{}).WriteTo(&bytes.Buffer{}); !errors.Is(err, ErrState) {

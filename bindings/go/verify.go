@@ -3,6 +3,7 @@ package easyenclave
 // Attestation on its own: what is acceptable (Policy), what was found (Attestation), and checking saved evidence with no network.
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,12 +21,39 @@ import (
 // expired (get newer collateral, or set the clock), malformed or attestation.
 type Check struct{ Name, Status, Expected, Actual, Explain, Reason string }
 
+// BootEvent is what firmware, boot loader or kernel measured before anything of ours ran. Register, digest and data are proved by the
+// quote; Type and its Name are the log's own word. Data is nil where the log does not hold what was measured, or it is long.
+type BootEvent struct {
+	RTMR   int
+	Type   uint32
+	Name   string // "EV_SEPARATOR"; empty for a type that has no name
+	Digest string // SHA-384 in hex: what the register was extended with
+	Data   []byte
+}
+
+// UnmarshalJSON reads an event of a verdict, whose bytes are in hex.
+func (e *BootEvent) UnmarshalJSON(document []byte) error {
+	var told struct {
+		RTMR         int
+		Type         uint32
+		Name, Digest string
+		Data         *string
+	}
+	err := json.Unmarshal(document, &told)
+	if err == nil && told.Data != nil {
+		e.Data, err = hex.DecodeString(*told.Data)
+	}
+	e.RTMR, e.Type, e.Name, e.Digest = told.RTMR, told.Type, told.Name, told.Digest
+	return err
+}
+
 // Attestation is what was checked about the other side, and how it came out. A value: it holds no connection.
 type Attestation struct {
 	Verified, Simulated bool // Simulated: true on a devnet; never accepted by Production()
 	Checks              []Check
 	Measurements        map[string]string // mrtd, rtmr0 to rtmr3, mr_seam, mr_config_id, mr_owner, mr_owner_config
 	Quote               map[string]any    // all that the quote and its PCK certificate say: bytes in hex as they lie there, numbers
+	BootEvents          []BootEvent       // the boot log, where there was one and it replays to the quote's registers
 	TCBStatus, Node     string
 	AdvisoryIDs         []string
 	VerifiedAt          time.Time
@@ -58,8 +86,9 @@ func attestationFrom(verdict raw.Ee_verdict) (*Attestation, error) {
 		TCBStatus           string   `json:"tcb_status"`
 		AdvisoryIDs         []string `json:"advisory_ids"`
 		Checks              []Check
-		VerifiedAt          time.Time `json:"verified_at"`
-		PolicyHash          string    `json:"policy_hash"`
+		VerifiedAt          time.Time   `json:"verified_at"`
+		PolicyHash          string      `json:"policy_hash"`
+		BootEvents          []BootEvent `json:"boot_events"`
 	}
 	document := []byte(raw.Ee_verdict_json(verdict))
 	if err := json.Unmarshal(document, &told); err != nil {
@@ -67,7 +96,7 @@ func attestationFrom(verdict raw.Ee_verdict) (*Attestation, error) {
 	}
 	found := &Attestation{
 		Verified: told.Verified, Simulated: told.Simulated, Checks: told.Checks, TCBStatus: told.TCBStatus, Node: told.Node,
-		AdvisoryIDs: told.AdvisoryIDs, VerifiedAt: told.VerifiedAt, PolicyHash: told.PolicyHash, text: raw.Ee_verdict_text(verdict),
+		AdvisoryIDs: told.AdvisoryIDs, VerifiedAt: told.VerifiedAt, PolicyHash: told.PolicyHash, BootEvents: told.BootEvents, text: raw.Ee_verdict_text(verdict),
 	}
 	found.Quote, found.Measurements = quoteFields(document)
 	// A verdict without evidence is still worth showing; WriteTo says that there is none.
@@ -83,7 +112,7 @@ func quoteFields(document []byte) (map[string]any, map[string]string) {
 	if json.Unmarshal(document, &quote) != nil {
 		return nil, nil
 	}
-	for _, name := range []string{"verified", "simulated", "node", "tcb_status", "advisory_ids", "checks", "verified_at", "policy_hash", "unverified"} {
+	for _, name := range []string{"verified", "simulated", "node", "tcb_status", "advisory_ids", "checks", "verified_at", "policy_hash", "unverified", "boot_events"} {
 		delete(quote, name)
 	}
 	for _, name := range measurementNames {
@@ -206,15 +235,35 @@ func VerifyEvidence(r io.Reader, p *Policy, at time.Time) (*Attestation, error) 
 
 // VerifyQuote checks a raw TDX quote against collateral JSON, offline. reportData is nil, or what the quote must be bound to. A zero time
 // means now. Input that cannot be read is refused like any other: *AttestationError has the checks.
-func VerifyQuote(quote, collateral []byte, p *Policy, reportData *[64]byte, now time.Time) (*Attestation, error) {
+func VerifyQuote(quote, collateral []byte, p *Policy, reportData *[64]byte, now time.Time, options ...VerifyOption) (*Attestation, error) {
 	var bound []byte
+	var set verifyOptions
+	for _, option := range options {
+		option(&set)
+	}
+	if set.hasCCEL && len(set.ccel) == 0 {
+		return nil, newError(statusInvalid, "the boot log is empty: give /sys/firmware/acpi/tables/data/CCEL, or leave the option out")
+	}
 	if reportData != nil {
 		bound = reportData[:]
 	}
 	defer runtime.KeepAlive(p)
 	return verdictOf(func(e raw.Ee_error) raw.Ee_verdict {
-		return raw.Ees_verify_quote(quote, collateral, p.pointer(), unix(now), bound, e)
+		return raw.Ees_verify_quote(quote, collateral, p.pointer(), unix(now), bound, set.ccel, e)
 	})
+}
+
+// VerifyOption adds something to what VerifyQuote checks.
+type VerifyOption func(*verifyOptions)
+
+type verifyOptions struct {
+	ccel    []byte
+	hasCCEL bool
+}
+
+// BootLog is the machine's boot log, /sys/firmware/acpi/tables/data/CCEL: it must replay to the quote's registers.
+func BootLog(ccel []byte) VerifyOption {
+	return func(o *verifyOptions) { o.ccel, o.hasCCEL = ccel, true }
 }
 
 func unix(t time.Time) uint64 {

@@ -325,12 +325,14 @@ static ee_policy *ees_policy_pin(const ee_policy *policy, const char *what, cons
 
 /* A refused quote has a verdict too: then both the result and err are set. */
 static ee_verdict *ees_verify_quote(const void *quote, size_t quote_len, const void *json, size_t json_len, const ee_policy *policy,
-                                    uint64_t now_unix_s, const void *report_data, size_t report_data_len, ee_error *err) {
+                                    uint64_t now_unix_s, const void *report_data, size_t report_data_len, const void *ccel,
+                                    size_t ccel_len, ee_error *err) {
     ee_verdict *out = NULL;
     ee_verify_options options;
     ee_verify_options_init(&options);
     options.now_unix_s = now_unix_s;
     if (report_data_len) options.expected_report_data = (ee_span){report_data, report_data_len};
+    if (ccel_len) options.ccel = (ee_span){ccel, ccel_len};
     ees_end(ee_verify_quote_json((ee_span){quote, quote_len}, (ee_span){json, json_len}, policy, &options, &out, err), err);
     return out;
 }

@@ -34,7 +34,7 @@ struct ees_job_spec {};
 }
 %apply (const void *bytes, size_t bytes_len) {
     (const void *command, size_t command_len), (const void *env, size_t env_len), (const void *input, size_t input_len),
-    (const void *json, size_t json_len), (const void *quote, size_t quote_len), (const void *report_data, size_t report_data_len),
+    (const void *json, size_t json_len), (const void *quote, size_t quote_len), (const void *report_data, size_t report_data_len), (const void *ccel, size_t ccel_len),
     (const void *headers, size_t headers_len), (const void *body, size_t body_len)
 };
 

@@ -54,6 +54,19 @@ class ThreeCalls(DevnetCase):
         self.assertEqual(body, {"hello": "from behind the tunnel"})
         self.effects(before, cost)
 
+    def test_boot_log_of_the_node_is_checked(self):
+        script = self.net.home / "boot_log.py"
+        script.write_text(textwrap.dedent(
+            """\
+            import json
+            from easyenclave import run_private_job
+            found = run_private_job(image="myapp:latest", env={"SECRET": "value"}).attestation
+            print(json.dumps([[c.status for c in found.checks if c.name == "boot_log"], [e.data.decode() for e in found.boot_events if e.rtmr == 2 and e.data]]))
+            """))
+        result = self.net.run(["python3", str(script)])
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(json.loads(result.stdout), [["pass"], ["console=hvc0 ro panic=-1 simulated"]])
+
     def test_go_headline(self):
         before = self.net.balance()
         result = self.net.run(["go", "run", "."], cwd=ROOT / "examples/go/headline", timeout=280)

@@ -53,7 +53,7 @@ from .errors import (
 )
 from .jobs import Chunk, Job, JobResult, PriceQuote, Progress, Receipt
 from .money import Amount, Money
-from .verify import Attestation, Check, Policy, verify_evidence, verify_quote
+from .verify import Attestation, BootEvent, Check, Policy, verify_evidence, verify_quote
 
 __all__ = [
     "Amount",
@@ -63,6 +63,7 @@ __all__ = [
     "AttestationError",
     "AuthError",
     "Balance",
+    "BootEvent",
     "BudgetExceededError",
     "CallTimeout",
     "CancelledError",

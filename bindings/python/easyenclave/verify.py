@@ -14,7 +14,8 @@ from . import eesdk_raw as raw
 
 DEVNET_FILE_MAX: Final = 1 << 16
 MEASUREMENTS: Final = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mr_seam", "mr_config_id", "mr_owner", "mr_owner_config")
-ABOUT: Final = ("verified", "simulated", "node", "tcb_status", "advisory_ids", "checks", "verified_at", "policy_hash", "unverified")
+ABOUT: Final = ("verified", "simulated", "node", "tcb_status", "advisory_ids", "checks", "verified_at", "policy_hash", "unverified",
+                "boot_events")
 """What a verdict's JSON says of itself; the rest is what the quote says."""
 
 
@@ -41,6 +42,22 @@ class Check:
 
 
 @dataclass(frozen=True)
+class BootEvent:
+    """What firmware, boot loader or kernel measured before anything of ours ran. Register, digest and data are proved by the quote."""
+
+    rtmr: int
+    """0 to 3."""
+    type: int
+    """TCG event type: the log's own word, proved by nothing."""
+    name: str
+    """Of the type, "EV_SEPARATOR"; empty for one that has no name."""
+    digest: str
+    """SHA-384 in hex: what the register was extended with."""
+    data: Optional[bytes]
+    """What was measured; None where the log does not hold it, or it is long."""
+
+
+@dataclass(frozen=True)
 class Attestation:
     """What was checked about the other side, and how it came out. A value: it holds no connection and can be kept."""
 
@@ -52,6 +69,8 @@ class Attestation:
     """mrtd, rtmr0 to rtmr3, mr_seam, mr_config_id, mr_owner, mr_owner_config; empty when the quote is not authentic."""
     quote: Mapping[str, Union[str, int]] = field(repr=False)
     """Everything the quote and its PCK certificate say, bytes in hex as they lie there; empty when the quote is not authentic."""
+    boot_events: Tuple[BootEvent, ...] = field(repr=False)
+    """The boot log that replays to the quote's registers; empty when there was none, or one that does not."""
     tcb_status: str
     advisory_ids: Tuple[str, ...]
     node: str
@@ -100,6 +119,10 @@ def attestation_of(verdict: raw.Verdict) -> Attestation:
         ),
         measurements={name: told[name] for name in MEASUREMENTS if name in told},
         quote={name: value for name, value in told.items() if name not in ABOUT},
+        boot_events=tuple(
+            BootEvent(e["rtmr"], e["type"], e.get("name", ""), e["digest"], None if e["data"] is None else bytes.fromhex(e["data"]))
+            for e in told.get("boot_events", [])
+        ),
         tcb_status=told.get("tcb_status") or "",
         advisory_ids=tuple(told.get("advisory_ids") or ()),
         node=told.get("node") or "",
@@ -212,13 +235,17 @@ def verify_quote(
     *,
     report_data: Optional[bytes] = None,
     now: Optional[dt.datetime] = None,
+    ccel: Optional[bytes] = None,
 ) -> Attestation:
     """Check a raw TDX quote against collateral JSON, offline. Returns only what is authentic and acceptable; else AttestationError, whose
-    attestation has every check. Input that cannot be read is refused in the same way."""
+    attestation has every check. Input that cannot be read is refused in the same way. `ccel` is the machine's boot log
+    (/sys/firmware/acpi/tables/data/CCEL), which then must replay to the quote's registers."""
     if report_data is not None and len(report_data) != 64:
         raise errors.InvalidRequestError(f"report_data has {len(report_data)} bytes; it must have 64")
+    if ccel is not None and not ccel:
+        raise errors.InvalidRequestError("ccel is empty: give the machine's boot log, or None to leave its check out")
     source = collateral.encode() if isinstance(collateral, str) else collateral
-    return _verdict_call(raw.ees_verify_quote, quote, source, policy._handle if policy else None, _unix(now), report_data or b"")
+    return _verdict_call(raw.ees_verify_quote, quote, source, policy._handle if policy else None, _unix(now), report_data or b"", ccel or b"")
 
 
 def _unix(time: Optional[dt.datetime]) -> int:

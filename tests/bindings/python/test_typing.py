@@ -149,7 +149,7 @@ class SurfaceTest(unittest.TestCase):
             with self.assertRaises(ValueError):
                 raw.ees_policy_load("a\0b")
             with self.assertRaises(TypeError):
-                raw.ees_verify_quote("text", b"", None, 0, b"")
+                raw.ees_verify_quote("text", b"", None, 0, b"", b"")
         finally:
             raw.ee_cancel_free(cancel)
 

@@ -9,12 +9,14 @@ import re
 import tempfile
 import unittest
 from decimal import Decimal
+from unittest import mock
 
 import support
 from easyenclave import (
-    Chunk, ConnectError, Error, InvalidAmountError, InvalidRequestError, JobFailed, LowBalanceError, Money, NoEligibleNodeError,
+    AttestationError, BootEvent, Chunk, ConnectError, Error, InvalidAmountError, InvalidRequestError, JobFailed, LowBalanceError, Money, NoEligibleNodeError,
     OutcomeUnknownError, Policy, RateLimitError, StateError, errors, run_private_job, transfer_credits, verify_evidence, verify_quote)
-from easyenclave import jobs, money
+from easyenclave import eesdk_raw as raw
+from easyenclave import jobs, money, verify
 from easyenclave._status import STATUS
 
 
@@ -246,6 +248,24 @@ class VerifyTest(unittest.TestCase):
             verify_quote(b"", "{}", report_data=b"short")
         with self.assertRaisesRegex(InvalidRequestError, "time zone"):
             verify_evidence("/nowhere", at=dt.datetime(2026, 1, 1))
+
+    def test_boot_log_is_looked_at(self):
+        with self.assertRaisesRegex(InvalidRequestError, "ccel is empty"):
+            verify_quote(b"\4\0", b"{}", ccel=b"")
+        for log, status in ((None, "skipped"), (b"no boot log", "fail")):
+            with self.subTest(log=log), self.assertRaises(AttestationError) as refused:
+                verify_quote(b"\4\0", b"{}", ccel=log)
+            self.assertEqual([c.status for c in refused.exception.attestation.checks if c.name == "boot_log"], [status])
+            self.assertEqual(refused.exception.attestation.boot_events, ())
+
+    def test_boot_events_are_values(self):
+        told = dict(support.VERDICT, boot_events=[
+            {"rtmr": 2, "type": 6, "name": "EV_EVENT_TAG", "digest": "ab" * 48, "data": "6869"},
+            {"rtmr": 0, "type": 153, "digest": "cd" * 48, "data": None}])
+        with mock.patch.multiple(raw, ee_verdict_json=lambda v: json.dumps(told), ee_verdict_text=lambda v: "", ees_verdict_evidence=lambda v: b""):
+            found = verify.attestation_of("verdict")
+        self.assertEqual(found.boot_events, (BootEvent(2, 6, "EV_EVENT_TAG", "ab" * 48, b"hi"), BootEvent(0, 153, "", "cd" * 48, None)))
+        self.assertNotIn("boot_events", found.quote)
 
     def test_hostile_sizes(self):
         for quote in (b"", b"\4\0", b"\xff" * 70000):

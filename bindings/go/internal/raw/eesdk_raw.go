@@ -113,151 +113,152 @@ typedef _goslice_ swig_type_83;
 typedef _goslice_ swig_type_84;
 typedef long long swig_type_85;
 typedef _goslice_ swig_type_86;
-typedef _gostring_ swig_type_87;
-typedef long long swig_type_88;
-typedef _goslice_ swig_type_89;
-typedef _gostring_ swig_type_90;
-typedef long long swig_type_91;
-typedef _gostring_ swig_type_92;
+typedef _goslice_ swig_type_87;
+typedef _gostring_ swig_type_88;
+typedef long long swig_type_89;
+typedef _goslice_ swig_type_90;
+typedef _gostring_ swig_type_91;
+typedef long long swig_type_92;
 typedef _gostring_ swig_type_93;
 typedef _gostring_ swig_type_94;
 typedef _gostring_ swig_type_95;
-typedef _goslice_ swig_type_96;
+typedef _gostring_ swig_type_96;
 typedef _goslice_ swig_type_97;
-typedef _gostring_ swig_type_98;
+typedef _goslice_ swig_type_98;
 typedef _gostring_ swig_type_99;
-typedef _goslice_ swig_type_100;
-typedef long long swig_type_101;
-typedef _goslice_ swig_type_102;
+typedef _gostring_ swig_type_100;
+typedef _goslice_ swig_type_101;
+typedef long long swig_type_102;
 typedef _goslice_ swig_type_103;
-typedef long long swig_type_104;
-typedef _gostring_ swig_type_105;
+typedef _goslice_ swig_type_104;
+typedef long long swig_type_105;
 typedef _gostring_ swig_type_106;
 typedef _gostring_ swig_type_107;
-typedef _goslice_ swig_type_108;
-typedef long long swig_type_109;
-typedef _gostring_ swig_type_110;
+typedef _gostring_ swig_type_108;
+typedef _goslice_ swig_type_109;
+typedef long long swig_type_110;
 typedef _gostring_ swig_type_111;
-typedef long long swig_type_112;
-typedef _gostring_ swig_type_113;
-extern void _wrap_Swig_free_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern uintptr_t _wrap_Swig_malloc_raw_e608b2d97a5668d2(swig_intgo arg1);
-extern void _wrap_ees_free_raw_e608b2d97a5668d2(swig_type_1 arg1);
-extern int _wrap_ee_error_status_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_intgo _wrap_ee_error_http_status_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_intgo _wrap_ee_error_retry_after_ms_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_intgo _wrap_ee_error_retryable_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_2 _wrap_ee_error_refusal_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_3 _wrap_ee_error_offset_bytes_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_4 _wrap_ee_error_needed_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_5 _wrap_ee_error_available_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_6 _wrap_ee_error_locked_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_7 _wrap_ee_error_message_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_8 _wrap_ee_error_hint_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_9 _wrap_ee_error_request_id_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_10 _wrap_ee_error_idempotency_key_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_11 _wrap_ee_error_details_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern uintptr_t _wrap_new_ee_error_raw_e608b2d97a5668d2(void);
-extern void _wrap_delete_ee_error_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_12 _wrap_ee_transfer_id_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_13 _wrap_ee_transfer_idempotency_key_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_14 _wrap_ee_transfer_amount_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_15 _wrap_ee_transfer_balance_after_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_intgo _wrap_ee_transfer_replayed_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern uintptr_t _wrap_new_ee_transfer_raw_e608b2d97a5668d2(void);
-extern void _wrap_delete_ee_transfer_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_16 _wrap_ee_balance_available_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_17 _wrap_ee_balance_locked_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_18 _wrap_ee_balance_account_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern uintptr_t _wrap_new_ee_balance_raw_e608b2d97a5668d2(void);
-extern void _wrap_delete_ee_balance_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern int _wrap_ee_job_event_kind_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern int _wrap_ee_job_event_stream_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_19 _wrap_ee_job_event_seq_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_20 _wrap_ee_job_event_time_unix_ms_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_21 _wrap_ee_job_event_data_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_22 _wrap_ee_job_event_phase_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_23 _wrap_ee_job_event_done_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_24 _wrap_ee_job_event_total_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_25 _wrap_ee_job_event_message_get_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern uintptr_t _wrap_new_ee_job_event_raw_e608b2d97a5668d2(void);
-extern void _wrap_delete_ee_job_event_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_26 _wrap_ee_version_raw_e608b2d97a5668d2(void);
-extern swig_type_27 _wrap_ee_status_word_raw_e608b2d97a5668d2(int arg1);
-extern void _wrap_ee_cancel_fire_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern void _wrap_ee_cancel_free_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_28 _wrap_ee_client_config_json_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_intgo _wrap_ee_client_stale_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_29 _wrap_ee_policy_hash_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_intgo _wrap_ee_policy_simulated_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern void _wrap_ee_policy_free_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_intgo _wrap_ee_verdict_verified_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_30 _wrap_ee_verdict_text_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_31 _wrap_ee_verdict_json_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern void _wrap_ee_verdict_free_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_32 _wrap_ee_job_id_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_33 _wrap_ee_result_job_id_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_intgo _wrap_ee_result_exit_code_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_34 _wrap_ee_result_reason_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_35 _wrap_ee_result_output_raw_e608b2d97a5668d2(uintptr_t arg1, int arg2);
-extern swig_intgo _wrap_ee_result_truncated_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_36 _wrap_ee_result_image_digest_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_37 _wrap_ee_result_node_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_38 _wrap_ee_result_cost_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_39 _wrap_ee_result_locked_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_40 _wrap_ee_result_receipt_json_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern uintptr_t _wrap_ee_result_attestation_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern void _wrap_ee_result_free_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_41 _wrap_ee_app_base_url_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern uintptr_t _wrap_ee_app_attestation_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_intgo _wrap_ee_response_status_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_42 _wrap_ee_response_header_count_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_43 _wrap_ee_response_header_name_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_44 arg2);
-extern swig_type_45 _wrap_ee_response_header_value_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_46 arg2);
-extern swig_type_47 _wrap_ee_response_body_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern short _wrap_ee_forward_port_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_48 _wrap_ees_money_parse_raw_e608b2d97a5668d2(swig_type_49 arg1, uintptr_t arg2);
-extern swig_type_50 _wrap_ees_key_generate_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern swig_type_51 _wrap_ees_key_public_raw_e608b2d97a5668d2(swig_type_52 arg1, uintptr_t arg2);
-extern uintptr_t _wrap_ees_cancel_new_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern uintptr_t _wrap_ees_job_spec_new_raw_e608b2d97a5668d2(swig_type_53 arg1, swig_type_54 arg2, swig_type_55 arg3, swig_type_56 arg4, double arg5, swig_type_57 arg6, swig_type_58 arg7, swig_type_59 arg8, swig_type_60 arg9, swig_type_61 arg10, swig_type_62 arg11, uintptr_t arg12);
-extern void _wrap_ees_job_spec_free_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern void _wrap_ee_client_free_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern void _wrap_ee_job_free_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern void _wrap_ee_app_free_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern void _wrap_ee_response_free_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern void _wrap_ee_upload_free_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern void _wrap_ee_forward_free_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern uintptr_t _wrap_ees_client_new_raw_e608b2d97a5668d2(swig_type_63 arg1, swig_type_64 arg2, swig_type_65 arg3, swig_type_66 arg4, uintptr_t arg5, swig_intgo arg6, swig_intgo arg7, uintptr_t arg8);
-extern void _wrap_ees_transfer_credits_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_67 arg2, swig_type_68 arg3, swig_type_69 arg4, swig_type_70 arg5, uintptr_t arg6, uintptr_t arg7);
-extern void _wrap_ees_balance_get_raw_e608b2d97a5668d2(uintptr_t arg1, uintptr_t arg2, uintptr_t arg3);
-extern swig_type_71 _wrap_ees_client_call_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_72 arg2, swig_type_73 arg3, swig_type_74 arg4, swig_type_75 arg5, uintptr_t arg6);
-extern uintptr_t _wrap_ees_client_attestation_raw_e608b2d97a5668d2(uintptr_t arg1, uintptr_t arg2);
-extern uintptr_t _wrap_ees_client_refused_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_76 arg2, uintptr_t arg3);
-extern uintptr_t _wrap_ees_policy_production_raw_e608b2d97a5668d2(uintptr_t arg1);
-extern uintptr_t _wrap_ees_policy_load_raw_e608b2d97a5668d2(swig_type_77 arg1, uintptr_t arg2);
-extern uintptr_t _wrap_ees_policy_parse_raw_e608b2d97a5668d2(swig_type_78 arg1, swig_type_79 arg2, uintptr_t arg3);
-extern swig_type_80 _wrap_ees_policy_toml_raw_e608b2d97a5668d2(uintptr_t arg1, uintptr_t arg2);
-extern uintptr_t _wrap_ees_policy_pin_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_81 arg2, swig_type_82 arg3, uintptr_t arg4);
-extern uintptr_t _wrap_ees_verify_quote_raw_e608b2d97a5668d2(swig_type_83 arg1, swig_type_84 arg2, uintptr_t arg3, swig_type_85 arg4, swig_type_86 arg5, uintptr_t arg6);
-extern uintptr_t _wrap_ees_verify_file_raw_e608b2d97a5668d2(swig_type_87 arg1, uintptr_t arg2, swig_type_88 arg3, uintptr_t arg4);
-extern swig_type_89 _wrap_ees_verdict_evidence_raw_e608b2d97a5668d2(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_90 _wrap_ees_job_quote_raw_e608b2d97a5668d2(uintptr_t arg1, uintptr_t arg2, uintptr_t arg3, uintptr_t arg4, uintptr_t arg5);
-extern uintptr_t _wrap_ees_job_start_raw_e608b2d97a5668d2(uintptr_t arg1, uintptr_t arg2, uintptr_t arg3, uintptr_t arg4, uintptr_t arg5);
-extern void _wrap_ees_job_next_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_91 arg2, uintptr_t arg3, uintptr_t arg4, uintptr_t arg5);
-extern uintptr_t _wrap_ees_job_result_raw_e608b2d97a5668d2(uintptr_t arg1, uintptr_t arg2);
-extern void _wrap_ees_job_cancel_raw_e608b2d97a5668d2(uintptr_t arg1, swig_intgo arg2, uintptr_t arg3);
-extern uintptr_t _wrap_ees_connect_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_92 arg2, uintptr_t arg3, swig_intgo arg4, swig_intgo arg5, uintptr_t arg6, uintptr_t arg7);
-extern uintptr_t _wrap_ees_node_attestation_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_93 arg2, uintptr_t arg3, swig_intgo arg4, swig_intgo arg5, uintptr_t arg6, uintptr_t arg7);
-extern uintptr_t _wrap_ees_app_request_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_94 arg2, swig_type_95 arg3, swig_type_96 arg4, swig_type_97 arg5, swig_intgo arg6, swig_intgo arg7, uintptr_t arg8, uintptr_t arg9);
-extern uintptr_t _wrap_ees_upload_open_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_98 arg2, swig_type_99 arg3, swig_type_100 arg4, swig_type_101 arg5, swig_intgo arg6, swig_intgo arg7, uintptr_t arg8, uintptr_t arg9);
-extern void _wrap_ees_upload_write_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_102 arg2, uintptr_t arg3);
-extern uintptr_t _wrap_ees_upload_finish_raw_e608b2d97a5668d2(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_103 _wrap_ees_response_read_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_104 arg2, uintptr_t arg3);
-extern swig_intgo _wrap_ees_app_socket_raw_e608b2d97a5668d2(uintptr_t arg1, swig_intgo arg2, swig_intgo arg3, uintptr_t arg4, uintptr_t arg5);
-extern uintptr_t _wrap_ees_app_forward_raw_e608b2d97a5668d2(uintptr_t arg1, short arg2, uintptr_t arg3);
-extern swig_type_105 _wrap_ees_app_deploy_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_106 arg2, swig_type_107 arg3, swig_type_108 arg4, short arg5, double arg6, swig_type_109 arg7, swig_type_110 arg8, swig_type_111 arg9, swig_type_112 arg10, uintptr_t arg11);
-extern void _wrap_ees_app_stop_raw_e608b2d97a5668d2(uintptr_t arg1, swig_type_113 arg2, uintptr_t arg3);
+typedef _gostring_ swig_type_112;
+typedef long long swig_type_113;
+typedef _gostring_ swig_type_114;
+extern void _wrap_Swig_free_raw_9fde68b7958df12d(uintptr_t arg1);
+extern uintptr_t _wrap_Swig_malloc_raw_9fde68b7958df12d(swig_intgo arg1);
+extern void _wrap_ees_free_raw_9fde68b7958df12d(swig_type_1 arg1);
+extern int _wrap_ee_error_status_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_intgo _wrap_ee_error_http_status_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_intgo _wrap_ee_error_retry_after_ms_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_intgo _wrap_ee_error_retryable_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_2 _wrap_ee_error_refusal_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_3 _wrap_ee_error_offset_bytes_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_4 _wrap_ee_error_needed_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_5 _wrap_ee_error_available_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_6 _wrap_ee_error_locked_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_7 _wrap_ee_error_message_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_8 _wrap_ee_error_hint_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_9 _wrap_ee_error_request_id_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_10 _wrap_ee_error_idempotency_key_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_11 _wrap_ee_error_details_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern uintptr_t _wrap_new_ee_error_raw_9fde68b7958df12d(void);
+extern void _wrap_delete_ee_error_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_12 _wrap_ee_transfer_id_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_13 _wrap_ee_transfer_idempotency_key_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_14 _wrap_ee_transfer_amount_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_15 _wrap_ee_transfer_balance_after_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_intgo _wrap_ee_transfer_replayed_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern uintptr_t _wrap_new_ee_transfer_raw_9fde68b7958df12d(void);
+extern void _wrap_delete_ee_transfer_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_16 _wrap_ee_balance_available_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_17 _wrap_ee_balance_locked_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_18 _wrap_ee_balance_account_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern uintptr_t _wrap_new_ee_balance_raw_9fde68b7958df12d(void);
+extern void _wrap_delete_ee_balance_raw_9fde68b7958df12d(uintptr_t arg1);
+extern int _wrap_ee_job_event_kind_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern int _wrap_ee_job_event_stream_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_19 _wrap_ee_job_event_seq_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_20 _wrap_ee_job_event_time_unix_ms_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_21 _wrap_ee_job_event_data_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_22 _wrap_ee_job_event_phase_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_23 _wrap_ee_job_event_done_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_24 _wrap_ee_job_event_total_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_25 _wrap_ee_job_event_message_get_raw_9fde68b7958df12d(uintptr_t arg1);
+extern uintptr_t _wrap_new_ee_job_event_raw_9fde68b7958df12d(void);
+extern void _wrap_delete_ee_job_event_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_26 _wrap_ee_version_raw_9fde68b7958df12d(void);
+extern swig_type_27 _wrap_ee_status_word_raw_9fde68b7958df12d(int arg1);
+extern void _wrap_ee_cancel_fire_raw_9fde68b7958df12d(uintptr_t arg1);
+extern void _wrap_ee_cancel_free_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_28 _wrap_ee_client_config_json_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_intgo _wrap_ee_client_stale_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_29 _wrap_ee_policy_hash_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_intgo _wrap_ee_policy_simulated_raw_9fde68b7958df12d(uintptr_t arg1);
+extern void _wrap_ee_policy_free_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_intgo _wrap_ee_verdict_verified_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_30 _wrap_ee_verdict_text_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_31 _wrap_ee_verdict_json_raw_9fde68b7958df12d(uintptr_t arg1);
+extern void _wrap_ee_verdict_free_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_32 _wrap_ee_job_id_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_33 _wrap_ee_result_job_id_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_intgo _wrap_ee_result_exit_code_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_34 _wrap_ee_result_reason_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_35 _wrap_ee_result_output_raw_9fde68b7958df12d(uintptr_t arg1, int arg2);
+extern swig_intgo _wrap_ee_result_truncated_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_36 _wrap_ee_result_image_digest_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_37 _wrap_ee_result_node_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_38 _wrap_ee_result_cost_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_39 _wrap_ee_result_locked_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_40 _wrap_ee_result_receipt_json_raw_9fde68b7958df12d(uintptr_t arg1);
+extern uintptr_t _wrap_ee_result_attestation_raw_9fde68b7958df12d(uintptr_t arg1);
+extern void _wrap_ee_result_free_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_41 _wrap_ee_app_base_url_raw_9fde68b7958df12d(uintptr_t arg1);
+extern uintptr_t _wrap_ee_app_attestation_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_intgo _wrap_ee_response_status_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_42 _wrap_ee_response_header_count_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_43 _wrap_ee_response_header_name_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_44 arg2);
+extern swig_type_45 _wrap_ee_response_header_value_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_46 arg2);
+extern swig_type_47 _wrap_ee_response_body_raw_9fde68b7958df12d(uintptr_t arg1);
+extern short _wrap_ee_forward_port_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_48 _wrap_ees_money_parse_raw_9fde68b7958df12d(swig_type_49 arg1, uintptr_t arg2);
+extern swig_type_50 _wrap_ees_key_generate_raw_9fde68b7958df12d(uintptr_t arg1);
+extern swig_type_51 _wrap_ees_key_public_raw_9fde68b7958df12d(swig_type_52 arg1, uintptr_t arg2);
+extern uintptr_t _wrap_ees_cancel_new_raw_9fde68b7958df12d(uintptr_t arg1);
+extern uintptr_t _wrap_ees_job_spec_new_raw_9fde68b7958df12d(swig_type_53 arg1, swig_type_54 arg2, swig_type_55 arg3, swig_type_56 arg4, double arg5, swig_type_57 arg6, swig_type_58 arg7, swig_type_59 arg8, swig_type_60 arg9, swig_type_61 arg10, swig_type_62 arg11, uintptr_t arg12);
+extern void _wrap_ees_job_spec_free_raw_9fde68b7958df12d(uintptr_t arg1);
+extern void _wrap_ee_client_free_raw_9fde68b7958df12d(uintptr_t arg1);
+extern void _wrap_ee_job_free_raw_9fde68b7958df12d(uintptr_t arg1);
+extern void _wrap_ee_app_free_raw_9fde68b7958df12d(uintptr_t arg1);
+extern void _wrap_ee_response_free_raw_9fde68b7958df12d(uintptr_t arg1);
+extern void _wrap_ee_upload_free_raw_9fde68b7958df12d(uintptr_t arg1);
+extern void _wrap_ee_forward_free_raw_9fde68b7958df12d(uintptr_t arg1);
+extern uintptr_t _wrap_ees_client_new_raw_9fde68b7958df12d(swig_type_63 arg1, swig_type_64 arg2, swig_type_65 arg3, swig_type_66 arg4, uintptr_t arg5, swig_intgo arg6, swig_intgo arg7, uintptr_t arg8);
+extern void _wrap_ees_transfer_credits_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_67 arg2, swig_type_68 arg3, swig_type_69 arg4, swig_type_70 arg5, uintptr_t arg6, uintptr_t arg7);
+extern void _wrap_ees_balance_get_raw_9fde68b7958df12d(uintptr_t arg1, uintptr_t arg2, uintptr_t arg3);
+extern swig_type_71 _wrap_ees_client_call_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_72 arg2, swig_type_73 arg3, swig_type_74 arg4, swig_type_75 arg5, uintptr_t arg6);
+extern uintptr_t _wrap_ees_client_attestation_raw_9fde68b7958df12d(uintptr_t arg1, uintptr_t arg2);
+extern uintptr_t _wrap_ees_client_refused_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_76 arg2, uintptr_t arg3);
+extern uintptr_t _wrap_ees_policy_production_raw_9fde68b7958df12d(uintptr_t arg1);
+extern uintptr_t _wrap_ees_policy_load_raw_9fde68b7958df12d(swig_type_77 arg1, uintptr_t arg2);
+extern uintptr_t _wrap_ees_policy_parse_raw_9fde68b7958df12d(swig_type_78 arg1, swig_type_79 arg2, uintptr_t arg3);
+extern swig_type_80 _wrap_ees_policy_toml_raw_9fde68b7958df12d(uintptr_t arg1, uintptr_t arg2);
+extern uintptr_t _wrap_ees_policy_pin_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_81 arg2, swig_type_82 arg3, uintptr_t arg4);
+extern uintptr_t _wrap_ees_verify_quote_raw_9fde68b7958df12d(swig_type_83 arg1, swig_type_84 arg2, uintptr_t arg3, swig_type_85 arg4, swig_type_86 arg5, swig_type_87 arg6, uintptr_t arg7);
+extern uintptr_t _wrap_ees_verify_file_raw_9fde68b7958df12d(swig_type_88 arg1, uintptr_t arg2, swig_type_89 arg3, uintptr_t arg4);
+extern swig_type_90 _wrap_ees_verdict_evidence_raw_9fde68b7958df12d(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_91 _wrap_ees_job_quote_raw_9fde68b7958df12d(uintptr_t arg1, uintptr_t arg2, uintptr_t arg3, uintptr_t arg4, uintptr_t arg5);
+extern uintptr_t _wrap_ees_job_start_raw_9fde68b7958df12d(uintptr_t arg1, uintptr_t arg2, uintptr_t arg3, uintptr_t arg4, uintptr_t arg5);
+extern void _wrap_ees_job_next_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_92 arg2, uintptr_t arg3, uintptr_t arg4, uintptr_t arg5);
+extern uintptr_t _wrap_ees_job_result_raw_9fde68b7958df12d(uintptr_t arg1, uintptr_t arg2);
+extern void _wrap_ees_job_cancel_raw_9fde68b7958df12d(uintptr_t arg1, swig_intgo arg2, uintptr_t arg3);
+extern uintptr_t _wrap_ees_connect_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_93 arg2, uintptr_t arg3, swig_intgo arg4, swig_intgo arg5, uintptr_t arg6, uintptr_t arg7);
+extern uintptr_t _wrap_ees_node_attestation_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_94 arg2, uintptr_t arg3, swig_intgo arg4, swig_intgo arg5, uintptr_t arg6, uintptr_t arg7);
+extern uintptr_t _wrap_ees_app_request_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_95 arg2, swig_type_96 arg3, swig_type_97 arg4, swig_type_98 arg5, swig_intgo arg6, swig_intgo arg7, uintptr_t arg8, uintptr_t arg9);
+extern uintptr_t _wrap_ees_upload_open_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_99 arg2, swig_type_100 arg3, swig_type_101 arg4, swig_type_102 arg5, swig_intgo arg6, swig_intgo arg7, uintptr_t arg8, uintptr_t arg9);
+extern void _wrap_ees_upload_write_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_103 arg2, uintptr_t arg3);
+extern uintptr_t _wrap_ees_upload_finish_raw_9fde68b7958df12d(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_104 _wrap_ees_response_read_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_105 arg2, uintptr_t arg3);
+extern swig_intgo _wrap_ees_app_socket_raw_9fde68b7958df12d(uintptr_t arg1, swig_intgo arg2, swig_intgo arg3, uintptr_t arg4, uintptr_t arg5);
+extern uintptr_t _wrap_ees_app_forward_raw_9fde68b7958df12d(uintptr_t arg1, short arg2, uintptr_t arg3);
+extern swig_type_106 _wrap_ees_app_deploy_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_107 arg2, swig_type_108 arg3, swig_type_109 arg4, short arg5, double arg6, swig_type_110 arg7, swig_type_111 arg8, swig_type_112 arg9, swig_type_113 arg10, uintptr_t arg11);
+extern void _wrap_ees_app_stop_raw_9fde68b7958df12d(uintptr_t arg1, swig_type_114 arg2, uintptr_t arg3);
 #undef intgo
 */
 import "C"
@@ -300,13 +301,13 @@ func swigCopyString(s string) string {
 
 func Swig_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_Swig_free_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_Swig_free_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 func Swig_malloc(arg1 int) (_swig_ret uintptr) {
 	var swig_r uintptr
 	_swig_i_0 := arg1
-	swig_r = (uintptr)(C._wrap_Swig_malloc_raw_e608b2d97a5668d2(C.swig_intgo(_swig_i_0)))
+	swig_r = (uintptr)(C._wrap_Swig_malloc_raw_9fde68b7958df12d(C.swig_intgo(_swig_i_0)))
 	return swig_r
 }
 
@@ -471,7 +472,7 @@ func copyOf(borrowed []byte) []byte { return append([]byte(nil), borrowed...) }
 
 func Ees_free(arg1 []byte) {
 	_swig_i_0 := arg1
-	C._wrap_ees_free_raw_e608b2d97a5668d2(*(*C.swig_type_1)(unsafe.Pointer(&_swig_i_0)))
+	C._wrap_ees_free_raw_9fde68b7958df12d(*(*C.swig_type_1)(unsafe.Pointer(&_swig_i_0)))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -489,70 +490,70 @@ func (p SwigcptrEe_error) SwigIsEe_error() {
 func (arg1 SwigcptrEe_error) GetStatus() (_swig_ret int32) {
 	var swig_r int32
 	_swig_i_0 := arg1
-	swig_r = (int32)(C._wrap_ee_error_status_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int32)(C._wrap_ee_error_status_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetHttp_status() (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := arg1
-	swig_r = (int)(C._wrap_ee_error_http_status_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_error_http_status_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetRetry_after_ms() (_swig_ret uint) {
 	var swig_r uint
 	_swig_i_0 := arg1
-	swig_r = (uint)(C._wrap_ee_error_retry_after_ms_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint)(C._wrap_ee_error_retry_after_ms_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetRetryable() (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := arg1
-	swig_r = (int)(C._wrap_ee_error_retryable_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_error_retryable_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetRefusal() (_swig_ret uint64) {
 	var swig_r uint64
 	_swig_i_0 := arg1
-	swig_r = (uint64)(C._wrap_ee_error_refusal_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint64)(C._wrap_ee_error_refusal_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetOffset_bytes() (_swig_ret uint64) {
 	var swig_r uint64
 	_swig_i_0 := arg1
-	swig_r = (uint64)(C._wrap_ee_error_offset_bytes_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint64)(C._wrap_ee_error_offset_bytes_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetNeeded() (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
-	swig_r = (int64)(C._wrap_ee_error_needed_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_error_needed_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetAvailable() (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
-	swig_r = (int64)(C._wrap_ee_error_available_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_error_available_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetLocked() (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
-	swig_r = (int64)(C._wrap_ee_error_locked_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_error_locked_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetMessage() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_error_message_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_error_message_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -562,7 +563,7 @@ func (arg1 SwigcptrEe_error) GetMessage() (_swig_ret string) {
 func (arg1 SwigcptrEe_error) GetHint() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_error_hint_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_error_hint_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -572,7 +573,7 @@ func (arg1 SwigcptrEe_error) GetHint() (_swig_ret string) {
 func (arg1 SwigcptrEe_error) GetRequest_id() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_error_request_id_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_error_request_id_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -582,7 +583,7 @@ func (arg1 SwigcptrEe_error) GetRequest_id() (_swig_ret string) {
 func (arg1 SwigcptrEe_error) GetIdempotency_key() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_error_idempotency_key_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_error_idempotency_key_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -592,7 +593,7 @@ func (arg1 SwigcptrEe_error) GetIdempotency_key() (_swig_ret string) {
 func (arg1 SwigcptrEe_error) GetDetails() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_error_details_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_error_details_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -601,13 +602,13 @@ func (arg1 SwigcptrEe_error) GetDetails() (_swig_ret string) {
 
 func NewEe_error() (_swig_ret Ee_error) {
 	var swig_r Ee_error
-	swig_r = (Ee_error)(SwigcptrEe_error(C._wrap_new_ee_error_raw_e608b2d97a5668d2()))
+	swig_r = (Ee_error)(SwigcptrEe_error(C._wrap_new_ee_error_raw_9fde68b7958df12d()))
 	return swig_r
 }
 
 func DeleteEe_error(arg1 Ee_error) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_delete_ee_error_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_delete_ee_error_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 type Ee_error interface {
@@ -641,7 +642,7 @@ func (p SwigcptrEe_transfer) SwigIsEe_transfer() {
 func (arg1 SwigcptrEe_transfer) GetId() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_transfer_id_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_transfer_id_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -651,7 +652,7 @@ func (arg1 SwigcptrEe_transfer) GetId() (_swig_ret string) {
 func (arg1 SwigcptrEe_transfer) GetIdempotency_key() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_transfer_idempotency_key_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_transfer_idempotency_key_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -661,33 +662,33 @@ func (arg1 SwigcptrEe_transfer) GetIdempotency_key() (_swig_ret string) {
 func (arg1 SwigcptrEe_transfer) GetAmount() (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
-	swig_r = (int64)(C._wrap_ee_transfer_amount_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_transfer_amount_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_transfer) GetBalance_after() (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
-	swig_r = (int64)(C._wrap_ee_transfer_balance_after_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_transfer_balance_after_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_transfer) GetReplayed() (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := arg1
-	swig_r = (int)(C._wrap_ee_transfer_replayed_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_transfer_replayed_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func NewEe_transfer() (_swig_ret Ee_transfer) {
 	var swig_r Ee_transfer
-	swig_r = (Ee_transfer)(SwigcptrEe_transfer(C._wrap_new_ee_transfer_raw_e608b2d97a5668d2()))
+	swig_r = (Ee_transfer)(SwigcptrEe_transfer(C._wrap_new_ee_transfer_raw_9fde68b7958df12d()))
 	return swig_r
 }
 
 func DeleteEe_transfer(arg1 Ee_transfer) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_delete_ee_transfer_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_delete_ee_transfer_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 type Ee_transfer interface {
@@ -712,21 +713,21 @@ func (p SwigcptrEe_balance) SwigIsEe_balance() {
 func (arg1 SwigcptrEe_balance) GetAvailable() (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
-	swig_r = (int64)(C._wrap_ee_balance_available_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_balance_available_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_balance) GetLocked() (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
-	swig_r = (int64)(C._wrap_ee_balance_locked_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_balance_locked_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_balance) GetAccount() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_balance_account_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_balance_account_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -735,13 +736,13 @@ func (arg1 SwigcptrEe_balance) GetAccount() (_swig_ret string) {
 
 func NewEe_balance() (_swig_ret Ee_balance) {
 	var swig_r Ee_balance
-	swig_r = (Ee_balance)(SwigcptrEe_balance(C._wrap_new_ee_balance_raw_e608b2d97a5668d2()))
+	swig_r = (Ee_balance)(SwigcptrEe_balance(C._wrap_new_ee_balance_raw_9fde68b7958df12d()))
 	return swig_r
 }
 
 func DeleteEe_balance(arg1 Ee_balance) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_delete_ee_balance_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_delete_ee_balance_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 type Ee_balance interface {
@@ -764,35 +765,35 @@ func (p SwigcptrEe_job_event) SwigIsEe_job_event() {
 func (arg1 SwigcptrEe_job_event) GetKind() (_swig_ret int32) {
 	var swig_r int32
 	_swig_i_0 := arg1
-	swig_r = (int32)(C._wrap_ee_job_event_kind_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int32)(C._wrap_ee_job_event_kind_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_job_event) GetStream() (_swig_ret int32) {
 	var swig_r int32
 	_swig_i_0 := arg1
-	swig_r = (int32)(C._wrap_ee_job_event_stream_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int32)(C._wrap_ee_job_event_stream_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_job_event) GetSeq() (_swig_ret uint64) {
 	var swig_r uint64
 	_swig_i_0 := arg1
-	swig_r = (uint64)(C._wrap_ee_job_event_seq_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint64)(C._wrap_ee_job_event_seq_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_job_event) GetTime_unix_ms() (_swig_ret uint64) {
 	var swig_r uint64
 	_swig_i_0 := arg1
-	swig_r = (uint64)(C._wrap_ee_job_event_time_unix_ms_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint64)(C._wrap_ee_job_event_time_unix_ms_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_job_event) GetData() (_swig_ret []byte) {
 	var swig_r []byte
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_job_event_data_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_job_event_data_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 []byte
 
@@ -804,7 +805,7 @@ func (arg1 SwigcptrEe_job_event) GetData() (_swig_ret []byte) {
 func (arg1 SwigcptrEe_job_event) GetPhase() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_job_event_phase_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_job_event_phase_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -814,21 +815,21 @@ func (arg1 SwigcptrEe_job_event) GetPhase() (_swig_ret string) {
 func (arg1 SwigcptrEe_job_event) GetDone() (_swig_ret uint64) {
 	var swig_r uint64
 	_swig_i_0 := arg1
-	swig_r = (uint64)(C._wrap_ee_job_event_done_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint64)(C._wrap_ee_job_event_done_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_job_event) GetTotal() (_swig_ret uint64) {
 	var swig_r uint64
 	_swig_i_0 := arg1
-	swig_r = (uint64)(C._wrap_ee_job_event_total_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint64)(C._wrap_ee_job_event_total_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_job_event) GetMessage() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_job_event_message_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_job_event_message_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -837,13 +838,13 @@ func (arg1 SwigcptrEe_job_event) GetMessage() (_swig_ret string) {
 
 func NewEe_job_event() (_swig_ret Ee_job_event) {
 	var swig_r Ee_job_event
-	swig_r = (Ee_job_event)(SwigcptrEe_job_event(C._wrap_new_ee_job_event_raw_e608b2d97a5668d2()))
+	swig_r = (Ee_job_event)(SwigcptrEe_job_event(C._wrap_new_ee_job_event_raw_9fde68b7958df12d()))
 	return swig_r
 }
 
 func DeleteEe_job_event(arg1 Ee_job_event) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_delete_ee_job_event_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_delete_ee_job_event_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 type Ee_job_event interface {
@@ -862,7 +863,7 @@ type Ee_job_event interface {
 
 func Ee_version() (_swig_ret string) {
 	var swig_r string
-	swig_r_p := C._wrap_ee_version_raw_e608b2d97a5668d2()
+	swig_r_p := C._wrap_ee_version_raw_9fde68b7958df12d()
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -872,7 +873,7 @@ func Ee_version() (_swig_ret string) {
 func Ee_status_word(arg1 int32) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_status_word_raw_e608b2d97a5668d2(C.int(_swig_i_0))
+	swig_r_p := C._wrap_ee_status_word_raw_9fde68b7958df12d(C.int(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -881,18 +882,18 @@ func Ee_status_word(arg1 int32) (_swig_ret string) {
 
 func Ee_cancel_fire(arg1 Ee_cancel) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_cancel_fire_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_cancel_fire_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_cancel_free(arg1 Ee_cancel) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_cancel_free_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_cancel_free_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_client_config_json(arg1 Ee_client) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_client_config_json_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_client_config_json_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -902,14 +903,14 @@ func Ee_client_config_json(arg1 Ee_client) (_swig_ret string) {
 func Ee_client_stale(arg1 Ee_client) (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int)(C._wrap_ee_client_stale_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_client_stale_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_policy_hash(arg1 Ee_policy) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_policy_hash_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_policy_hash_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -919,26 +920,26 @@ func Ee_policy_hash(arg1 Ee_policy) (_swig_ret string) {
 func Ee_policy_simulated(arg1 Ee_policy) (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int)(C._wrap_ee_policy_simulated_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_policy_simulated_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_policy_free(arg1 Ee_policy) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_policy_free_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_policy_free_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_verdict_verified(arg1 Ee_verdict) (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int)(C._wrap_ee_verdict_verified_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_verdict_verified_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_verdict_text(arg1 Ee_verdict) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_verdict_text_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_verdict_text_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -948,7 +949,7 @@ func Ee_verdict_text(arg1 Ee_verdict) (_swig_ret string) {
 func Ee_verdict_json(arg1 Ee_verdict) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_verdict_json_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_verdict_json_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -957,13 +958,13 @@ func Ee_verdict_json(arg1 Ee_verdict) (_swig_ret string) {
 
 func Ee_verdict_free(arg1 Ee_verdict) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_verdict_free_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_verdict_free_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_job_id(arg1 Ee_job) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_job_id_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_job_id_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -973,7 +974,7 @@ func Ee_job_id(arg1 Ee_job) (_swig_ret string) {
 func Ee_result_job_id(arg1 Ee_result) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_result_job_id_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_result_job_id_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -983,14 +984,14 @@ func Ee_result_job_id(arg1 Ee_result) (_swig_ret string) {
 func Ee_result_exit_code(arg1 Ee_result) (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int)(C._wrap_ee_result_exit_code_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_result_exit_code_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_result_reason(arg1 Ee_result) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_result_reason_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_result_reason_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1001,7 +1002,7 @@ func Ee_result_output(arg1 Ee_result, arg2 int32) (_swig_ret []byte) {
 	var swig_r []byte
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_ee_result_output_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.int(_swig_i_1))
+	swig_r_p := C._wrap_ee_result_output_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.int(_swig_i_1))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 []byte
 
@@ -1013,14 +1014,14 @@ func Ee_result_output(arg1 Ee_result, arg2 int32) (_swig_ret []byte) {
 func Ee_result_truncated(arg1 Ee_result) (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int)(C._wrap_ee_result_truncated_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_result_truncated_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_result_image_digest(arg1 Ee_result) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_result_image_digest_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_result_image_digest_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1030,7 +1031,7 @@ func Ee_result_image_digest(arg1 Ee_result) (_swig_ret string) {
 func Ee_result_node(arg1 Ee_result) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_result_node_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_result_node_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1040,21 +1041,21 @@ func Ee_result_node(arg1 Ee_result) (_swig_ret string) {
 func Ee_result_cost(arg1 Ee_result) (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int64)(C._wrap_ee_result_cost_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_result_cost_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_result_locked(arg1 Ee_result) (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int64)(C._wrap_ee_result_locked_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_result_locked_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_result_receipt_json(arg1 Ee_result) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_result_receipt_json_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_result_receipt_json_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1064,19 +1065,19 @@ func Ee_result_receipt_json(arg1 Ee_result) (_swig_ret string) {
 func Ee_result_attestation(arg1 Ee_result) (_swig_ret Ee_verdict) {
 	var swig_r Ee_verdict
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ee_result_attestation_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))))
+	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ee_result_attestation_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))))
 	return swig_r
 }
 
 func Ee_result_free(arg1 Ee_result) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_result_free_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_result_free_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_app_base_url(arg1 Ee_app) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_app_base_url_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_app_base_url_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1086,21 +1087,21 @@ func Ee_app_base_url(arg1 Ee_app) (_swig_ret string) {
 func Ee_app_attestation(arg1 Ee_app) (_swig_ret Ee_verdict) {
 	var swig_r Ee_verdict
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ee_app_attestation_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))))
+	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ee_app_attestation_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))))
 	return swig_r
 }
 
 func Ee_response_status(arg1 Ee_response) (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int)(C._wrap_ee_response_status_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_response_status_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_response_header_count(arg1 Ee_response) (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int64)(C._wrap_ee_response_header_count_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_response_header_count_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
@@ -1108,7 +1109,7 @@ func Ee_response_header_name(arg1 Ee_response, arg2 int64) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_ee_response_header_name_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.swig_type_44(_swig_i_1))
+	swig_r_p := C._wrap_ee_response_header_name_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.swig_type_44(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1119,7 +1120,7 @@ func Ee_response_header_value(arg1 Ee_response, arg2 int64) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_ee_response_header_value_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.swig_type_46(_swig_i_1))
+	swig_r_p := C._wrap_ee_response_header_value_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.swig_type_46(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1129,7 +1130,7 @@ func Ee_response_header_value(arg1 Ee_response, arg2 int64) (_swig_ret string) {
 func Ee_response_body(arg1 Ee_response) (_swig_ret []byte) {
 	var swig_r []byte
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_response_body_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_response_body_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 []byte
 
@@ -1141,7 +1142,7 @@ func Ee_response_body(arg1 Ee_response) (_swig_ret []byte) {
 func Ee_forward_port(arg1 Ee_forward) (_swig_ret uint16) {
 	var swig_r uint16
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (uint16)(C._wrap_ee_forward_port_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint16)(C._wrap_ee_forward_port_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
@@ -1149,7 +1150,7 @@ func Ees_money_parse(arg1 string, arg2 Ee_error) (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r = (int64)(C._wrap_ees_money_parse_raw_e608b2d97a5668d2(*(*C.swig_type_49)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1)))
+	swig_r = (int64)(C._wrap_ees_money_parse_raw_9fde68b7958df12d(*(*C.swig_type_49)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1)))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1159,7 +1160,7 @@ func Ees_money_parse(arg1 string, arg2 Ee_error) (_swig_ret int64) {
 func Ees_key_generate(arg1 Ee_error) (_swig_ret []byte) {
 	var swig_r []byte
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ees_key_generate_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ees_key_generate_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 []byte
 
@@ -1173,7 +1174,7 @@ func Ees_key_public(arg1 string, arg2 Ee_error) (_swig_ret []byte) {
 	var swig_r []byte
 	_swig_i_0 := arg1
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r_p := C._wrap_ees_key_public_raw_e608b2d97a5668d2(*(*C.swig_type_52)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_ees_key_public_raw_9fde68b7958df12d(*(*C.swig_type_52)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1189,7 +1190,7 @@ func Ees_key_public(arg1 string, arg2 Ee_error) (_swig_ret []byte) {
 func Ees_cancel_new(arg1 Ee_error) (_swig_ret Ee_cancel) {
 	var swig_r Ee_cancel
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (Ee_cancel)(SwigcptrEe_cancel(C._wrap_ees_cancel_new_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))))
+	swig_r = (Ee_cancel)(SwigcptrEe_cancel(C._wrap_ees_cancel_new_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))))
 	return swig_r
 }
 
@@ -1207,7 +1208,7 @@ func Ees_job_spec_new(arg1 string, arg2 []byte, arg3 []byte, arg4 []byte, arg5 f
 	_swig_i_9 := arg10
 	_swig_i_10 := arg11
 	_swig_i_11 := getSwigcptr(arg12)
-	swig_r = (Ees_job_spec)(SwigcptrEes_job_spec(C._wrap_ees_job_spec_new_raw_e608b2d97a5668d2(*(*C.swig_type_53)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_56)(unsafe.Pointer(&_swig_i_3)), C.double(_swig_i_4), C.swig_type_57(_swig_i_5), C.swig_type_58(_swig_i_6), C.swig_type_59(_swig_i_7), *(*C.swig_type_60)(unsafe.Pointer(&_swig_i_8)), *(*C.swig_type_61)(unsafe.Pointer(&_swig_i_9)), *(*C.swig_type_62)(unsafe.Pointer(&_swig_i_10)), C.uintptr_t(_swig_i_11))))
+	swig_r = (Ees_job_spec)(SwigcptrEes_job_spec(C._wrap_ees_job_spec_new_raw_9fde68b7958df12d(*(*C.swig_type_53)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_56)(unsafe.Pointer(&_swig_i_3)), C.double(_swig_i_4), C.swig_type_57(_swig_i_5), C.swig_type_58(_swig_i_6), C.swig_type_59(_swig_i_7), *(*C.swig_type_60)(unsafe.Pointer(&_swig_i_8)), *(*C.swig_type_61)(unsafe.Pointer(&_swig_i_9)), *(*C.swig_type_62)(unsafe.Pointer(&_swig_i_10)), C.uintptr_t(_swig_i_11))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1234,37 +1235,37 @@ func Ees_job_spec_new(arg1 string, arg2 []byte, arg3 []byte, arg4 []byte, arg5 f
 
 func Ees_job_spec_free(arg1 Ees_job_spec) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ees_job_spec_free_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_ees_job_spec_free_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_client_free(arg1 Ee_client) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_client_free_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_client_free_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_job_free(arg1 Ee_job) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_job_free_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_job_free_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_app_free(arg1 Ee_app) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_app_free_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_app_free_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_response_free(arg1 Ee_response) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_response_free_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_response_free_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_upload_free(arg1 Ee_upload) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_upload_free_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_upload_free_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_forward_free(arg1 Ee_forward) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_forward_free_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_forward_free_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))
 }
 
 func Ees_client_new(arg1 string, arg2 string, arg3 string, arg4 string, arg5 Ee_policy, arg6 uint, arg7 uint, arg8 Ee_error) (_swig_ret Ee_client) {
@@ -1277,7 +1278,7 @@ func Ees_client_new(arg1 string, arg2 string, arg3 string, arg4 string, arg5 Ee_
 	_swig_i_5 := arg6
 	_swig_i_6 := arg7
 	_swig_i_7 := getSwigcptr(arg8)
-	swig_r = (Ee_client)(SwigcptrEe_client(C._wrap_ees_client_new_raw_e608b2d97a5668d2(*(*C.swig_type_63)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_64)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_65)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_66)(unsafe.Pointer(&_swig_i_3)), C.uintptr_t(_swig_i_4), C.swig_intgo(_swig_i_5), C.swig_intgo(_swig_i_6), C.uintptr_t(_swig_i_7))))
+	swig_r = (Ee_client)(SwigcptrEe_client(C._wrap_ees_client_new_raw_9fde68b7958df12d(*(*C.swig_type_63)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_64)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_65)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_66)(unsafe.Pointer(&_swig_i_3)), C.uintptr_t(_swig_i_4), C.swig_intgo(_swig_i_5), C.swig_intgo(_swig_i_6), C.uintptr_t(_swig_i_7))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1301,7 +1302,7 @@ func Ees_transfer_credits(arg1 Ee_client, arg2 string, arg3 string, arg4 string,
 	_swig_i_4 := arg5
 	_swig_i_5 := getSwigcptr(arg6)
 	_swig_i_6 := getSwigcptr(arg7)
-	C._wrap_ees_transfer_credits_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), *(*C.swig_type_67)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_68)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_70)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5), C.uintptr_t(_swig_i_6))
+	C._wrap_ees_transfer_credits_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), *(*C.swig_type_67)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_68)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_70)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5), C.uintptr_t(_swig_i_6))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
@@ -1320,7 +1321,7 @@ func Ees_balance_get(arg1 Ee_client, arg2 Ee_balance, arg3 Ee_error) {
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := getSwigcptr(arg2)
 	_swig_i_2 := getSwigcptr(arg3)
-	C._wrap_ees_balance_get_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2))
+	C._wrap_ees_balance_get_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2))
 }
 
 func Ees_client_call(arg1 Ee_client, arg2 string, arg3 string, arg4 string, arg5 string, arg6 Ee_error) (_swig_ret string) {
@@ -1331,7 +1332,7 @@ func Ees_client_call(arg1 Ee_client, arg2 string, arg3 string, arg4 string, arg5
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
 	_swig_i_5 := getSwigcptr(arg6)
-	swig_r_p := C._wrap_ees_client_call_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_73)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_74)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_75)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
+	swig_r_p := C._wrap_ees_client_call_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_73)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_74)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_75)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1354,7 +1355,7 @@ func Ees_client_attestation(arg1 Ee_client, arg2 Ee_error) (_swig_ret Ee_verdict
 	var swig_r Ee_verdict
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_client_attestation_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))))
+	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_client_attestation_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))))
 	return swig_r
 }
 
@@ -1363,14 +1364,14 @@ func Ees_client_refused(arg1 Ee_client, arg2 uint64, arg3 Ee_error) (_swig_ret E
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
-	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_client_refused_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.swig_type_76(_swig_i_1), C.uintptr_t(_swig_i_2))))
+	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_client_refused_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.swig_type_76(_swig_i_1), C.uintptr_t(_swig_i_2))))
 	return swig_r
 }
 
 func Ees_policy_production(arg1 Ee_error) (_swig_ret Ee_policy) {
 	var swig_r Ee_policy
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_production_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0))))
+	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_production_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0))))
 	return swig_r
 }
 
@@ -1378,7 +1379,7 @@ func Ees_policy_load(arg1 string, arg2 Ee_error) (_swig_ret Ee_policy) {
 	var swig_r Ee_policy
 	_swig_i_0 := arg1
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_load_raw_e608b2d97a5668d2(*(*C.swig_type_77)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1))))
+	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_load_raw_9fde68b7958df12d(*(*C.swig_type_77)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1390,7 +1391,7 @@ func Ees_policy_parse(arg1 string, arg2 string, arg3 Ee_error) (_swig_ret Ee_pol
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
-	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_parse_raw_e608b2d97a5668d2(*(*C.swig_type_78)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_79)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))))
+	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_parse_raw_9fde68b7958df12d(*(*C.swig_type_78)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_79)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1404,7 +1405,7 @@ func Ees_policy_toml(arg1 Ee_policy, arg2 Ee_error) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r_p := C._wrap_ees_policy_toml_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_ees_policy_toml_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1417,7 +1418,7 @@ func Ees_policy_pin(arg1 Ee_policy, arg2 string, arg3 string, arg4 Ee_error) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := getSwigcptr(arg4)
-	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_pin_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), *(*C.swig_type_81)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_82)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3))))
+	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_pin_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), *(*C.swig_type_81)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_82)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
@@ -1427,15 +1428,16 @@ func Ees_policy_pin(arg1 Ee_policy, arg2 string, arg3 string, arg4 Ee_error) (_s
 	return swig_r
 }
 
-func Ees_verify_quote(arg1 []byte, arg2 []byte, arg3 Ee_policy, arg4 uint64, arg5 []byte, arg6 Ee_error) (_swig_ret Ee_verdict) {
+func Ees_verify_quote(arg1 []byte, arg2 []byte, arg3 Ee_policy, arg4 uint64, arg5 []byte, arg6 []byte, arg7 Ee_error) (_swig_ret Ee_verdict) {
 	var swig_r Ee_verdict
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
 	_swig_i_3 := arg4
 	_swig_i_4 := arg5
-	_swig_i_5 := getSwigcptr(arg6)
-	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_verify_quote_raw_e608b2d97a5668d2(*(*C.swig_type_83)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_84)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_type_85(_swig_i_3), *(*C.swig_type_86)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5))))
+	_swig_i_5 := arg6
+	_swig_i_6 := getSwigcptr(arg7)
+	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_verify_quote_raw_9fde68b7958df12d(*(*C.swig_type_83)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_84)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_type_85(_swig_i_3), *(*C.swig_type_86)(unsafe.Pointer(&_swig_i_4)), *(*C.swig_type_87)(unsafe.Pointer(&_swig_i_5)), C.uintptr_t(_swig_i_6))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1444,6 +1446,9 @@ func Ees_verify_quote(arg1 []byte, arg2 []byte, arg3 Ee_policy, arg4 uint64, arg
 	}
 	if Swig_escape_always_false {
 		Swig_escape_val = arg5
+	}
+	if Swig_escape_always_false {
+		Swig_escape_val = arg6
 	}
 	return swig_r
 }
@@ -1454,7 +1459,7 @@ func Ees_verify_file(arg1 string, arg2 Ee_policy, arg3 uint64, arg4 Ee_error) (_
 	_swig_i_1 := getSwigcptr(arg2)
 	_swig_i_2 := arg3
 	_swig_i_3 := getSwigcptr(arg4)
-	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_verify_file_raw_e608b2d97a5668d2(*(*C.swig_type_87)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.swig_type_88(_swig_i_2), C.uintptr_t(_swig_i_3))))
+	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_verify_file_raw_9fde68b7958df12d(*(*C.swig_type_88)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.swig_type_89(_swig_i_2), C.uintptr_t(_swig_i_3))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1465,7 +1470,7 @@ func Ees_verdict_evidence(arg1 Ee_verdict, arg2 Ee_error) (_swig_ret []byte) {
 	var swig_r []byte
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r_p := C._wrap_ees_verdict_evidence_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_ees_verdict_evidence_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 []byte
 
@@ -1482,7 +1487,7 @@ func Ees_job_quote(arg1 Ee_client, arg2 Ees_job_spec, arg3 Ee_policy, arg4 Ee_ca
 	_swig_i_2 := getSwigcptr(arg3)
 	_swig_i_3 := getSwigcptr(arg4)
 	_swig_i_4 := getSwigcptr(arg5)
-	swig_r_p := C._wrap_ees_job_quote_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r_p := C._wrap_ees_job_quote_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1496,7 +1501,7 @@ func Ees_job_start(arg1 Ee_client, arg2 Ees_job_spec, arg3 Ee_policy, arg4 Ee_ca
 	_swig_i_2 := getSwigcptr(arg3)
 	_swig_i_3 := getSwigcptr(arg4)
 	_swig_i_4 := getSwigcptr(arg5)
-	swig_r = (Ee_job)(SwigcptrEe_job(C._wrap_ees_job_start_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))))
+	swig_r = (Ee_job)(SwigcptrEe_job(C._wrap_ees_job_start_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))))
 	return swig_r
 }
 
@@ -1506,14 +1511,14 @@ func Ees_job_next(arg1 Ee_job, arg2 int64, arg3 Ee_cancel, arg4 Ee_job_event, ar
 	_swig_i_2 := getSwigcptr(arg3)
 	_swig_i_3 := getSwigcptr(arg4)
 	_swig_i_4 := getSwigcptr(arg5)
-	C._wrap_ees_job_next_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.swig_type_91(_swig_i_1), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))
+	C._wrap_ees_job_next_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.swig_type_92(_swig_i_1), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))
 }
 
 func Ees_job_result(arg1 Ee_job, arg2 Ee_error) (_swig_ret Ee_result) {
 	var swig_r Ee_result
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r = (Ee_result)(SwigcptrEe_result(C._wrap_ees_job_result_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))))
+	swig_r = (Ee_result)(SwigcptrEe_result(C._wrap_ees_job_result_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))))
 	return swig_r
 }
 
@@ -1521,7 +1526,7 @@ func Ees_job_cancel(arg1 Ee_job, arg2 uint, arg3 Ee_error) {
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
-	C._wrap_ees_job_cancel_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2))
+	C._wrap_ees_job_cancel_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2))
 }
 
 func Ees_connect(arg1 Ee_client, arg2 string, arg3 Ee_policy, arg4 uint, arg5 int, arg6 Ee_cancel, arg7 Ee_error) (_swig_ret Ee_app) {
@@ -1533,7 +1538,7 @@ func Ees_connect(arg1 Ee_client, arg2 string, arg3 Ee_policy, arg4 uint, arg5 in
 	_swig_i_4 := arg5
 	_swig_i_5 := getSwigcptr(arg6)
 	_swig_i_6 := getSwigcptr(arg7)
-	swig_r = (Ee_app)(SwigcptrEe_app(C._wrap_ees_connect_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_intgo(_swig_i_4), C.uintptr_t(_swig_i_5), C.uintptr_t(_swig_i_6))))
+	swig_r = (Ee_app)(SwigcptrEe_app(C._wrap_ees_connect_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), *(*C.swig_type_93)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_intgo(_swig_i_4), C.uintptr_t(_swig_i_5), C.uintptr_t(_swig_i_6))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
@@ -1549,7 +1554,7 @@ func Ees_node_attestation(arg1 Ee_client, arg2 string, arg3 Ee_policy, arg4 uint
 	_swig_i_4 := arg5
 	_swig_i_5 := getSwigcptr(arg6)
 	_swig_i_6 := getSwigcptr(arg7)
-	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_node_attestation_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), *(*C.swig_type_93)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_intgo(_swig_i_4), C.uintptr_t(_swig_i_5), C.uintptr_t(_swig_i_6))))
+	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_node_attestation_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), *(*C.swig_type_94)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_intgo(_swig_i_4), C.uintptr_t(_swig_i_5), C.uintptr_t(_swig_i_6))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
@@ -1567,7 +1572,7 @@ func Ees_app_request(arg1 Ee_app, arg2 string, arg3 string, arg4 []byte, arg5 []
 	_swig_i_6 := arg7
 	_swig_i_7 := getSwigcptr(arg8)
 	_swig_i_8 := getSwigcptr(arg9)
-	swig_r = (Ee_response)(SwigcptrEe_response(C._wrap_ees_app_request_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), *(*C.swig_type_94)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_95)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_96)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_97)(unsafe.Pointer(&_swig_i_4)), C.swig_intgo(_swig_i_5), C.swig_intgo(_swig_i_6), C.uintptr_t(_swig_i_7), C.uintptr_t(_swig_i_8))))
+	swig_r = (Ee_response)(SwigcptrEe_response(C._wrap_ees_app_request_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), *(*C.swig_type_95)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_96)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_97)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_98)(unsafe.Pointer(&_swig_i_4)), C.swig_intgo(_swig_i_5), C.swig_intgo(_swig_i_6), C.uintptr_t(_swig_i_7), C.uintptr_t(_swig_i_8))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
@@ -1594,7 +1599,7 @@ func Ees_upload_open(arg1 Ee_app, arg2 string, arg3 string, arg4 []byte, arg5 ui
 	_swig_i_6 := arg7
 	_swig_i_7 := getSwigcptr(arg8)
 	_swig_i_8 := getSwigcptr(arg9)
-	swig_r = (Ee_upload)(SwigcptrEe_upload(C._wrap_ees_upload_open_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), *(*C.swig_type_98)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_99)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_100)(unsafe.Pointer(&_swig_i_3)), C.swig_type_101(_swig_i_4), C.swig_intgo(_swig_i_5), C.swig_intgo(_swig_i_6), C.uintptr_t(_swig_i_7), C.uintptr_t(_swig_i_8))))
+	swig_r = (Ee_upload)(SwigcptrEe_upload(C._wrap_ees_upload_open_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), *(*C.swig_type_99)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_100)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_101)(unsafe.Pointer(&_swig_i_3)), C.swig_type_102(_swig_i_4), C.swig_intgo(_swig_i_5), C.swig_intgo(_swig_i_6), C.uintptr_t(_swig_i_7), C.uintptr_t(_swig_i_8))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
@@ -1611,7 +1616,7 @@ func Ees_upload_write(arg1 Ee_upload, arg2 []byte, arg3 Ee_error) {
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
-	C._wrap_ees_upload_write_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), *(*C.swig_type_102)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	C._wrap_ees_upload_write_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), *(*C.swig_type_103)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
@@ -1621,7 +1626,7 @@ func Ees_upload_finish(arg1 Ee_upload, arg2 Ee_error) (_swig_ret Ee_response) {
 	var swig_r Ee_response
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r = (Ee_response)(SwigcptrEe_response(C._wrap_ees_upload_finish_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))))
+	swig_r = (Ee_response)(SwigcptrEe_response(C._wrap_ees_upload_finish_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))))
 	return swig_r
 }
 
@@ -1630,7 +1635,7 @@ func Ees_response_read(arg1 Ee_response, arg2 int64, arg3 Ee_error) (_swig_ret [
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
-	swig_r_p := C._wrap_ees_response_read_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.swig_type_104(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_ees_response_read_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.swig_type_105(_swig_i_1), C.uintptr_t(_swig_i_2))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 []byte
 
@@ -1646,7 +1651,7 @@ func Ees_app_socket(arg1 Ee_app, arg2 uint, arg3 int, arg4 Ee_cancel, arg5 Ee_er
 	_swig_i_2 := arg3
 	_swig_i_3 := getSwigcptr(arg4)
 	_swig_i_4 := getSwigcptr(arg5)
-	swig_r = (int)(C._wrap_ees_app_socket_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_intgo(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4)))
+	swig_r = (int)(C._wrap_ees_app_socket_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_intgo(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4)))
 	return swig_r
 }
 
@@ -1655,7 +1660,7 @@ func Ees_app_forward(arg1 Ee_app, arg2 uint16, arg3 Ee_error) (_swig_ret Ee_forw
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
-	swig_r = (Ee_forward)(SwigcptrEe_forward(C._wrap_ees_app_forward_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), C.short(_swig_i_1), C.uintptr_t(_swig_i_2))))
+	swig_r = (Ee_forward)(SwigcptrEe_forward(C._wrap_ees_app_forward_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), C.short(_swig_i_1), C.uintptr_t(_swig_i_2))))
 	return swig_r
 }
 
@@ -1672,7 +1677,7 @@ func Ees_app_deploy(arg1 Ee_client, arg2 string, arg3 string, arg4 []byte, arg5 
 	_swig_i_8 := arg9
 	_swig_i_9 := arg10
 	_swig_i_10 := getSwigcptr(arg11)
-	swig_r_p := C._wrap_ees_app_deploy_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_107)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_108)(unsafe.Pointer(&_swig_i_3)), C.short(_swig_i_4), C.double(_swig_i_5), C.swig_type_109(_swig_i_6), *(*C.swig_type_110)(unsafe.Pointer(&_swig_i_7)), *(*C.swig_type_111)(unsafe.Pointer(&_swig_i_8)), C.swig_type_112(_swig_i_9), C.uintptr_t(_swig_i_10))
+	swig_r_p := C._wrap_ees_app_deploy_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), *(*C.swig_type_107)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_108)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_109)(unsafe.Pointer(&_swig_i_3)), C.short(_swig_i_4), C.double(_swig_i_5), C.swig_type_110(_swig_i_6), *(*C.swig_type_111)(unsafe.Pointer(&_swig_i_7)), *(*C.swig_type_112)(unsafe.Pointer(&_swig_i_8)), C.swig_type_113(_swig_i_9), C.uintptr_t(_swig_i_10))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1698,7 +1703,7 @@ func Ees_app_stop(arg1 Ee_client, arg2 string, arg3 Ee_error) {
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
-	C._wrap_ees_app_stop_raw_e608b2d97a5668d2(C.uintptr_t(_swig_i_0), *(*C.swig_type_113)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	C._wrap_ees_app_stop_raw_9fde68b7958df12d(C.uintptr_t(_swig_i_0), *(*C.swig_type_114)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}

@@ -439,12 +439,14 @@ static ee_policy *ees_policy_pin(const ee_policy *policy, const char *what, cons
 
 /* A refused quote has a verdict too: then both the result and err are set. */
 static ee_verdict *ees_verify_quote(const void *quote, size_t quote_len, const void *json, size_t json_len, const ee_policy *policy,
-                                    uint64_t now_unix_s, const void *report_data, size_t report_data_len, ee_error *err) {
+                                    uint64_t now_unix_s, const void *report_data, size_t report_data_len, const void *ccel,
+                                    size_t ccel_len, ee_error *err) {
     ee_verdict *out = NULL;
     ee_verify_options options;
     ee_verify_options_init(&options);
     options.now_unix_s = now_unix_s;
     if (report_data_len) options.expected_report_data = (ee_span){report_data, report_data_len};
+    if (ccel_len) options.ccel = (ee_span){ccel, ccel_len};
     ees_end(ee_verify_quote_json((ee_span){quote, quote_len}, (ee_span){json, json_len}, policy, &options, &out, err), err);
     return out;
 }
@@ -639,7 +641,7 @@ static void ees_app_stop(ee_client *client, const char *name, ee_error *err) { e
 extern "C" {
 #endif
 
-void _wrap_Swig_free_raw_e608b2d97a5668d2(void *_swig_go_0) {
+void _wrap_Swig_free_raw_9fde68b7958df12d(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -649,7 +651,7 @@ void _wrap_Swig_free_raw_e608b2d97a5668d2(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_raw_e608b2d97a5668d2(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_raw_9fde68b7958df12d(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -662,7 +664,7 @@ void *_wrap_Swig_malloc_raw_e608b2d97a5668d2(intgo _swig_go_0) {
 }
 
 
-void _wrap_ees_free_raw_e608b2d97a5668d2(_goslice_ _swig_go_0) {
+void _wrap_ees_free_raw_9fde68b7958df12d(_goslice_ _swig_go_0) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   
@@ -676,7 +678,7 @@ void _wrap_ees_free_raw_e608b2d97a5668d2(_goslice_ _swig_go_0) {
 }
 
 
-int _wrap_ee_error_status_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+int _wrap_ee_error_status_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_status result;
   int _swig_go_result;
@@ -689,7 +691,7 @@ int _wrap_ee_error_status_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) 
 }
 
 
-intgo _wrap_ee_error_http_status_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_http_status_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -702,7 +704,7 @@ intgo _wrap_ee_error_http_status_get_raw_e608b2d97a5668d2(struct ee_error *_swig
 }
 
 
-intgo _wrap_ee_error_retry_after_ms_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retry_after_ms_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint32_t result;
   intgo _swig_go_result;
@@ -715,7 +717,7 @@ intgo _wrap_ee_error_retry_after_ms_get_raw_e608b2d97a5668d2(struct ee_error *_s
 }
 
 
-intgo _wrap_ee_error_retryable_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retryable_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -728,7 +730,7 @@ intgo _wrap_ee_error_retryable_get_raw_e608b2d97a5668d2(struct ee_error *_swig_g
 }
 
 
-long long _wrap_ee_error_refusal_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_refusal_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -741,7 +743,7 @@ long long _wrap_ee_error_refusal_get_raw_e608b2d97a5668d2(struct ee_error *_swig
 }
 
 
-long long _wrap_ee_error_offset_bytes_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_offset_bytes_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -754,7 +756,7 @@ long long _wrap_ee_error_offset_bytes_get_raw_e608b2d97a5668d2(struct ee_error *
 }
 
 
-long long _wrap_ee_error_needed_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_needed_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -767,7 +769,7 @@ long long _wrap_ee_error_needed_get_raw_e608b2d97a5668d2(struct ee_error *_swig_
 }
 
 
-long long _wrap_ee_error_available_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_available_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -780,7 +782,7 @@ long long _wrap_ee_error_available_get_raw_e608b2d97a5668d2(struct ee_error *_sw
 }
 
 
-long long _wrap_ee_error_locked_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_locked_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -793,7 +795,7 @@ long long _wrap_ee_error_locked_get_raw_e608b2d97a5668d2(struct ee_error *_swig_
 }
 
 
-_gostring_ _wrap_ee_error_message_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_message_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -806,7 +808,7 @@ _gostring_ _wrap_ee_error_message_get_raw_e608b2d97a5668d2(struct ee_error *_swi
 }
 
 
-_gostring_ _wrap_ee_error_hint_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_hint_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -819,7 +821,7 @@ _gostring_ _wrap_ee_error_hint_get_raw_e608b2d97a5668d2(struct ee_error *_swig_g
 }
 
 
-_gostring_ _wrap_ee_error_request_id_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_request_id_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -832,7 +834,7 @@ _gostring_ _wrap_ee_error_request_id_get_raw_e608b2d97a5668d2(struct ee_error *_
 }
 
 
-_gostring_ _wrap_ee_error_idempotency_key_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_idempotency_key_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -845,7 +847,7 @@ _gostring_ _wrap_ee_error_idempotency_key_get_raw_e608b2d97a5668d2(struct ee_err
 }
 
 
-_gostring_ _wrap_ee_error_details_get_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_details_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -858,7 +860,7 @@ _gostring_ _wrap_ee_error_details_get_raw_e608b2d97a5668d2(struct ee_error *_swi
 }
 
 
-struct ee_error *_wrap_new_ee_error_raw_e608b2d97a5668d2() {
+struct ee_error *_wrap_new_ee_error_raw_9fde68b7958df12d() {
   struct ee_error *result = 0 ;
   struct ee_error *_swig_go_result;
   
@@ -869,7 +871,7 @@ struct ee_error *_wrap_new_ee_error_raw_e608b2d97a5668d2() {
 }
 
 
-void _wrap_delete_ee_error_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+void _wrap_delete_ee_error_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   
   arg1 = *(struct ee_error **)&_swig_go_0; 
@@ -879,7 +881,7 @@ void _wrap_delete_ee_error_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_transfer_id_get_raw_e608b2d97a5668d2(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_id_get_raw_9fde68b7958df12d(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -892,7 +894,7 @@ _gostring_ _wrap_ee_transfer_id_get_raw_e608b2d97a5668d2(struct ee_transfer *_sw
 }
 
 
-_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_e608b2d97a5668d2(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_9fde68b7958df12d(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -905,7 +907,7 @@ _gostring_ _wrap_ee_transfer_idempotency_key_get_raw_e608b2d97a5668d2(struct ee_
 }
 
 
-long long _wrap_ee_transfer_amount_get_raw_e608b2d97a5668d2(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_amount_get_raw_9fde68b7958df12d(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -918,7 +920,7 @@ long long _wrap_ee_transfer_amount_get_raw_e608b2d97a5668d2(struct ee_transfer *
 }
 
 
-long long _wrap_ee_transfer_balance_after_get_raw_e608b2d97a5668d2(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_balance_after_get_raw_9fde68b7958df12d(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -931,7 +933,7 @@ long long _wrap_ee_transfer_balance_after_get_raw_e608b2d97a5668d2(struct ee_tra
 }
 
 
-intgo _wrap_ee_transfer_replayed_get_raw_e608b2d97a5668d2(struct ee_transfer *_swig_go_0) {
+intgo _wrap_ee_transfer_replayed_get_raw_9fde68b7958df12d(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -944,7 +946,7 @@ intgo _wrap_ee_transfer_replayed_get_raw_e608b2d97a5668d2(struct ee_transfer *_s
 }
 
 
-struct ee_transfer *_wrap_new_ee_transfer_raw_e608b2d97a5668d2() {
+struct ee_transfer *_wrap_new_ee_transfer_raw_9fde68b7958df12d() {
   struct ee_transfer *result = 0 ;
   struct ee_transfer *_swig_go_result;
   
@@ -955,7 +957,7 @@ struct ee_transfer *_wrap_new_ee_transfer_raw_e608b2d97a5668d2() {
 }
 
 
-void _wrap_delete_ee_transfer_raw_e608b2d97a5668d2(struct ee_transfer *_swig_go_0) {
+void _wrap_delete_ee_transfer_raw_9fde68b7958df12d(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   
   arg1 = *(struct ee_transfer **)&_swig_go_0; 
@@ -965,7 +967,7 @@ void _wrap_delete_ee_transfer_raw_e608b2d97a5668d2(struct ee_transfer *_swig_go_
 }
 
 
-long long _wrap_ee_balance_available_get_raw_e608b2d97a5668d2(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_available_get_raw_9fde68b7958df12d(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -978,7 +980,7 @@ long long _wrap_ee_balance_available_get_raw_e608b2d97a5668d2(struct ee_balance 
 }
 
 
-long long _wrap_ee_balance_locked_get_raw_e608b2d97a5668d2(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_locked_get_raw_9fde68b7958df12d(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -991,7 +993,7 @@ long long _wrap_ee_balance_locked_get_raw_e608b2d97a5668d2(struct ee_balance *_s
 }
 
 
-_gostring_ _wrap_ee_balance_account_get_raw_e608b2d97a5668d2(struct ee_balance *_swig_go_0) {
+_gostring_ _wrap_ee_balance_account_get_raw_9fde68b7958df12d(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1004,7 +1006,7 @@ _gostring_ _wrap_ee_balance_account_get_raw_e608b2d97a5668d2(struct ee_balance *
 }
 
 
-struct ee_balance *_wrap_new_ee_balance_raw_e608b2d97a5668d2() {
+struct ee_balance *_wrap_new_ee_balance_raw_9fde68b7958df12d() {
   struct ee_balance *result = 0 ;
   struct ee_balance *_swig_go_result;
   
@@ -1015,7 +1017,7 @@ struct ee_balance *_wrap_new_ee_balance_raw_e608b2d97a5668d2() {
 }
 
 
-void _wrap_delete_ee_balance_raw_e608b2d97a5668d2(struct ee_balance *_swig_go_0) {
+void _wrap_delete_ee_balance_raw_9fde68b7958df12d(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   
   arg1 = *(struct ee_balance **)&_swig_go_0; 
@@ -1025,7 +1027,7 @@ void _wrap_delete_ee_balance_raw_e608b2d97a5668d2(struct ee_balance *_swig_go_0)
 }
 
 
-int _wrap_ee_job_event_kind_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_kind_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_job_event_kind result;
   int _swig_go_result;
@@ -1038,7 +1040,7 @@ int _wrap_ee_job_event_kind_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_
 }
 
 
-int _wrap_ee_job_event_stream_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_stream_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_stream_id result;
   int _swig_go_result;
@@ -1051,7 +1053,7 @@ int _wrap_ee_job_event_stream_get_raw_e608b2d97a5668d2(struct ee_job_event *_swi
 }
 
 
-long long _wrap_ee_job_event_seq_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_seq_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1064,7 +1066,7 @@ long long _wrap_ee_job_event_seq_get_raw_e608b2d97a5668d2(struct ee_job_event *_
 }
 
 
-long long _wrap_ee_job_event_time_unix_ms_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_time_unix_ms_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1077,7 +1079,7 @@ long long _wrap_ee_job_event_time_unix_ms_get_raw_e608b2d97a5668d2(struct ee_job
 }
 
 
-_goslice_ _wrap_ee_job_event_data_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
+_goslice_ _wrap_ee_job_event_data_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1094,7 +1096,7 @@ _goslice_ _wrap_ee_job_event_data_get_raw_e608b2d97a5668d2(struct ee_job_event *
 }
 
 
-_gostring_ _wrap_ee_job_event_phase_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_phase_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1107,7 +1109,7 @@ _gostring_ _wrap_ee_job_event_phase_get_raw_e608b2d97a5668d2(struct ee_job_event
 }
 
 
-long long _wrap_ee_job_event_done_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_done_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1120,7 +1122,7 @@ long long _wrap_ee_job_event_done_get_raw_e608b2d97a5668d2(struct ee_job_event *
 }
 
 
-long long _wrap_ee_job_event_total_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_total_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1133,7 +1135,7 @@ long long _wrap_ee_job_event_total_get_raw_e608b2d97a5668d2(struct ee_job_event 
 }
 
 
-_gostring_ _wrap_ee_job_event_message_get_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_message_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1146,7 +1148,7 @@ _gostring_ _wrap_ee_job_event_message_get_raw_e608b2d97a5668d2(struct ee_job_eve
 }
 
 
-struct ee_job_event *_wrap_new_ee_job_event_raw_e608b2d97a5668d2() {
+struct ee_job_event *_wrap_new_ee_job_event_raw_9fde68b7958df12d() {
   struct ee_job_event *result = 0 ;
   struct ee_job_event *_swig_go_result;
   
@@ -1157,7 +1159,7 @@ struct ee_job_event *_wrap_new_ee_job_event_raw_e608b2d97a5668d2() {
 }
 
 
-void _wrap_delete_ee_job_event_raw_e608b2d97a5668d2(struct ee_job_event *_swig_go_0) {
+void _wrap_delete_ee_job_event_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   
   arg1 = *(struct ee_job_event **)&_swig_go_0; 
@@ -1167,7 +1169,7 @@ void _wrap_delete_ee_job_event_raw_e608b2d97a5668d2(struct ee_job_event *_swig_g
 }
 
 
-_gostring_ _wrap_ee_version_raw_e608b2d97a5668d2() {
+_gostring_ _wrap_ee_version_raw_9fde68b7958df12d() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -1178,7 +1180,7 @@ _gostring_ _wrap_ee_version_raw_e608b2d97a5668d2() {
 }
 
 
-_gostring_ _wrap_ee_status_word_raw_e608b2d97a5668d2(int _swig_go_0) {
+_gostring_ _wrap_ee_status_word_raw_9fde68b7958df12d(int _swig_go_0) {
   ee_status arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1191,7 +1193,7 @@ _gostring_ _wrap_ee_status_word_raw_e608b2d97a5668d2(int _swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_fire_raw_e608b2d97a5668d2(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_fire_raw_9fde68b7958df12d(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1201,7 +1203,7 @@ void _wrap_ee_cancel_fire_raw_e608b2d97a5668d2(ee_cancel *_swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_free_raw_e608b2d97a5668d2(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_free_raw_9fde68b7958df12d(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1211,7 +1213,7 @@ void _wrap_ee_cancel_free_raw_e608b2d97a5668d2(ee_cancel *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_client_config_json_raw_e608b2d97a5668d2(ee_client *_swig_go_0) {
+_gostring_ _wrap_ee_client_config_json_raw_9fde68b7958df12d(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1224,7 +1226,7 @@ _gostring_ _wrap_ee_client_config_json_raw_e608b2d97a5668d2(ee_client *_swig_go_
 }
 
 
-intgo _wrap_ee_client_stale_raw_e608b2d97a5668d2(ee_client *_swig_go_0) {
+intgo _wrap_ee_client_stale_raw_9fde68b7958df12d(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1237,7 +1239,7 @@ intgo _wrap_ee_client_stale_raw_e608b2d97a5668d2(ee_client *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_policy_hash_raw_e608b2d97a5668d2(ee_policy *_swig_go_0) {
+_gostring_ _wrap_ee_policy_hash_raw_9fde68b7958df12d(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1250,7 +1252,7 @@ _gostring_ _wrap_ee_policy_hash_raw_e608b2d97a5668d2(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_policy_simulated_raw_e608b2d97a5668d2(ee_policy *_swig_go_0) {
+intgo _wrap_ee_policy_simulated_raw_9fde68b7958df12d(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1263,7 +1265,7 @@ intgo _wrap_ee_policy_simulated_raw_e608b2d97a5668d2(ee_policy *_swig_go_0) {
 }
 
 
-void _wrap_ee_policy_free_raw_e608b2d97a5668d2(ee_policy *_swig_go_0) {
+void _wrap_ee_policy_free_raw_9fde68b7958df12d(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   
   arg1 = *(ee_policy **)&_swig_go_0; 
@@ -1273,7 +1275,7 @@ void _wrap_ee_policy_free_raw_e608b2d97a5668d2(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_verdict_verified_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0) {
+intgo _wrap_ee_verdict_verified_raw_9fde68b7958df12d(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1286,7 +1288,7 @@ intgo _wrap_ee_verdict_verified_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_text_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_text_raw_9fde68b7958df12d(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1299,7 +1301,7 @@ _gostring_ _wrap_ee_verdict_text_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_json_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_json_raw_9fde68b7958df12d(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1312,7 +1314,7 @@ _gostring_ _wrap_ee_verdict_json_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0) {
 }
 
 
-void _wrap_ee_verdict_free_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0) {
+void _wrap_ee_verdict_free_raw_9fde68b7958df12d(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   
   arg1 = *(ee_verdict **)&_swig_go_0; 
@@ -1322,7 +1324,7 @@ void _wrap_ee_verdict_free_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_job_id_raw_e608b2d97a5668d2(ee_job *_swig_go_0) {
+_gostring_ _wrap_ee_job_id_raw_9fde68b7958df12d(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1335,7 +1337,7 @@ _gostring_ _wrap_ee_job_id_raw_e608b2d97a5668d2(ee_job *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_job_id_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_job_id_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1348,7 +1350,7 @@ _gostring_ _wrap_ee_result_job_id_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_result_exit_code_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_exit_code_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1361,7 +1363,7 @@ intgo _wrap_ee_result_exit_code_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_reason_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_reason_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1374,7 +1376,7 @@ _gostring_ _wrap_ee_result_reason_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
 }
 
 
-_goslice_ _wrap_ee_result_output_raw_e608b2d97a5668d2(ee_result *_swig_go_0, int _swig_go_1) {
+_goslice_ _wrap_ee_result_output_raw_9fde68b7958df12d(ee_result *_swig_go_0, int _swig_go_1) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_stream_id arg2 ;
   ee_span result;
@@ -1393,7 +1395,7 @@ _goslice_ _wrap_ee_result_output_raw_e608b2d97a5668d2(ee_result *_swig_go_0, int
 }
 
 
-intgo _wrap_ee_result_truncated_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_truncated_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1406,7 +1408,7 @@ intgo _wrap_ee_result_truncated_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_image_digest_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_image_digest_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1419,7 +1421,7 @@ _gostring_ _wrap_ee_result_image_digest_raw_e608b2d97a5668d2(ee_result *_swig_go
 }
 
 
-_gostring_ _wrap_ee_result_node_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_node_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1432,7 +1434,7 @@ _gostring_ _wrap_ee_result_node_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_cost_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
+long long _wrap_ee_result_cost_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1445,7 +1447,7 @@ long long _wrap_ee_result_cost_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_locked_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
+long long _wrap_ee_result_locked_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1458,7 +1460,7 @@ long long _wrap_ee_result_locked_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_receipt_json_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_receipt_json_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1471,7 +1473,7 @@ _gostring_ _wrap_ee_result_receipt_json_raw_e608b2d97a5668d2(ee_result *_swig_go
 }
 
 
-ee_verdict *_wrap_ee_result_attestation_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
+ee_verdict *_wrap_ee_result_attestation_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1484,7 +1486,7 @@ ee_verdict *_wrap_ee_result_attestation_raw_e608b2d97a5668d2(ee_result *_swig_go
 }
 
 
-void _wrap_ee_result_free_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
+void _wrap_ee_result_free_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   
   arg1 = *(ee_result **)&_swig_go_0; 
@@ -1494,7 +1496,7 @@ void _wrap_ee_result_free_raw_e608b2d97a5668d2(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_app_base_url_raw_e608b2d97a5668d2(ee_app *_swig_go_0) {
+_gostring_ _wrap_ee_app_base_url_raw_9fde68b7958df12d(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1507,7 +1509,7 @@ _gostring_ _wrap_ee_app_base_url_raw_e608b2d97a5668d2(ee_app *_swig_go_0) {
 }
 
 
-ee_verdict *_wrap_ee_app_attestation_raw_e608b2d97a5668d2(ee_app *_swig_go_0) {
+ee_verdict *_wrap_ee_app_attestation_raw_9fde68b7958df12d(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1520,7 +1522,7 @@ ee_verdict *_wrap_ee_app_attestation_raw_e608b2d97a5668d2(ee_app *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_response_status_raw_e608b2d97a5668d2(ee_response *_swig_go_0) {
+intgo _wrap_ee_response_status_raw_9fde68b7958df12d(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1533,7 +1535,7 @@ intgo _wrap_ee_response_status_raw_e608b2d97a5668d2(ee_response *_swig_go_0) {
 }
 
 
-long long _wrap_ee_response_header_count_raw_e608b2d97a5668d2(ee_response *_swig_go_0) {
+long long _wrap_ee_response_header_count_raw_9fde68b7958df12d(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t result;
   long long _swig_go_result;
@@ -1546,7 +1548,7 @@ long long _wrap_ee_response_header_count_raw_e608b2d97a5668d2(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_name_raw_e608b2d97a5668d2(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_name_raw_9fde68b7958df12d(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1561,7 +1563,7 @@ _gostring_ _wrap_ee_response_header_name_raw_e608b2d97a5668d2(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_value_raw_e608b2d97a5668d2(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_value_raw_9fde68b7958df12d(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1576,7 +1578,7 @@ _gostring_ _wrap_ee_response_header_value_raw_e608b2d97a5668d2(ee_response *_swi
 }
 
 
-_goslice_ _wrap_ee_response_body_raw_e608b2d97a5668d2(ee_response *_swig_go_0) {
+_goslice_ _wrap_ee_response_body_raw_9fde68b7958df12d(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1593,7 +1595,7 @@ _goslice_ _wrap_ee_response_body_raw_e608b2d97a5668d2(ee_response *_swig_go_0) {
 }
 
 
-short _wrap_ee_forward_port_raw_e608b2d97a5668d2(ee_forward *_swig_go_0) {
+short _wrap_ee_forward_port_raw_9fde68b7958df12d(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   uint16_t result;
   short _swig_go_result;
@@ -1606,7 +1608,7 @@ short _wrap_ee_forward_port_raw_e608b2d97a5668d2(ee_forward *_swig_go_0) {
 }
 
 
-long long _wrap_ees_money_parse_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+long long _wrap_ees_money_parse_raw_9fde68b7958df12d(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_money result;
@@ -1626,7 +1628,7 @@ long long _wrap_ees_money_parse_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, stru
 }
 
 
-_goslice_ _wrap_ees_key_generate_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+_goslice_ _wrap_ees_key_generate_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ees_bytes result;
   _goslice_ _swig_go_result;
@@ -1643,7 +1645,7 @@ _goslice_ _wrap_ees_key_generate_raw_e608b2d97a5668d2(struct ee_error *_swig_go_
 }
 
 
-_goslice_ _wrap_ees_key_public_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_key_public_raw_9fde68b7958df12d(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -1667,7 +1669,7 @@ _goslice_ _wrap_ees_key_public_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, struc
 }
 
 
-ee_cancel *_wrap_ees_cancel_new_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+ee_cancel *_wrap_ees_cancel_new_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_cancel *result = 0 ;
   ee_cancel *_swig_go_result;
@@ -1680,7 +1682,7 @@ ee_cancel *_wrap_ees_cancel_new_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0
 }
 
 
-ees_job_spec *_wrap_ees_job_spec_new_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
+ees_job_spec *_wrap_ees_job_spec_new_raw_9fde68b7958df12d(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
   char *arg1 = (char *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1747,7 +1749,7 @@ ees_job_spec *_wrap_ees_job_spec_new_raw_e608b2d97a5668d2(_gostring_ _swig_go_0,
 }
 
 
-void _wrap_ees_job_spec_free_raw_e608b2d97a5668d2(ees_job_spec *_swig_go_0) {
+void _wrap_ees_job_spec_free_raw_9fde68b7958df12d(ees_job_spec *_swig_go_0) {
   ees_job_spec *arg1 = (ees_job_spec *) 0 ;
   
   arg1 = *(ees_job_spec **)&_swig_go_0; 
@@ -1757,7 +1759,7 @@ void _wrap_ees_job_spec_free_raw_e608b2d97a5668d2(ees_job_spec *_swig_go_0) {
 }
 
 
-void _wrap_ee_client_free_raw_e608b2d97a5668d2(ee_client *_swig_go_0) {
+void _wrap_ee_client_free_raw_9fde68b7958df12d(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   
   arg1 = *(ee_client **)&_swig_go_0; 
@@ -1767,7 +1769,7 @@ void _wrap_ee_client_free_raw_e608b2d97a5668d2(ee_client *_swig_go_0) {
 }
 
 
-void _wrap_ee_job_free_raw_e608b2d97a5668d2(ee_job *_swig_go_0) {
+void _wrap_ee_job_free_raw_9fde68b7958df12d(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   
   arg1 = *(ee_job **)&_swig_go_0; 
@@ -1777,7 +1779,7 @@ void _wrap_ee_job_free_raw_e608b2d97a5668d2(ee_job *_swig_go_0) {
 }
 
 
-void _wrap_ee_app_free_raw_e608b2d97a5668d2(ee_app *_swig_go_0) {
+void _wrap_ee_app_free_raw_9fde68b7958df12d(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   
   arg1 = *(ee_app **)&_swig_go_0; 
@@ -1787,7 +1789,7 @@ void _wrap_ee_app_free_raw_e608b2d97a5668d2(ee_app *_swig_go_0) {
 }
 
 
-void _wrap_ee_response_free_raw_e608b2d97a5668d2(ee_response *_swig_go_0) {
+void _wrap_ee_response_free_raw_9fde68b7958df12d(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   
   arg1 = *(ee_response **)&_swig_go_0; 
@@ -1797,7 +1799,7 @@ void _wrap_ee_response_free_raw_e608b2d97a5668d2(ee_response *_swig_go_0) {
 }
 
 
-void _wrap_ee_upload_free_raw_e608b2d97a5668d2(ee_upload *_swig_go_0) {
+void _wrap_ee_upload_free_raw_9fde68b7958df12d(ee_upload *_swig_go_0) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   
   arg1 = *(ee_upload **)&_swig_go_0; 
@@ -1807,7 +1809,7 @@ void _wrap_ee_upload_free_raw_e608b2d97a5668d2(ee_upload *_swig_go_0) {
 }
 
 
-void _wrap_ee_forward_free_raw_e608b2d97a5668d2(ee_forward *_swig_go_0) {
+void _wrap_ee_forward_free_raw_9fde68b7958df12d(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   
   arg1 = *(ee_forward **)&_swig_go_0; 
@@ -1817,7 +1819,7 @@ void _wrap_ee_forward_free_raw_e608b2d97a5668d2(ee_forward *_swig_go_0) {
 }
 
 
-ee_client *_wrap_ees_client_new_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
+ee_client *_wrap_ees_client_new_raw_9fde68b7958df12d(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1864,7 +1866,7 @@ ee_client *_wrap_ees_client_new_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, _gos
 }
 
 
-void _wrap_ees_transfer_credits_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
+void _wrap_ees_transfer_credits_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1906,7 +1908,7 @@ void _wrap_ees_transfer_credits_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_balance_get_raw_e608b2d97a5668d2(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_balance_get_raw_9fde68b7958df12d(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_balance *arg2 = (ee_balance *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1920,7 +1922,7 @@ void _wrap_ees_balance_get_raw_e608b2d97a5668d2(ee_client *_swig_go_0, struct ee
 }
 
 
-_gostring_ _wrap_ees_client_call_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
+_gostring_ _wrap_ees_client_call_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1964,7 +1966,7 @@ _gostring_ _wrap_ees_client_call_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _go
 }
 
 
-ee_verdict *_wrap_ees_client_attestation_raw_e608b2d97a5668d2(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_verdict *_wrap_ees_client_attestation_raw_9fde68b7958df12d(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_verdict *result = 0 ;
@@ -1979,7 +1981,7 @@ ee_verdict *_wrap_ees_client_attestation_raw_e608b2d97a5668d2(ee_client *_swig_g
 }
 
 
-ee_verdict *_wrap_ees_client_refused_raw_e608b2d97a5668d2(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+ee_verdict *_wrap_ees_client_refused_raw_9fde68b7958df12d(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   uint64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1996,7 +1998,7 @@ ee_verdict *_wrap_ees_client_refused_raw_e608b2d97a5668d2(ee_client *_swig_go_0,
 }
 
 
-ee_policy *_wrap_ees_policy_production_raw_e608b2d97a5668d2(struct ee_error *_swig_go_0) {
+ee_policy *_wrap_ees_policy_production_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
   ee_policy *_swig_go_result;
@@ -2009,7 +2011,7 @@ ee_policy *_wrap_ees_policy_production_raw_e608b2d97a5668d2(struct ee_error *_sw
 }
 
 
-ee_policy *_wrap_ees_policy_load_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+ee_policy *_wrap_ees_policy_load_raw_9fde68b7958df12d(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
@@ -2029,7 +2031,7 @@ ee_policy *_wrap_ees_policy_load_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, str
 }
 
 
-ee_policy *_wrap_ees_policy_parse_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+ee_policy *_wrap_ees_policy_parse_raw_9fde68b7958df12d(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2056,7 +2058,7 @@ ee_policy *_wrap_ees_policy_parse_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, _g
 }
 
 
-_gostring_ _wrap_ees_policy_toml_raw_e608b2d97a5668d2(ee_policy *_swig_go_0, struct ee_error *_swig_go_1) {
+_gostring_ _wrap_ees_policy_toml_raw_9fde68b7958df12d(ee_policy *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   char *result = 0 ;
@@ -2072,7 +2074,7 @@ _gostring_ _wrap_ees_policy_toml_raw_e608b2d97a5668d2(ee_policy *_swig_go_0, str
 }
 
 
-ee_policy *_wrap_ees_policy_pin_raw_e608b2d97a5668d2(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
+ee_policy *_wrap_ees_policy_pin_raw_9fde68b7958df12d(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2101,7 +2103,7 @@ ee_policy *_wrap_ees_policy_pin_raw_e608b2d97a5668d2(ee_policy *_swig_go_0, _gos
 }
 
 
-ee_verdict *_wrap_ees_verify_quote_raw_e608b2d97a5668d2(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, struct ee_error *_swig_go_5) {
+ee_verdict *_wrap_ees_verify_quote_raw_9fde68b7958df12d(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, _goslice_ _swig_go_5, struct ee_error *_swig_go_6) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   void *arg3 = (void *) 0 ;
@@ -2110,7 +2112,9 @@ ee_verdict *_wrap_ees_verify_quote_raw_e608b2d97a5668d2(_goslice_ _swig_go_0, _g
   uint64_t arg6 ;
   void *arg7 = (void *) 0 ;
   size_t arg8 ;
-  ee_error *arg9 = (ee_error *) 0 ;
+  void *arg9 = (void *) 0 ;
+  size_t arg10 ;
+  ee_error *arg11 = (ee_error *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
   
@@ -2128,15 +2132,19 @@ ee_verdict *_wrap_ees_verify_quote_raw_e608b2d97a5668d2(_goslice_ _swig_go_0, _g
     arg7 = _swig_go_4.array;
     arg8 = (size_t)_swig_go_4.len;
   }
-  arg9 = *(ee_error **)&_swig_go_5; 
+  {
+    arg9 = _swig_go_5.array;
+    arg10 = (size_t)_swig_go_5.len;
+  }
+  arg11 = *(ee_error **)&_swig_go_6; 
   
-  result = (ee_verdict *)ees_verify_quote((void const *)arg1,arg2,(void const *)arg3,arg4,(ee_policy const *)arg5,arg6,(void const *)arg7,arg8,arg9);
+  result = (ee_verdict *)ees_verify_quote((void const *)arg1,arg2,(void const *)arg3,arg4,(ee_policy const *)arg5,arg6,(void const *)arg7,arg8,(void const *)arg9,arg10,arg11);
   *(ee_verdict **)&_swig_go_result = (ee_verdict *)result; 
   return _swig_go_result;
 }
 
 
-ee_verdict *_wrap_ees_verify_file_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
+ee_verdict *_wrap_ees_verify_file_raw_9fde68b7958df12d(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
   char *arg1 = (char *) 0 ;
   ee_policy *arg2 = (ee_policy *) 0 ;
   uint64_t arg3 ;
@@ -2160,7 +2168,7 @@ ee_verdict *_wrap_ees_verify_file_raw_e608b2d97a5668d2(_gostring_ _swig_go_0, ee
 }
 
 
-_goslice_ _wrap_ees_verdict_evidence_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_verdict_evidence_raw_9fde68b7958df12d(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -2179,7 +2187,7 @@ _goslice_ _wrap_ees_verdict_evidence_raw_e608b2d97a5668d2(ee_verdict *_swig_go_0
 }
 
 
-_gostring_ _wrap_ees_job_quote_raw_e608b2d97a5668d2(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+_gostring_ _wrap_ees_job_quote_raw_9fde68b7958df12d(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2201,7 +2209,7 @@ _gostring_ _wrap_ees_job_quote_raw_e608b2d97a5668d2(ee_client *_swig_go_0, ees_j
 }
 
 
-ee_job *_wrap_ees_job_start_raw_e608b2d97a5668d2(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+ee_job *_wrap_ees_job_start_raw_9fde68b7958df12d(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2222,7 +2230,7 @@ ee_job *_wrap_ees_job_start_raw_e608b2d97a5668d2(ee_client *_swig_go_0, ees_job_
 }
 
 
-void _wrap_ees_job_next_raw_e608b2d97a5668d2(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
+void _wrap_ees_job_next_raw_9fde68b7958df12d(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_job *arg1 = (ee_job *) 0 ;
   int64_t arg2 ;
   ee_cancel *arg3 = (ee_cancel *) 0 ;
@@ -2240,7 +2248,7 @@ void _wrap_ees_job_next_raw_e608b2d97a5668d2(ee_job *_swig_go_0, long long _swig
 }
 
 
-ee_result *_wrap_ees_job_result_raw_e608b2d97a5668d2(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_result *_wrap_ees_job_result_raw_9fde68b7958df12d(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_job *arg1 = (ee_job *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_result *result = 0 ;
@@ -2255,7 +2263,7 @@ ee_result *_wrap_ees_job_result_raw_e608b2d97a5668d2(ee_job *_swig_go_0, struct 
 }
 
 
-void _wrap_ees_job_cancel_raw_e608b2d97a5668d2(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_job_cancel_raw_9fde68b7958df12d(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
   ee_job *arg1 = (ee_job *) 0 ;
   uint32_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2269,7 +2277,7 @@ void _wrap_ees_job_cancel_raw_e608b2d97a5668d2(ee_job *_swig_go_0, intgo _swig_g
 }
 
 
-ee_app *_wrap_ees_connect_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+ee_app *_wrap_ees_connect_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2299,7 +2307,7 @@ ee_app *_wrap_ees_connect_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gostring_
 }
 
 
-ee_verdict *_wrap_ees_node_attestation_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+ee_verdict *_wrap_ees_node_attestation_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2329,7 +2337,7 @@ ee_verdict *_wrap_ees_node_attestation_raw_e608b2d97a5668d2(ee_client *_swig_go_
 }
 
 
-ee_response *_wrap_ees_app_request_raw_e608b2d97a5668d2(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_response *_wrap_ees_app_request_raw_9fde68b7958df12d(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2376,7 +2384,7 @@ ee_response *_wrap_ees_app_request_raw_e608b2d97a5668d2(ee_app *_swig_go_0, _gos
 }
 
 
-ee_upload *_wrap_ees_upload_open_raw_e608b2d97a5668d2(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, long long _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_upload *_wrap_ees_upload_open_raw_9fde68b7958df12d(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, long long _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2419,7 +2427,7 @@ ee_upload *_wrap_ees_upload_open_raw_e608b2d97a5668d2(ee_app *_swig_go_0, _gostr
 }
 
 
-void _wrap_ees_upload_write_raw_e608b2d97a5668d2(ee_upload *_swig_go_0, _goslice_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_upload_write_raw_9fde68b7958df12d(ee_upload *_swig_go_0, _goslice_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -2437,7 +2445,7 @@ void _wrap_ees_upload_write_raw_e608b2d97a5668d2(ee_upload *_swig_go_0, _goslice
 }
 
 
-ee_response *_wrap_ees_upload_finish_raw_e608b2d97a5668d2(ee_upload *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_response *_wrap_ees_upload_finish_raw_9fde68b7958df12d(ee_upload *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_response *result = 0 ;
@@ -2452,7 +2460,7 @@ ee_response *_wrap_ees_upload_finish_raw_e608b2d97a5668d2(ee_upload *_swig_go_0,
 }
 
 
-_goslice_ _wrap_ees_response_read_raw_e608b2d97a5668d2(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+_goslice_ _wrap_ees_response_read_raw_9fde68b7958df12d(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_response *arg1 = (ee_response *) 0 ;
   int64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2473,7 +2481,7 @@ _goslice_ _wrap_ees_response_read_raw_e608b2d97a5668d2(ee_response *_swig_go_0, 
 }
 
 
-intgo _wrap_ees_app_socket_raw_e608b2d97a5668d2(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+intgo _wrap_ees_app_socket_raw_9fde68b7958df12d(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint32_t arg2 ;
   int32_t arg3 ;
@@ -2494,7 +2502,7 @@ intgo _wrap_ees_app_socket_raw_e608b2d97a5668d2(ee_app *_swig_go_0, intgo _swig_
 }
 
 
-ee_forward *_wrap_ees_app_forward_raw_e608b2d97a5668d2(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
+ee_forward *_wrap_ees_app_forward_raw_9fde68b7958df12d(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint16_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2511,7 +2519,7 @@ ee_forward *_wrap_ees_app_forward_raw_e608b2d97a5668d2(ee_app *_swig_go_0, short
 }
 
 
-_gostring_ _wrap_ees_app_deploy_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
+_gostring_ _wrap_ees_app_deploy_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2569,7 +2577,7 @@ _gostring_ _wrap_ees_app_deploy_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_app_stop_raw_e608b2d97a5668d2(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_app_stop_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
