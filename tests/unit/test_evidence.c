@@ -277,7 +277,18 @@ static void test_Q13_grammar(void **state) {
                  {"another identity", "rcoy", false},
                  {"two identities", "rciiy", false},
                  {"unknown after ready", "rciyx", false},
-                 {"unknown before ready", "rcxiy", false},
+                 {"unknown after an app", "rciyax", false},
+                 {"unknown first", "xrciy", false},
+                 {"unknown second", "rxciy", false},
+                 {"unknown before identity", "rcxiy", false},
+                 {"unknown before ready", "rcixy", false},
+                 {"unknown instead of ready", "rcix", false},
+                 {"the same app twice", "rciyaa", true},
+                 {"what runs ends after drain", "rciyaadee", true},
+                 {"app after drain", "rciyda", false},
+                 {"app after drain and end", "rciyadea", false},
+                 {"two drains", "rciydd", false},
+                 {"drain before ready", "rcidy", false},
                  {"identity missing", "rcy", false},
                  {"second boot", "rciyrciy", false}};
     static const uint8_t stranger[32] = {1};
@@ -308,6 +319,63 @@ static void test_Q13_grammar(void **state) {
         ee_verdict_free(verdict);
         agent_clear(&a);
     }
+}
+
+/* A boot, two apps, one end, drain: every position has its payload and its digest changed alone, and gets its neighbour's payload. */
+static void test_Q13_payload_and_digest_at_each_position(void **state) {
+    static uint8_t other[PAYLOAD_MAX * 2];
+    world *w = *state;
+    for (size_t at = 0; at < 8; at++) {
+        for (int change = 0; change < 3; change++) {
+            char name[64];
+            agent a;
+            agent_init(w, &a);
+            add_app(&a, a.spec, a.image);
+            add_event(&a, EEI_EVENT_APP_END, eei_span_text("app"));
+            add_event(&a, EEI_EVENT_DRAIN, (ee_span){NULL, 0});
+            requote(w, &a);
+            a.expect.image_digest = a.expect.spec_hash = NULL;
+            eei_event *e = &a.events[at];
+            ee_span payload = change == 2 ? a.events[(at + 1) % 8].payload : e->payload;
+            if (!payload.len) payload = eei_span_text("?"); /* where there is none, one is made up */
+            memcpy(other, payload.data, payload.len);
+            if (change == 0) other[payload.len / 2] ^= 0x20;
+            if (change == 1)
+                e->digest[at * 6] ^= 1;
+            else
+                e->payload = eei_span(other, payload.len);
+            snprintf(name, sizeof name, "event %zu, %s", at + 1,
+                     change == 0   ? "payload"
+                     : change == 1 ? "digest"
+                                   : "its neighbour's payload");
+            const eei_evidence evidence = evidence_of(&a);
+            must_refuse(name, w, &evidence, &a.expect, "event_log");
+            agent_clear(&a);
+        }
+    }
+}
+
+/* Two events that are the same to the last bit are still two: neither can be left out, and the register tells how many there were. */
+static void test_Q13_two_identical_app_events(void **state) {
+    world *w = *state;
+    agent a;
+    ee_verdict *verdict = NULL;
+    size_t count = 0;
+    agent_init(w, &a);
+    add_app(&a, a.image, a.spec);
+    assert_memory_equal(a.events[4].digest, a.events[5].digest, 48);
+    requote(w, &a);
+    eei_evidence e = evidence_of(&a);
+    MUST(appraise(w, &e, &a.expect, &verdict, err));
+    assert_non_null(eei_verdict_events(verdict, &count));
+    assert_int_equal(count, 6);
+    ee_verdict_free(verdict);
+    e.event_count = 5;
+    must_refuse("one of two", w, &e, &a.expect, "event_log");
+    add_app(&a, a.image, a.spec);
+    e.event_count = 7;
+    must_refuse("three of two", w, &e, &a.expect, "event_log");
+    agent_clear(&a);
 }
 
 /* A later event may show its digest alone; then it vouches for no image. */
@@ -728,6 +796,8 @@ int main(void) {
         cmocka_unit_test(test_golden_evidence),
         cmocka_unit_test(test_Q13_log_changed_on_the_way),
         cmocka_unit_test(test_Q13_grammar),
+        cmocka_unit_test(test_Q13_payload_and_digest_at_each_position),
+        cmocka_unit_test(test_Q13_two_identical_app_events),
         cmocka_unit_test(test_Q13_digest_alone_vouches_for_nothing),
         cmocka_unit_test(test_session_statement),
         cmocka_unit_test(test_session_refusals),

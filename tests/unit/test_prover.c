@@ -100,6 +100,17 @@ static void test_boot_events_cannot_be_added_later(void **state) {
     ee_verdict_free(verdict_of(f, EE_OK));
 }
 
+/* Once it is on its way out, nothing is started that a verifier would then refuse. */
+static void test_Q13_nothing_starts_after_drain(void **state) {
+    fixture *f = *state;
+    assert_int_equal(eei_prover_event(f->prover, EEI_EVENT_APP, eei_span_text("one"), NULL), EE_OK);
+    assert_int_equal(eei_prover_event(f->prover, EEI_EVENT_DRAIN, eei_span(NULL, 0), NULL), EE_OK);
+    assert_int_equal(eei_prover_event(f->prover, EEI_EVENT_APP, eei_span_text("two"), NULL), EE_E_STATE);
+    assert_int_equal(eei_prover_event(f->prover, EEI_EVENT_DRAIN, eei_span(NULL, 0), NULL), EE_E_STATE);
+    assert_int_equal(eei_prover_event(f->prover, EEI_EVENT_APP_END, eei_span_text("one"), NULL), EE_OK);
+    ee_verdict_free(verdict_of(f, EE_OK));
+}
+
 static void test_register_changed_behind_our_back_is_seen(void **state) {
     fixture *f = *state;
     uint8_t digest[48] = {1};
@@ -210,7 +221,7 @@ static void test_full_event_log_is_an_error_not_a_gap(void **state) {
     size_t made = 4;
 
     while (!st && made < EEI_EVENTS_MAX + 10) {
-        st = eei_prover_event(f->prover, EEI_EVENT_DRAIN, eei_span(NULL, 0), NULL);
+        st = eei_prover_event(f->prover, EEI_EVENT_APP_END, eei_span(NULL, 0), NULL);
         made += !st;
     }
     assert_int_equal(st, EE_E_LIMIT);
@@ -370,6 +381,7 @@ int main(void) {
         TEST(test_boot_events_come_in_order),
         TEST(test_later_events_extend_the_log),
         TEST(test_boot_events_cannot_be_added_later),
+        TEST(test_Q13_nothing_starts_after_drain),
         TEST(test_register_changed_behind_our_back_is_seen),
         TEST(test_sequence_rises_by_one),
         TEST(test_receipts_root_is_the_rfc_6962_tree),

@@ -139,11 +139,14 @@ static void statement_says(ee_verdict *v) {
 
 /* ---- event log (threat Q13) ---- */
 
-/* Boot events once each in this order; then running events only. */
+/* Boot events once each in this order; then running events only. What drains starts nothing more: its apps end, and that is all. */
 static ee_status grammar(const eei_event *events, size_t count, ee_error *why) {
+    bool drained = false;
     for (size_t i = 0; i < count; i++) {
         uint64_t type = events[i].type;
-        bool fits = i < 4 ? type == EEI_EVENT_RELEASE + i : type >= EEI_EVENT_APP && type <= EEI_EVENT_DRAIN;
+        bool runs = drained ? type == EEI_EVENT_APP_END : type >= EEI_EVENT_APP && type <= EEI_EVENT_DRAIN;
+        bool fits = i < 4 ? type == EEI_EVENT_RELEASE + i : runs;
+        drained |= type == EEI_EVENT_DRAIN;
         if (!fits) return eei_fail(why, EE_E_AUTH, "event %zu has type %llu, which cannot stand there", i + 1, (unsigned long long)type);
     }
     return count >= 4 ? EE_OK : eei_fail(why, EE_E_AUTH, "the log has %zu events, a boot makes at least 4", count);

@@ -54,6 +54,7 @@ struct eei_prover {
     pthread_mutex_t quoting; /* guards the quoter and the event log, so that a quote and the log beside it agree; held for seconds */
     eei_event *events;       /* payloads are ours */
     size_t event_count, event_cap;
+    bool drained; /* a DRAIN event is in the log */
     eei_arena boot_arena;
     eei_boot_event *boot_events; /* of the boot log; in the arena */
     size_t boot_event_count;
@@ -141,7 +142,11 @@ ee_status eei_prover_event(eei_prover *p, uint16_t type, ee_span payload, ee_err
 
     if (type < EEI_EVENT_APP) return eei_fail(err, EE_E_INVALID, "event %u belongs to the boot and was made", type);
     pthread_mutex_lock(&p->quoting);
-    st = event_add(p, type, payload, err);
+    if (p->drained && type != EEI_EVENT_APP_END)
+        st = eei_fail(err, EE_E_STATE, "this instance drains: no event but the end of an app can follow, not %u", type);
+    else
+        st = event_add(p, type, payload, err);
+    p->drained = p->drained || (!st && type == EEI_EVENT_DRAIN);
     pthread_mutex_unlock(&p->quoting);
     if (st) return st;
     pthread_mutex_lock(&p->state);

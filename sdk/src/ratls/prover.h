@@ -52,7 +52,8 @@ ee_status eei_prover_ssl_new(eei_prover *prover, SSL **out, ee_error *err) EE_MU
  * nothing. Quotes, so it may block: for a worker thread. */
 ee_status eei_prover_renew(eei_prover *prover, ee_error *err) EE_MUST_USE;
 
-/* One more RTMR3 event (APP, APP_END, DRAIN). Waits for a quote that is being made, so it may block: for a worker thread. */
+/* One more RTMR3 event (APP, APP_END, DRAIN). After DRAIN only APP_END: EE_E_STATE. Waits for a quote that is being made, so it may block:
+ * for a worker thread. */
 ee_status eei_prover_event(eei_prover *prover, uint16_t type, ee_span payload, ee_error *err) EE_MUST_USE;
 /* A receipt this instance signed: goes into receipts_root of later statements (RFC 6962 tree, receipt hashes are the leaves). Any thread.
  */
