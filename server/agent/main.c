@@ -1,12 +1,12 @@
 /* main.c - ee-agent: wiring only. Configuration -> trust -> runtime -> tunnel -> loop, and the way back. */
 #include "agent/agent.h"
+#include "agent/agent_config.h"
 #include "attest/statement.h"
 #include "base/alloc.h"
 #include "base/encoding.h"
 #include "base/limits.h"
 #include "common/boot_ticket.h"
 #include "common/collateral_fetch.h"
-#include "common/config.h"
 #include "common/quote_source.h"
 #include "common/renewal.h"
 #include "common/service.h"
@@ -16,31 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-typedef struct settings {
-    char control[512], network_id[80], node[64], ticket[512], policy[512], machine[512], runtime_dir[512], image_dir[512], runtime[256],
-        shim[512], log_level[16];
-    uint64_t vcpus_milli, memory_bytes, pool_max;
-} settings;
-
-static const config_key keys[] = {
-    {"control.ws", CONFIG_TEXT, CONFIG_FIELD(settings, control), 0, 0, NULL, "https://host:port of the control plane"},
-    {"network.id", CONFIG_TEXT, CONFIG_FIELD(settings, network_id), 0, 0, NULL,
-     "network the control plane must prove to be (64 hex digits)"},
-    {"node.name", CONFIG_TEXT, CONFIG_FIELD(settings, node), 0, 0, NULL, "this node's name in the ledger"},
-    {"node.ticket", CONFIG_TEXT, CONFIG_FIELD(settings, ticket), 0, 0, NULL, "file with the boot ticket that the node's provider signed"},
-    {"node.vcpus_milli", CONFIG_NUMBER, CONFIG_FIELD(settings, vcpus_milli), 1, 1024000, "1000", "capacity offered, thousandths of a vcpu"},
-    {"node.memory_bytes", CONFIG_NUMBER, CONFIG_FIELD(settings, memory_bytes), 1, 0, "1073741824", "memory offered"},
-    {"policy", CONFIG_TEXT, CONFIG_FIELD(settings, policy), 0, 0, NULL, "policy.toml that the control plane must satisfy"},
-    {"tdx.machine", CONFIG_TEXT, CONFIG_FIELD(settings, machine), 0, 0, "", "simulated machine file (devnets)"},
-    {"runtime.dir", CONFIG_TEXT, CONFIG_FIELD(settings, runtime_dir), 0, 0, NULL, "state of sandboxes"},
-    {"runtime.images", CONFIG_TEXT, CONFIG_FIELD(settings, image_dir), 0, 0, "", "unpacked images; default below runtime.dir"},
-    {"runtime.program", CONFIG_TEXT, CONFIG_FIELD(settings, runtime), 0, 0, "", "runc, crun or a path; default: what works here"},
-    {"runtime.shim", CONFIG_TEXT, CONFIG_FIELD(settings, shim), 0, 0, NULL, "the ee-shim binary"},
-    {"log.level", CONFIG_TEXT, CONFIG_FIELD(settings, log_level), 0, 0, "info", "error, warn, info or debug"},
-};
-
 typedef struct program {
-    settings settings;
+    agent_settings settings;
     agent agent;
     ee_policy *policy;
     collateral_fetch *collateral;
@@ -96,17 +73,22 @@ static ee_status open_trust(program *p, ee_error *err) {
     p->ticket = (eei_buf)EEI_BUF_INIT(EEI_TICKET_BYTES_MAX);
     if (!st) st = boot_ticket_load(p->settings.ticket, EEI_ROLE_AGENT, self->network_id, &p->ticket, node_id, err);
     if (st) return st;
+    eei_buf config = EEI_BUF_INIT(EEI_EVENT_PAYLOAD_MAX);
+    const config_content contents[] = {{"policy", self->policy_hash}};
+    st = config_event(agent_keys, agent_key_count, &p->settings, contents, 1, &config, err);
     eei_prover_options prover = {.role = EEI_ROLE_AGENT,
                                  .node = self->node,
                                  .release = ee_version(),
-                                 .config = eei_span(self->network_id, 32),
+                                 .config = eei_buf_span(&config),
                                  .dns_name = self->node,
                                  .quoter = quote_source_quoter(p->quotes),
                                  .clock = eei_clock_system()};
     prover.ticket = eei_buf_span(&p->ticket);
     memcpy(prover.node_id, node_id, 32);
     memcpy(prover.policy_hash, self->policy_hash, 32);
-    return eei_prover_new(&prover, &self->prover, err);
+    if (!st) st = eei_prover_new(&prover, &self->prover, err);
+    eei_buf_clear(&config);
+    return st;
 }
 
 static ee_status open_runtime(program *p, ee_error *err) {
@@ -180,7 +162,7 @@ int main(int argc, char **argv) {
     ee_error err = {0};
     ee_status st = service_harden(&err);
     if (!st) st = service_log("warn", &err);
-    if (!st) st = config_load(keys, sizeof keys / sizeof *keys, NULL, argc, (const char *const *)argv, &p.settings, &err);
+    if (!st) st = config_load(agent_keys, agent_key_count, NULL, argc, (const char *const *)argv, &p.settings, &err);
     if (st == EE_E_END) return 0;
     if (!st) st = service_log(p.settings.log_level, &err);
     if (!st && uv_loop_init(&loop) != 0) st = eei_fail(&err, EE_E_IO, "no event loop");

@@ -271,6 +271,10 @@ ee_status config_load(const config_key *keys, size_t count, const char *default_
     loading l = {.keys = keys, .count = count, .out = out};
     const char *path = NULL;
     EE_ASSERT(count <= KEYS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        bool reason = keys[i].measure == CONFIG_PRESENCE || keys[i].measure == CONFIG_NEUTRAL;
+        EE_ASSERT(keys[i].measure >= CONFIG_MEASURED && keys[i].measure <= CONFIG_NEUTRAL && reason == (keys[i].why != NULL));
+    }
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") != 0) continue;
         config_usage(keys, count, argv[0], stdout);

@@ -191,9 +191,13 @@ static ee_status check_uptime_names(const char *path, const genesis *g, ee_error
 ee_status genesis_load(const char *path, genesis *out, ee_error *err) {
     eei_toml *file = NULL;
     static const char *const lists[] = {"account", "node", "uptime_server", NULL};
+    eei_buf text = EEI_BUF_INIT(FILE_MAX);
     uint8_t salt[32] = {0};
     memset(out, 0, sizeof *out);
-    ee_status st = eei_toml_load(path, FILE_MAX, &file, err);
+    ee_status st = eei_file_read(path, &text, err);
+    eei_sha256(eei_buf_span(&text), out->sha256);
+    if (!st) st = eei_toml_parse(eei_buf_span(&text), path, &file, err);
+    eei_buf_clear(&text);
     if (st) return st;
     reading r = {.file = file, .table = eei_toml_root(file), .err = err};
     read_text(&r, "network", true, out->network, sizeof out->network);

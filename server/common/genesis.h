@@ -32,8 +32,8 @@ typedef struct genesis_uptime {
 
 typedef struct genesis {
     char network[GENESIS_NAME_CAP];
-    uint8_t network_id[32];
-    bool sandbox; /* unsealed and simulated machines are admitted */
+    uint8_t network_id[32], sha256[32]; /* sha256: of the file as it was read */
+    bool sandbox;                       /* unsealed and simulated machines are admitted */
     uint64_t period_ms;
     genesis_account *accounts;
     size_t account_count;

@@ -3,7 +3,6 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "common/config.h"
 #include "common/genesis.h"
 #include "common/quote_source.h"
 #include "common/renewal.h"
@@ -12,6 +11,7 @@
 #include "controlplane/auth.h"
 #include "controlplane/broker.h"
 #include "controlplane/checks.h"
+#include "controlplane/cp_config.h"
 #include "controlplane/placer.h"
 #include "controlplane/seed.h"
 #include "controlplane/tunnels.h"
@@ -21,29 +21,8 @@
 
 enum { SWEEP_EVERY_MS = 500 };
 
-typedef struct settings {
-    char bind[64], db_path[512], genesis[512], policy[512], collateral[512], machine[512], admin_token[256], log_level[16], dns_name[256];
-    uint64_t port, health_interval_ms, attest_interval_ms;
-} settings;
-
-static const config_key keys[] = {
-    {"control.bind", CONFIG_TEXT, CONFIG_FIELD(settings, bind), 0, 0, "127.0.0.1", "address to listen on"},
-    {"control.port", CONFIG_NUMBER, CONFIG_FIELD(settings, port), 0, 65535, "8088", "port to listen on; 0 = any"},
-    {"control.name", CONFIG_TEXT, CONFIG_FIELD(settings, dns_name), 0, 0, "localhost", "DNS name in the certificate"},
-    {"db.path", CONFIG_TEXT, CONFIG_FIELD(settings, db_path), 0, 0, NULL, "the ledger's database file"},
-    {"genesis", CONFIG_TEXT, CONFIG_FIELD(settings, genesis), 0, 0, NULL, "the network's genesis file"},
-    {"policy", CONFIG_TEXT, CONFIG_FIELD(settings, policy), 0, 0, NULL, "policy.toml that agents must satisfy"},
-    {"collateral", CONFIG_TEXT, CONFIG_FIELD(settings, collateral), 0, 0, NULL, "collateral file that is used and handed out"},
-    {"tdx.machine", CONFIG_TEXT, CONFIG_FIELD(settings, machine), 0, 0, "", "simulated machine file (devnets)"},
-    {"admin.token", CONFIG_SECRET, CONFIG_FIELD(settings, admin_token), 0, 0, "", "owner's token; empty = the owner's calls are closed"},
-    {"health.interval_ms", CONFIG_NUMBER, CONFIG_FIELD(settings, health_interval_ms), 100, 3600000, "60000", "between health checks"},
-    {"attest.interval_ms", CONFIG_NUMBER, CONFIG_FIELD(settings, attest_interval_ms), 1000, 1500000, "600000",
-     "between attestation checks of a node"},
-    {"log.level", CONFIG_TEXT, CONFIG_FIELD(settings, log_level), 0, 0, "info", "error, warn, info or debug"},
-};
-
 typedef struct program {
-    settings settings;
+    cp_settings settings;
     genesis genesis;
     cp_context cp;
     quote_source *quotes;
@@ -111,18 +90,22 @@ static ee_status open_trust(program *p, ee_error *err) {
     if (!st) st = eei_judge_new(cp->policy, &source, eei_clock_system(), &cp->judge, err);
     if (!st) st = quote_source_open(&quotes, &p->quotes, err);
     if (st) return st;
+    eei_buf config = EEI_BUF_INIT(EEI_EVENT_PAYLOAD_MAX);
+    const config_content contents[] = {{"genesis", p->genesis.sha256}, {"policy", eei_policy_hash_bytes(cp->policy)}};
+    st = config_event(cp_keys, cp_key_count, &p->settings, contents, 2, &config, err);
     p->quoter = quote_source_quoter(p->quotes);
     eei_prover_options prover = {.role = EEI_ROLE_CONTROL,
                                  .node = cp->network,
                                  .release = ee_version(),
-                                 .config = eei_span(cp->network_id, 32),
+                                 .config = eei_buf_span(&config),
                                  .dns_name = p->settings.dns_name,
                                  .ip_address = p->settings.bind,
                                  .quoter = p->quoter,
                                  .clock = eei_clock_system()};
     memcpy(prover.node_id, cp->network_id, 32);
     memcpy(prover.policy_hash, eei_policy_hash_bytes(cp->policy), 32);
-    st = eei_prover_new(&prover, &cp->prover, err);
+    if (!st) st = eei_prover_new(&prover, &cp->prover, err);
+    eei_buf_clear(&config);
     if (!st)
         eei_log(EEI_LOG_INFO, "trust.ready", "quotes=%s policy=%s sandbox=%d", quote_source_kind(p->quotes), ee_policy_hash(cp->policy),
                 cp->sandbox);
@@ -216,7 +199,7 @@ int main(int argc, char **argv) {
     ee_error err = {0};
     ee_status st = service_harden(&err);
     if (!st) st = service_log("warn", &err);
-    if (!st) st = config_load(keys, sizeof keys / sizeof *keys, NULL, argc, (const char *const *)argv, &p.settings, &err);
+    if (!st) st = config_load(cp_keys, cp_key_count, NULL, argc, (const char *const *)argv, &p.settings, &err);
     if (st == EE_E_END) return 0;
     if (!st) st = service_log(p.settings.log_level, &err);
     if (!st && uv_loop_init(&loop) != 0) st = eei_fail(&err, EE_E_IO, "no event loop");

@@ -6,34 +6,17 @@
 #include "base/log.h"
 #include "common/boot_ticket.h"
 #include "common/collateral_fetch.h"
-#include "common/config.h"
 #include "common/quote_source.h"
 #include "common/renewal.h"
 #include "common/service.h"
 #include "uptime/prober.h"
+#include "uptime/uptime_config.h"
 
 #include <stdio.h>
 #include <string.h>
 
-typedef struct settings {
-    char control[512], network_id[80], name[64], ticket[512], policy[512], machine[512], log_level[16];
-    uint64_t interval_ms;
-} settings;
-
-static const config_key keys[] = {
-    {"control.ws", CONFIG_TEXT, CONFIG_FIELD(settings, control), 0, 0, NULL, "https://host:port of the control plane"},
-    {"network.id", CONFIG_TEXT, CONFIG_FIELD(settings, network_id), 0, 0, NULL,
-     "network the control plane must prove to be (64 hex digits)"},
-    {"node.name", CONFIG_TEXT, CONFIG_FIELD(settings, name), 0, 0, NULL, "this observer's name"},
-    {"node.ticket", CONFIG_TEXT, CONFIG_FIELD(settings, ticket), 0, 0, NULL, "file with the boot ticket that its provider signed"},
-    {"policy", CONFIG_TEXT, CONFIG_FIELD(settings, policy), 0, 0, NULL, "policy.toml that control plane and agents must satisfy"},
-    {"tdx.machine", CONFIG_TEXT, CONFIG_FIELD(settings, machine), 0, 0, "", "simulated machine file (devnets)"},
-    {"health.interval_ms", CONFIG_NUMBER, CONFIG_FIELD(settings, interval_ms), 100, 3600000, "60000", "between rounds"},
-    {"log.level", CONFIG_TEXT, CONFIG_FIELD(settings, log_level), 0, 0, "info", "error, warn, info or debug"},
-};
-
 typedef struct program {
-    settings settings;
+    uptime_settings settings;
     uint8_t network_id[32];
     uv_loop_t *loop;
     ee_policy *policy;
@@ -103,17 +86,22 @@ static ee_status open_trust(program *p, ee_error *err) {
     p->ticket = (eei_buf)EEI_BUF_INIT(EEI_TICKET_BYTES_MAX);
     if (!st) st = boot_ticket_load(p->settings.ticket, EEI_ROLE_UPTIME, p->network_id, &p->ticket, node_id, err);
     if (st) return st;
+    eei_buf config = EEI_BUF_INIT(EEI_EVENT_PAYLOAD_MAX);
+    const config_content contents[] = {{"policy", eei_policy_hash_bytes(p->policy)}};
+    st = config_event(uptime_keys, uptime_key_count, &p->settings, contents, 1, &config, err);
     eei_prover_options prover = {.role = EEI_ROLE_UPTIME,
                                  .node = p->settings.name,
                                  .release = ee_version(),
-                                 .config = eei_span(p->network_id, 32),
+                                 .config = eei_buf_span(&config),
                                  .dns_name = p->settings.name,
                                  .quoter = quote_source_quoter(p->quotes),
                                  .clock = eei_clock_system()};
     prover.ticket = eei_buf_span(&p->ticket);
     memcpy(prover.node_id, node_id, 32);
     memcpy(prover.policy_hash, eei_policy_hash_bytes(p->policy), 32);
-    return eei_prover_new(&prover, &p->prover, err);
+    if (!st) st = eei_prover_new(&prover, &p->prover, err);
+    eei_buf_clear(&config);
+    return st;
 }
 
 static ee_status open_work(program *p, ee_error *err) {
@@ -180,7 +168,7 @@ int main(int argc, char **argv) {
     ee_error err = {0};
     ee_status st = service_harden(&err);
     if (!st) st = service_log("warn", &err);
-    if (!st) st = config_load(keys, sizeof keys / sizeof *keys, NULL, argc, (const char *const *)argv, &p.settings, &err);
+    if (!st) st = config_load(uptime_keys, uptime_key_count, NULL, argc, (const char *const *)argv, &p.settings, &err);
     if (st == EE_E_END) return 0;
     if (!st) st = service_log(p.settings.log_level, &err);
     if (!st && uv_loop_init(&loop) != 0) st = eei_fail(&err, EE_E_IO, "no event loop");

@@ -155,19 +155,23 @@ def layers():
 
 
 def keys(program):
-    text = read(f"server/{program}/main.c")
-    body = re.search(r"static const config_key keys\[\] = \{(.*?)\n\};", text, re.S).group(1)
-    found = re.findall(r"\{\"([\w.]+)\", CONFIG_(\w+), CONFIG_FIELD\([^)]*\), (\d+), (\d+), (NULL|\"[^\"]*\"),\s*((?:\"[^\"]*\"\s*)+)\}", body)
+    source = {"agent": "agent/agent_config.c", "controlplane": "controlplane/cp_config.c", "uptime": "uptime/uptime_config.c"}[program]
+    body = re.search(r"const config_key \w+_keys\[\] = \{(.*?)\n\};", read(f"server/{source}"), re.S).group(1)
+    found = re.findall(
+        r"\{\"([\w.]+)\", CONFIG_(\w+), CONFIG_FIELD\([^)]*\), (\d+), (\d+), (NULL|\"[^\"]*\"),\s*((?:\"[^\"]*\"\s*)+),\s*CONFIG_(\w+),\s*(NULL|(?:\"[^\"]*\"\s*)+)\}", body)
     if len(found) != body.count("CONFIG_FIELD"):
-        raise AssertionError(f"server/{program}/main.c: not every key was understood")
+        raise AssertionError(f"server/{source}: not every key was understood")
+    measured = {"MEASURED": "value", "CONTENT": "hash of its content", "PRESENCE": "whether it is set; ", "NEUTRAL": "no: "}
     rows = []
-    for name, kind, low, high, fallback, text in found:
+    for name, kind, low, high, fallback, text, measure, why in found:
         text = "".join(re.findall(r"\"([^\"]*)\"", text))
+        why = "".join(re.findall(r"\"([^\"]*)\"", why))
         flag = "" if kind == "SECRET" else "`--" + re.sub(r"[._]", "-", name) + "`"
         variable = "`EE_" + re.sub(r"[^A-Za-z0-9]", "_", name).upper() + "`"
         default = "**must be given**" if fallback == "NULL" else f"`{fallback[1:-1]}`" if fallback != '""' else "empty"
-        rows.append((f"`{name}`", flag, variable, default, text + (f" ({int(low):,} to {int(high):,})" if kind == "NUMBER" and int(high) else "")))
-    return table(("key in the file", "flag", "environment", "default", "meaning"), rows)
+        rows.append((f"`{name}`", flag, variable, default, text + (f" ({int(low):,} to {int(high):,})" if kind == "NUMBER" and int(high) else ""),
+                     measured[measure] + why))
+    return table(("key in the file", "flag", "environment", "default", "meaning", "measured"), rows)
 
 
 def negative_tests():

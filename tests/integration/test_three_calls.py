@@ -67,6 +67,23 @@ class ThreeCalls(DevnetCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(json.loads(result.stdout), [["pass"], ["console=hvc0 ro panic=-1 simulated"]])
 
+    def test_Q15_settings_of_the_node_are_measured(self):
+        script = self.net.home / "config.py"
+        script.write_text(textwrap.dedent(
+            """\
+            import base64, json
+            from easyenclave import run_private_job
+            found = run_private_job(image="myapp:latest", env={"SECRET": "value"}).attestation
+            event = json.loads(found.evidence)["events"][1]
+            print(json.dumps([event["type"], json.loads(base64.urlsafe_b64decode(event["payload"] + "==")), found.node, found.policy_hash]))
+            """))
+        result = self.net.run(["python3", str(script)])
+        self.assertEqual(result.returncode, 0, result.stderr)
+        kind, config, node, policy = json.loads(result.stdout)
+        self.assertEqual((kind, config["node.name"], config["policy"]), (2, node, policy))
+        self.assertEqual(list(config), ["network.id", "node.name", "node.vcpus_milli", "node.memory_bytes", "policy", "runtime.dir", "runtime.images",
+                                        "runtime.program", "runtime.shim"])
+
     def test_go_headline(self):
         before = self.net.balance()
         result = self.net.run(["go", "run", "."], cwd=ROOT / "examples/go/headline", timeout=280)

@@ -8,12 +8,12 @@
 
 #include <string.h>
 
-enum { EVENT_PAYLOAD_MAX = 4096, TICKET_MAX = 4096, SIGNED_MAX = EEI_STATEMENT_BYTES + EEI_ENVELOPE_OVERHEAD };
+enum { TICKET_MAX = 4096, SIGNED_MAX = EEI_STATEMENT_BYTES + EEI_ENVELOPE_OVERHEAD };
 
 static const eei_field event_fields[] = {
     EEI_FIELD(eei_event, type, 1, EEI_KIND_U64, true, UINT16_MAX),
     EEI_FIELD(eei_event, digest, 2, EEI_KIND_FIXED, true, 48),
-    EEI_FIELD(eei_event, payload, 3, EEI_KIND_BYTES, false, EVENT_PAYLOAD_MAX),
+    EEI_FIELD(eei_event, payload, 3, EEI_KIND_BYTES, false, EEI_EVENT_PAYLOAD_MAX),
 };
 static const eei_schema event_schema = {"event", sizeof(eei_event), event_fields, 3};
 

@@ -19,6 +19,7 @@
 #define EEI_COLLATERAL_BYTES_MAX (1u << 20)
 #define EEI_EVIDENCE_BYTES_MAX   61440u      /* evidence in one frame, and in a certificate extension (threat Q18) */
 #define EEI_EVENTS_MAX           4096u       /* RTMR3 events of one boot */
+#define EEI_EVENT_PAYLOAD_MAX    4096u       /* of one of them: a configuration, an app */
 #define EEI_BOOT_EVENTS_MAX      512u        /* boot log in evidence: twice the longest boots seen */
 #define EEI_BOOT_DATA_MAX        256u        /* what one of its events shows of what was measured */
 #define EEI_BOOT_LOG_BYTES_MAX   32768u      /* all of it: a quote and 300 RTMR3 events still fit beside it */
