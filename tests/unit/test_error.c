@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/cancel.h"
+#include "base/clock.h"
 #include "base/error.h"
 
 #include <errno.h>
@@ -227,6 +228,30 @@ static void test_cancel_wakes_every_waiter(void **state) {
     ee_cancel_free(c);
 }
 
+static void *fire_when_paused(void *cancel) {
+    assert_int_equal(eei_cancel_pause(NULL, 20, NULL), EE_OK);
+    ee_cancel_fire(cancel);
+    return NULL;
+}
+
+static void test_pause_lasts_unless_it_is_cancelled(void **state) {
+    (void)state;
+    ee_cancel *c = NULL;
+    ee_error err = {0};
+    pthread_t thread;
+    uint64_t before = eei_mono_ms();
+    assert_int_equal(ee_cancel_new(&c, NULL), EE_OK);
+    assert_int_equal(eei_cancel_pause(c, 30, &err), EE_OK);
+    assert_true(eei_mono_ms() - before >= 30);
+    assert_int_equal(pthread_create(&thread, NULL, fire_when_paused, c), 0);
+    before = eei_mono_ms();
+    assert_int_equal(eei_cancel_pause(c, 60000, &err), EE_E_CANCELLED);
+    assert_true(eei_mono_ms() - before < 30000);
+    assert_int_equal(eei_cancel_pause(c, 0, &err), EE_E_CANCELLED); /* it stays fired */
+    pthread_join(thread, NULL);
+    ee_cancel_free(c);
+}
+
 static void test_cancel_out_of_memory(void **state) {
     (void)state;
     ee_cancel *c = NULL;
@@ -248,6 +273,7 @@ int main(void) {
         cmocka_unit_test(test_cancel_fires_once_and_stays),
         cmocka_unit_test(test_cancel_from_a_signal_handler),
         cmocka_unit_test(test_cancel_wakes_every_waiter),
+        cmocka_unit_test(test_pause_lasts_unless_it_is_cancelled),
         cmocka_unit_test(test_cancel_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

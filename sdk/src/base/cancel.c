@@ -2,8 +2,10 @@
 #include "cancel.h"
 
 #include "alloc.h"
+#include "clock.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -51,4 +53,16 @@ int eei_cancel_fd(const ee_cancel *cancel) { return cancel ? cancel->fd : -1; }
 
 ee_status eei_cancel_check(const ee_cancel *cancel, ee_error *err) {
     return ee_cancel_fired(cancel) ? eei_fail(err, EE_E_CANCELLED, "cancelled by the caller") : EE_OK;
+}
+
+ee_status eei_cancel_pause(const ee_cancel *cancel, uint64_t ms, ee_error *err) {
+    const uint64_t until = eei_mono_ms() + ms, longest = 60000; /* a number that poll() takes */
+    for (;;) {
+        uint64_t now = eei_mono_ms();
+        struct pollfd fired = {.fd = eei_cancel_fd(cancel), .events = POLLIN};
+        if (now >= until) return eei_cancel_check(cancel, err);
+        int n = poll(&fired, 1, (int)(until - now < longest ? until - now : longest));
+        if (n > 0) return eei_cancel_check(cancel, err);
+        if (n < 0 && errno != EINTR) return eei_fail_errno(err, EE_E_IO, errno, "poll");
+    }
 }

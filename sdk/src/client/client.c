@@ -4,8 +4,6 @@
 #include "base/clock.h"
 #include "client_internal.h"
 
-#include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -344,15 +342,7 @@ static ee_status error_from_reply(const eei_reply *reply, ee_error *err) {
 ee_status client_pause(uint64_t least_ms, uint64_t most_ms, const ee_cancel *cancel, ee_error *err) {
     uint32_t random = 0;
     if (eei_random(&random, sizeof random, NULL)) random = 0;
-    uint64_t until = eei_mono_ms() + least_ms + random % (most_ms - least_ms + 1);
-    for (;;) {
-        uint64_t now = eei_mono_ms();
-        struct pollfd fired = {.fd = eei_cancel_fd(cancel), .events = POLLIN};
-        if (now >= until) return eei_cancel_check(cancel, err);
-        int n = poll(&fired, 1, (int)(until - now));
-        if (n > 0) return eei_fail(err, EE_E_CANCELLED, "the call was cancelled");
-        if (n < 0 && errno != EINTR) return eei_fail_errno(err, EE_E_IO, errno, "poll");
-    }
+    return eei_cancel_pause(cancel, least_ms + random % (most_ms - least_ms + 1), err);
 }
 
 /* Full jitter, but not before the server said, within reason. */
