@@ -69,6 +69,7 @@ typedef struct eei_expect {
 typedef struct eei_collateral_id {
     uint8_t fmspc[6];
     char ca[16];
+    uint8_t root[32]; /* SHA-256 of the certificate that the quote's chain ends in; all zero when it is not known */
 } eei_collateral_id;
 ee_status eei_quote_collateral_id(ee_span quote, eei_collateral_id *out, ee_error *err) EE_MUST_USE;
 

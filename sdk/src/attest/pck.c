@@ -143,6 +143,7 @@ ee_status eei_quote_collateral_id(ee_span quote, eei_collateral_id *out, ee_erro
     if (!st) {
         memcpy(out->fmspc, pck.fmspc, sizeof pck.fmspc);
         snprintf(out->ca, sizeof out->ca, "%s", pck.platform_ca ? "platform" : "processor");
+        eei_sha256(chain.certs[chain.count - 1].der, out->root);
     }
     eei_chain_clear(&chain);
     return st;
