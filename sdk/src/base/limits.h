@@ -31,6 +31,7 @@
 #define EEI_OUTPUT_CAPTURE_MAX   (64u << 20) /* most output a result keeps per stream */
 #define EEI_HTTP_BODY_MAX        (1u << 20)  /* body of one API request */
 #define EEI_RESPONSE_BODY_MAX    (64u << 20) /* ee_app_request() without streaming */
+#define EEI_REPLY_HEAD_MAX       65536u      /* all headers of an answer: a PCS sends a certificate chain of 5 KiB in one */
 
 /* Deadlines, milliseconds (docs/protocol.md, deadlines). */
 #define EEI_TLS_DEADLINE_MS         10000u

@@ -42,7 +42,7 @@ typedef struct slot {
 } slot;
 
 struct eei_fetch {
-    char *url;
+    char *url, *ca_file;
     const char *peer;
     eei_fetch_trust trust;
     eei_judge *judge;
@@ -64,6 +64,9 @@ typedef struct transfer {
     ee_verdict *certificate;      /* challenge: of that connection's certificate */
     bool unproved;                /* stopped before anything was sent: the connection is not the one that was proved */
     bool over;                    /* answer over its limit */
+    const char *keep;             /* header to keep; nullable */
+    size_t head_bytes;            /* of all headers so far */
+    uint32_t timeout_ms;          /* 0: the fetch's */
     ee_status hook_status;        /* why the hook stopped it */
     ee_error hook_error;
 } transfer;
@@ -172,16 +175,30 @@ static size_t on_body(char *data, size_t size, size_t count, void *user) {
     return 0;
 }
 
+static ee_span trimmed(const char *value, const char *end) {
+    while (value < end && (*value == ' ' || *value == '\t')) value++;
+    while (end > value && (unsigned char)end[-1] <= ' ') end--;
+    return eei_span(value, (size_t)(end - value));
+}
+
 static bool is_field(const char *line, size_t len, const char *name, char *out, size_t cap) {
     size_t n = strlen(name);
     if (len <= n || line[n] != ':' || strncasecmp(line, name, n) != 0) return false;
-    const char *value = line + n + 1, *end = line + len;
-    while (value < end && (*value == ' ' || *value == '\t')) value++;
-    while (end > value && (unsigned char)end[-1] <= ' ') end--;
-    size_t fits = (size_t)(end - value) < cap ? (size_t)(end - value) : cap - 1;
-    memcpy(out, value, fits);
+    ee_span value = trimmed(line + n + 1, line + len);
+    size_t fits = value.len < cap ? value.len : cap - 1;
+    memcpy(out, value.data, fits);
     out[fits] = '\0';
     return true;
+}
+
+/* The header that the caller wants whole. False when there is no room for it. */
+static bool keep_header(transfer *t, const char *line, size_t len) {
+    size_t n = t->keep ? strlen(t->keep) : 0;
+    if (!n || len <= n || line[n] != ':' || strncasecmp(line, t->keep, n) != 0) return true;
+    ee_span value = trimmed(line + n + 1, line + len);
+    t->reply->kept_count++;
+    eei_buf_reset(&t->reply->kept);
+    return eei_buf_append_span(&t->reply->kept, value) == EE_OK;
 }
 
 static size_t on_header(char *line, size_t size, size_t count, void *user) {
@@ -189,6 +206,9 @@ static size_t on_header(char *line, size_t size, size_t count, void *user) {
     eei_reply *r = t->reply;
     char wait[16];
     size_t len = size * count;
+    t->head_bytes += len;
+    if (t->head_bytes > EEI_REPLY_HEAD_MAX || !keep_header(t, line, len)) return 0;
+    if (is_field(line, len, "location", r->location, sizeof r->location)) return len;
     if (is_field(line, len, "content-type", r->content_type, sizeof r->content_type)) return len;
     if (is_field(line, len, "ee-request-id", r->request_id, sizeof r->request_id)) return len;
     if (is_field(line, len, "docker-content-digest", r->digest, sizeof r->digest)) return len;
@@ -242,7 +262,10 @@ static ee_status set_options(slot *s, ee_error *err) {
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, on_body);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_HEADERFUNCTION, on_header);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_PREREQFUNCTION, on_before_request);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's head is none of the answer */
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    if (!bad && s->fetch->ca_file) bad = curl_easy_setopt(e, CURLOPT_CAINFO, s->fetch->ca_file);
+    if (!bad && s->fetch->ca_file) bad = curl_easy_setopt(e, CURLOPT_CAPATH, NULL); /* instead of the system's, not beside them */
     if (!bad && !web) bad = curl_easy_setopt(e, CURLOPT_PROXY, "");
     if (!bad && loopback) bad = curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open_loopback);
     if (!bad && attested) bad = curl_easy_setopt(e, CURLOPT_SSL_SESSIONID_CACHE, 0L);
@@ -294,6 +317,11 @@ static void slot_give(slot *s) {
 
 /* ---- transfers ------------------------------------------------------------------------------------------------------- */
 
+/* libcurl has a maximum for a single line, which it reports as if memory had run out. */
+static bool head_too_large(const transfer *t) {
+    return t->head_bytes > EEI_REPLY_HEAD_MAX || (t->slot->curl.result == CURLE_OUT_OF_MEMORY && t->reply->sent && !t->reply->body.len);
+}
+
 static ee_status run(transfer *t, const char *method, const char *path, const char *const *headers, const char *lines, ee_span body,
                      uint64_t deadline_ms, const ee_cancel *cancel, ee_error *err) {
     eei_curl *c = &t->slot->curl;
@@ -308,7 +336,7 @@ static ee_status run(transfer *t, const char *method, const char *path, const ch
     if (st) {
         if (st == EE_E_TIMEOUT)
             st = eei_fail(err, st, "%s at %s gave no answer to %s %s in time (%u ms)", fetch->peer, fetch->url, method, path,
-                          fetch->timeout_ms);
+                          t->timeout_ms ? t->timeout_ms : fetch->timeout_ms);
         return st;
     }
     if (t->hook_status) {
@@ -319,6 +347,9 @@ static ee_status run(transfer *t, const char *method, const char *path, const ch
     if (t->over)
         return eei_fail(err, EE_E_LIMIT, "%s at %s: the answer to %s %s is over %zu bytes", fetch->peer, fetch->url, method, path,
                         t->reply->body.max);
+    if (head_too_large(t))
+        return eei_fail(err, EE_E_LIMIT, "%s at %s: the head of the answer to %s %s is over %u bytes", fetch->peer, fetch->url, method,
+                        path, EEI_REPLY_HEAD_MAX);
     if (c->result != CURLE_OK) {
         char what[320];
         if (eei_curl_unreached(c))
@@ -403,13 +434,21 @@ static void reply_reset(eei_reply *reply, size_t max) {
     if (body.max == 0) body = (eei_buf)EEI_BUF_INIT(max ? max : EEI_JSON_BYTES_MAX);
     if (max && max < body.max) body.max = max;
     eei_buf_reset(&body);
-    *reply = (eei_reply){.body = body};
+    eei_buf kept = reply->kept;
+    kept.max = EEI_REPLY_HEAD_MAX;
+    eei_buf_reset(&kept);
+    *reply = (eei_reply){.body = body, .kept = kept};
+}
+
+void eei_reply_clear(eei_reply *reply) {
+    eei_buf_clear(&reply->body);
+    eei_buf_clear(&reply->kept);
 }
 
 /* One try. *again: nothing was sent, for the kept connection had gone. */
 static ee_status attempt(slot *s, const eei_request *request, eei_reply *reply, uint64_t deadline_ms, bool *again, ee_error *err) {
     bool attested = s->fetch->trust == EEI_FETCH_ATTESTED;
-    transfer t = {.slot = s, .reply = reply};
+    transfer t = {.slot = s, .reply = reply, .keep = request->keep, .timeout_ms = request->timeout_ms};
     eei_buf lines = EEI_BUF_INIT_SECRET(8192); /* the owner's token may be among them */
     ee_status st = EE_OK;
     *again = false;
@@ -431,7 +470,7 @@ static ee_status attempt(slot *s, const eei_request *request, eei_reply *reply, 
 ee_status eei_fetch_call(eei_fetch *fetch, const eei_request *request, eei_reply *reply, ee_error *err) {
     slot *s = NULL;
     bool again = true;
-    uint64_t deadline_ms = eei_mono_ms() + fetch->timeout_ms;
+    uint64_t deadline_ms = eei_mono_ms() + (request->timeout_ms ? request->timeout_ms : fetch->timeout_ms);
     reply_reset(reply, request->response_max);
     ee_status st = slot_take(fetch, &s, err);
     if (st) return st;
@@ -470,7 +509,10 @@ ee_status eei_fetch_new(const eei_fetch_options *options, eei_fetch **out, ee_er
     eei_fetch *fetch = eei_calloc(1, sizeof *fetch);
     if (!fetch) return eei_nomem(err);
     fetch->url = eei_strdup(options->url);
-    if (!fetch->url) {
+    if (options->ca_file) fetch->ca_file = eei_strdup(options->ca_file);
+    if (!fetch->url || (options->ca_file && !fetch->ca_file)) {
+        eei_free(fetch->url);
+        eei_free(fetch->ca_file);
         eei_free(fetch);
         return eei_nomem(err);
     }
@@ -496,5 +538,6 @@ void eei_fetch_free(eei_fetch *fetch) {
     if (fetch->judge) eei_judge_free(fetch->judge);
     (void)pthread_mutex_destroy(&fetch->mutex);
     eei_free(fetch->url);
+    eei_free(fetch->ca_file);
     eei_free(fetch);
 }

@@ -9,7 +9,8 @@
 typedef struct eei_fetch eei_fetch; /* a pool of kept connections; thread-safe */
 
 typedef enum eei_fetch_trust {
-    EEI_FETCH_WEB_PKI,   /* system CAs, host name checked */
+    EEI_FETCH_WEB_PKI,   /* system CAs or those of ca_file, host name checked; through the proxy that the environment names, as libcurl does
+                          */
     EEI_FETCH_ATTESTED,  /* the peer's certificate must carry acceptable evidence of the control plane; a session challenge is answered
                             on every new connection before the first request leaves (POST /v1/attest) */
     EEI_FETCH_UNTRUSTED, /* content is signed by itself: collateral */
@@ -22,6 +23,7 @@ typedef struct eei_fetch_options {
     eei_fetch_trust trust;
     eei_judge *judge;       /* ATTESTED; shared */
     uint8_t network_id[32]; /* ATTESTED */
+    const char *ca_file;    /* WEB_PKI: PEM file of what is trusted instead of the system's CAs; nullable */
     uint32_t timeout_ms;
     uint32_t connections_max; /* kept; 0 = 4 */
 } eei_fetch_options;
@@ -32,7 +34,9 @@ typedef struct eei_request {
     const char *method, *path;  /* path starts with "/" */
     const char *const *headers; /* "Name: value", NULL-ended; nullable */
     ee_span body;
-    size_t response_max;     /* EE_E_LIMIT past it */
+    size_t response_max;     /* EE_E_LIMIT past it; a head is at most EEI_REPLY_HEAD_MAX */
+    uint32_t timeout_ms;     /* of this call; 0 = the fetch's */
+    const char *keep;        /* a header whose whole value goes into reply->kept; nullable */
     const ee_cancel *cancel; /* nullable */
     /* ATTESTED: called after the peer was judged and before anything is sent, to sign with the control plane's instance id; appends
      * headers to the list. Nullable. */
@@ -42,13 +46,17 @@ typedef struct eei_request {
 typedef struct eei_reply {
     int status;
     eei_buf body;
+    eei_buf kept;                                                               /* of request->keep */
+    unsigned kept_count;                                                        /* how often that header came */
     char content_type[128], request_id[48], digest[128], www_authenticate[512]; /* Docker-Content-Digest */
+    char location[512];
     uint32_t retry_after_ms;
     bool sent; /* on failure: whether the request may have reached the peer */
 } eei_reply;
 /* Any HTTP status is EE_OK. EE_E_CONNECT when no answer came (reply->sent tells whether it may have been acted on), EE_E_TIMEOUT,
- * EE_E_ATTESTATION, EE_E_LIMIT, EE_E_CANCELLED. reply->body is the caller's to clear. */
+ * EE_E_ATTESTATION, EE_E_LIMIT, EE_E_CANCELLED. Redirects are answers too. The reply is the caller's to clear. */
 ee_status eei_fetch_call(eei_fetch *fetch, const eei_request *request, eei_reply *reply, ee_error *err) EE_MUST_USE;
+void eei_reply_clear(eei_reply *reply);
 /* The attested peer's verdict; connects when there was none yet. Shared reference, ee_verdict_free(). */
 ee_status eei_fetch_verdict(eei_fetch *fetch, ee_verdict **out, ee_error *err) EE_MUST_USE;
 

@@ -190,6 +190,7 @@ const char *eei_curl_reason(const eei_curl *c) {
     case CURLE_OPERATION_TIMEDOUT: return "it took too long";
     case CURLE_SSL_CONNECT_ERROR: return "TLS could not be set up";
     case CURLE_PEER_FAILED_VERIFICATION: return "its certificate is not trusted";
+    case CURLE_SSL_CACERT_BADFILE: return "the file of certificates that are trusted cannot be read";
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_BAD_CONTENT_ENCODING: return "what it answers is not HTTP";
@@ -199,7 +200,19 @@ const char *eei_curl_reason(const eei_curl *c) {
 
 bool eei_curl_unreached(const eei_curl *c) {
     return c->result == CURLE_COULDNT_RESOLVE_HOST || c->result == CURLE_COULDNT_CONNECT || c->result == CURLE_SSL_CONNECT_ERROR ||
-           c->result == CURLE_PEER_FAILED_VERIFICATION;
+           c->result == CURLE_PEER_FAILED_VERIFICATION || c->result == CURLE_SSL_CACERT_BADFILE;
+}
+
+/* "" where there is nothing to say that the message does not. */
+static const char *next_step(CURLcode result) {
+    switch (result) {
+    case CURLE_COULDNT_RESOLVE_HOST: return "check the name, and that this machine can resolve names";
+    case CURLE_COULDNT_CONNECT: return "check address and port, and that it runs";
+    case CURLE_SSL_CONNECT_ERROR: return "the other side must speak TLS, of a version that is taken here (1.2 or newer)";
+    case CURLE_PEER_FAILED_VERIFICATION: return "its certificate must be for this very name, in date, and by a CA that is trusted here";
+    case CURLE_SSL_CACERT_BADFILE: return "the file of trusted certificates must be there, in PEM";
+    default: return "";
+    }
 }
 
 ee_status eei_curl_fail(const eei_curl *c, const char *what, ee_error *err) {
@@ -214,7 +227,7 @@ ee_status eei_curl_fail(const eei_curl *c, const char *what, ee_error *err) {
     (void)eei_fail(err, st, "%s: %s", what, eei_curl_reason(c));
     if (err) {
         err->native_code = (uint32_t)c->result;
-        if (c->result == CURLE_PEER_FAILED_VERIFICATION) err->retryable = 0;
+        if (c->result == CURLE_PEER_FAILED_VERIFICATION || c->result == CURLE_SSL_CACERT_BADFILE) err->retryable = 0;
     }
-    return st;
+    return eei_hint(err, st, "%s", next_step(c->result));
 }
