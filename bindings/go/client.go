@@ -34,6 +34,7 @@ type Config struct {
 	Timeout              time.Duration // of one call to the control plane; 0: 30 seconds
 	MaxRetries           int           // of calls that are safe to repeat; 0: 3; negative: none
 	Budget               Amount        // ceiling over everything this client spends; "": none
+	PCCSURL, PCCSCA      string        // a PCCS to ask for collateral before the control plane is, and the PEM file its certificate is checked against
 }
 
 // String shows no key.
@@ -52,7 +53,8 @@ type Client struct {
 
 // New makes a client. Nothing is connected before the first call, which verifies the control plane's attestation.
 func New(config Config) (*Client, error) {
-	if err := checkText("profile", config.Profile, "url", config.URL, "the API key", config.APIKey, "budget", string(config.Budget)); err != nil {
+	if err := checkText("profile", config.Profile, "url", config.URL, "the API key", config.APIKey, "budget", string(config.Budget),
+		"the PCCS's URL", config.PCCSURL, "the PCCS's CA", config.PCCSCA); err != nil {
 		return nil, err
 	}
 	if config.Budget != "" {
@@ -70,7 +72,7 @@ func New(config Config) (*Client, error) {
 	client := &Client{}
 	err := invoke(func(e raw.Ee_error) {
 		client.c = raw.Ees_client_new(config.Profile, config.URL, config.APIKey, string(config.Budget), config.Policy.pointer(),
-			milliseconds(config.Timeout), retries, e)
+			milliseconds(config.Timeout), retries, config.PCCSURL, config.PCCSCA, e)
 	})
 	runtime.KeepAlive(config.Policy)
 	if err != nil {

@@ -3,6 +3,7 @@ package easyenclave
 // Attestation on its own: what is acceptable (Policy), what was found (Attestation), and checking saved evidence with no network.
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -264,6 +265,51 @@ type verifyOptions struct {
 // BootLog is the machine's boot log, /sys/firmware/acpi/tables/data/CCEL: it must replay to the quote's registers.
 func BootLog(ccel []byte) VerifyOption {
 	return func(o *verifyOptions) { o.ccel, o.hasCCEL = ccel, true }
+}
+
+// CollateralSource says where FetchCollateral gets collateral. The zero value looks everything up.
+type CollateralSource struct {
+	PCCSURL string        // "https://host:port"; "": EE_PCCS_URL, else Intel's PCS
+	PCCSCA  string        // PEM file that its certificate is checked against; "": EE_PCCS_CA, else this machine's CAs
+	Cache   string        // folder; "": EE_PCCS_CACHE, else one below ~/.cache
+	NoCache bool          // nothing is kept
+	Timeout time.Duration // of everything together; 0: 20 seconds
+}
+
+// FetchCollateral gets the collateral JSON that VerifyQuote checks this quote with, from the cache or a PCCS. Keep it in a file to verify
+// with no network.
+func FetchCollateral(ctx context.Context, quote []byte, from CollateralSource) ([]byte, error) {
+	if err := checkText("the PCCS's URL", from.PCCSURL, "the PCCS's CA", from.PCCSCA, "the cache", from.Cache); err != nil {
+		return nil, err
+	}
+	if from.Timeout < 0 {
+		return nil, newError(statusInvalid, fmt.Sprintf("the timeout is %v; it cannot be negative", from.Timeout))
+	}
+	keepNothing := 0
+	if from.NoCache {
+		keepNothing = 1
+	}
+	var collateral []byte
+	err := cancellable(ctx, func(cancel raw.Ee_cancel) error {
+		return invoke(func(e raw.Ee_error) {
+			collateral = raw.Ees_collateral_fetch(quote, from.PCCSURL, from.PCCSCA, from.Cache, keepNothing, milliseconds(from.Timeout), cancel, e)
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return collateral, nil
+}
+
+// CollateralValidUntil tells until when everything in collateral is valid; the zero time when that cannot be known: it is not signed
+// throughout under one root.
+func CollateralValidUntil(collateral []byte) (time.Time, error) {
+	var seconds uint64
+	err := invoke(func(e raw.Ee_error) { seconds = raw.Ees_collateral_valid_until(collateral, e) })
+	if err != nil || seconds == 0 {
+		return time.Time{}, err
+	}
+	return time.Unix(int64(seconds), 0).UTC(), nil
 }
 
 func unix(t time.Time) uint64 {

@@ -247,7 +247,7 @@ void ee_forward_free(ee_forward *forward);
 %inline %{
 /* client */
 static ee_client *ees_client_new(const char *profile, const char *url, const char *api_key, const char *budget, const ee_policy *policy,
-                                 uint32_t timeout_ms, uint32_t max_retries, ee_error *err) {
+                                 uint32_t timeout_ms, uint32_t max_retries, const char *pccs_url, const char *pccs_ca, ee_error *err) {
     ee_client *out = NULL;
     ee_client_options options;
     ee_client_options_init(&options);
@@ -258,6 +258,8 @@ static ee_client *ees_client_new(const char *profile, const char *url, const cha
     options.policy = policy;
     options.timeout_ms = timeout_ms;
     options.max_retries = max_retries;
+    options.pccs_url = ees_given(pccs_url);
+    options.pccs_ca = ees_given(pccs_ca);
     ees_end(ee_client_new(&options, &out, err), err);
     return out;
 }
@@ -335,6 +337,40 @@ static ee_verdict *ees_verify_quote(const void *quote, size_t quote_len, const v
     if (ccel_len) options.ccel = (ee_span){ccel, ccel_len};
     ees_end(ee_verify_quote_json((ee_span){quote, quote_len}, (ee_span){json, json_len}, policy, &options, &out, err), err);
     return out;
+}
+
+/* Collateral as JSON: the languages' values hold no C pointers. cache: "" is the default folder, unless nothing is to be kept. */
+static ees_bytes ees_collateral_fetch(const void *quote, size_t quote_len, const char *pccs_url, const char *pccs_ca, const char *cache,
+                                      int keep_nothing, uint32_t timeout_ms, ee_cancel *cancel, ee_error *err) {
+    ees_bytes out = {NULL, 0};
+    ee_collateral *collateral = NULL;
+    ee_collateral_options options;
+    ee_collateral_options_init(&options);
+    options.pccs_url = ees_given(pccs_url);
+    options.pccs_ca = ees_given(pccs_ca);
+    options.cache = keep_nothing ? "" : ees_given(cache);
+    options.timeout_ms = timeout_ms;
+    options.cancel = cancel;
+    ee_status st = ee_collateral_fetch((ee_span){quote, quote_len}, &options, &collateral, err);
+    const ee_span json = ee_collateral_json(collateral);
+    if (!st && !(out.data = malloc(json.len))) st = EE_E_NOMEM;
+    if (!st) {
+        out.len = json.len;
+        memcpy(out.data, json.data, json.len);
+    }
+    ee_collateral_free(collateral);
+    ees_end(st, err);
+    return out;
+}
+
+/* 0 when it cannot be known. Collateral that cannot be read at all is a failure. */
+static uint64_t ees_collateral_valid_until(const void *json, size_t json_len, ee_error *err) {
+    ee_collateral *collateral = NULL;
+    ee_status st = ee_collateral_parse((ee_span){json, json_len}, &collateral, err);
+    uint64_t until = ee_collateral_valid_until(collateral);
+    ee_collateral_free(collateral);
+    ees_end(st, err);
+    return until;
 }
 
 static ee_verdict *ees_verify_file(const char *path, const ee_policy *policy, uint64_t at_unix_s, ee_error *err) {

@@ -53,7 +53,7 @@ from .errors import (
 )
 from .jobs import Chunk, Job, JobResult, PriceQuote, Progress, Receipt
 from .money import Amount, Money
-from .verify import Attestation, BootEvent, Check, Policy, verify_evidence, verify_quote
+from .verify import Attestation, BootEvent, Check, Policy, collateral_valid_until, fetch_collateral, verify_evidence, verify_quote
 
 __all__ = [
     "Amount",
@@ -114,7 +114,9 @@ __all__ = [
     "VersionError",
     "__version__",
     "api_key_public",
+    "collateral_valid_until",
     "connect",
+    "fetch_collateral",
     "generate_api_key",
     "run_private_job",
     "transfer_credits",

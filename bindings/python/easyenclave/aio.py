@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Generic, Optional, Type, TypeVar, cast
+from typing import TYPE_CHECKING, Any, AsyncIterator, Awaitable, Callable, Coroutine, Generator, Generic, Optional, Type, TypeVar, Union, cast
 
 from . import _calls
 from . import apps as sync_apps
 from . import client as sync_client
 from . import jobs as sync_jobs
+from . import verify
 from .money import Amount
 from .verify import Attestation, Policy
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
 
-__all__ = ["AppClient", "Client", "Forward", "Job", "Response", "connect", "run_private_job", "transfer_credits"]
+__all__ = ["AppClient", "Client", "Forward", "Job", "Response", "connect", "fetch_collateral", "run_private_job", "transfer_credits"]
 
 
 async def _in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -247,9 +249,21 @@ class Client(_Wraps[sync_client.Client]):
         timeout: float = sync_apps.DEFAULT_TIMEOUT,
         max_retries: int = 3,
         budget: Optional[Amount] = None,
+        pccs_url: Optional[str] = None,
+        pccs_ca: Union[str, "os.PathLike[str]", None] = None,
     ) -> None:
         super().__init__(
-            sync_client.Client(profile=profile, url=url, api_key=api_key, policy=policy, timeout=timeout, max_retries=max_retries, budget=budget)
+            sync_client.Client(
+                profile=profile,
+                url=url,
+                api_key=api_key,
+                policy=policy,
+                timeout=timeout,
+                max_retries=max_retries,
+                budget=budget,
+                pccs_url=pccs_url,
+                pccs_ca=pccs_ca,
+            )
         )
 
     run_private_job = _method(sync_client.Client.run_private_job)
@@ -274,3 +288,4 @@ class Client(_Wraps[sync_client.Client]):
 run_private_job = _function(sync_client.run_private_job)
 transfer_credits = _function(sync_client.transfer_credits)
 connect = _opening(AppClient, sync_client.connect)
+fetch_collateral = _function(verify.fetch_collateral)

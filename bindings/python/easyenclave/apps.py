@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 from . import _calls, errors
 from . import eesdk_raw as raw
-from .jobs import milliseconds
+from ._calls import milliseconds
 from .verify import Attestation, attestation_of
 
 Params = Union[Mapping[str, Any], Sequence[Tuple[str, Any]], str, None]

@@ -12,8 +12,9 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NoReturn, Optio
 
 from . import _calls, errors, jobs
 from . import eesdk_raw as raw
+from ._calls import milliseconds
 from .apps import DEFAULT_TIMEOUT, AppClient
-from .jobs import Chunk, Job, JobResult, PriceQuote, Progress, milliseconds, money_of
+from .jobs import Chunk, Job, JobResult, PriceQuote, Progress, money_of
 from .money import Amount, Money, amount_text
 from .verify import Attestation, Policy, attestation_of, parse_time
 
@@ -74,7 +75,10 @@ class Client:
         timeout: float = DEFAULT_TIMEOUT,
         max_retries: int = 3,
         budget: Optional[Amount] = None,
+        pccs_url: Optional[str] = None,
+        pccs_ca: Union[str, "os.PathLike[str]", None] = None,
     ) -> None:
+        """pccs_url: a PCCS to ask for collateral before the control plane is; pccs_ca: what its certificate is checked against."""
         if isinstance(max_retries, bool) or not isinstance(max_retries, int) or not 0 <= max_retries < 2**32 - 1:
             raise errors.InvalidRequestError(f"max_retries is {max_retries!r}; it must be a number from 0")
         ceiling = "" if budget is None else amount_text(budget)
@@ -89,6 +93,8 @@ class Client:
             policy._handle if policy else None,
             min(milliseconds("timeout", timeout), 2**32 - 1),
             max_retries or 2**32 - 1,
+            _calls.text_of("pccs_url", pccs_url or ""),
+            _calls.text_of("pccs_ca", os.fspath(pccs_ca or "")),
             discard=raw.ee_client_free,
         )
         self._opened: Optional[_calls.Handle] = _calls.Handle(pointer, raw.ee_client_free, "client")

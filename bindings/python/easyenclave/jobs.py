@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, Final, Iterator, List, Literal, Mapping,
 
 from . import _calls, errors
 from . import eesdk_raw as raw
+from ._calls import milliseconds
 from .money import Amount, Money, amount_text
 from .verify import Attestation, Policy, attestation_of, parse_time
 
@@ -142,26 +143,8 @@ def _preview(text: str) -> str:
 
 # ---- what is asked for ----------------------------------------------------------------------------------------------------------------
 
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:iB|B)?", re.ASCII)
-
-
-def milliseconds(name: str, value: Union[float, str]) -> int:
-    """Seconds as a number, or text like "90s", "10m", "1h30m", "500ms"."""
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value)
-        if not match or not value:
-            raise errors.InvalidRequestError(f'{name} is {value!r}; write seconds as a number, or text like "90s", "10m", "1h30m"')
-        hours, minutes, seconds, thousandths = (float(part or 0) for part in match.groups())
-        amount = hours * 3_600_000 + minutes * 60_000 + seconds * 1000 + thousandths
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        amount = value * 1000
-    else:
-        raise errors.InvalidRequestError(f"{name} must be seconds or text, not {type(value).__name__}")
-    if not 0 < amount < 1e13:
-        raise errors.InvalidRequestError(f"{name} is {value!r}; it must be more than zero and end some day")
-    return max(1, math.ceil(amount))
 
 
 def size_bytes(name: str, value: str) -> int:

@@ -248,6 +248,39 @@ def verify_quote(
     return _verdict_call(raw.ees_verify_quote, quote, source, policy._handle if policy else None, _unix(now), report_data or b"", ccel or b"")
 
 
+def fetch_collateral(
+    quote: bytes,
+    *,
+    pccs_url: Optional[str] = None,
+    pccs_ca: Union[str, "os.PathLike[str]", None] = None,
+    cache: Union[str, "os.PathLike[str]", Literal[False], None] = None,
+    timeout: Union[float, str] = 20.0,
+) -> bytes:
+    """The collateral JSON that verify_quote() checks this quote with, from the cache or a PCCS. Keep it in a file to verify with no network.
+
+    pccs_url: "https://host:port"; None = EE_PCCS_URL, else Intel's PCS. pccs_ca: PEM file of what its certificate is checked against; None =
+    EE_PCCS_CA, else this machine's CAs. cache: a folder; None = EE_PCCS_CACHE, else one below ~/.cache; False = nothing is kept."""
+    cancel = _calls.cancel_of_this_call()
+    return _calls.wait(
+        raw.ees_collateral_fetch,
+        quote,
+        _calls.text_of("pccs_url", pccs_url or ""),
+        _calls.text_of("pccs_ca", os.fspath(pccs_ca or "")),
+        _calls.text_of("cache", os.fspath(cache or "")),
+        int(cache is False),
+        min(_calls.milliseconds("timeout", timeout), 2**32 - 1),
+        cancel,
+        cancel=cancel,
+    )
+
+
+def collateral_valid_until(collateral: Union[bytes, str]) -> Optional[dt.datetime]:
+    """Until when everything in it is valid; None when that cannot be known: it is not signed throughout under one root."""
+    source = collateral.encode() if isinstance(collateral, str) else collateral
+    seconds = _calls.plain(raw.ees_collateral_valid_until, source)
+    return dt.datetime.fromtimestamp(seconds, dt.timezone.utc) if seconds else None
+
+
 def _unix(time: Optional[dt.datetime]) -> int:
     if time is None:
         return 0

@@ -28,6 +28,8 @@ typedef struct ee_client_options {
     uint32_t max_retries;    /**< of calls that are safe to repeat; default 3; UINT32_MAX = none */
     ee_log_fn log;
     void *log_user;
+    const char *pccs_url; /**< a PCCS to ask for collateral before the control plane is; EE_PCCS_URL. See ee_collateral_options */
+    const char *pccs_ca;  /**< EE_PCCS_CA */
 } ee_client_options;
 
 EE_API void ee_client_options_init(ee_client_options *options);

@@ -1,4 +1,5 @@
-/* verify.h - TDX attestation on its own: quote, collateral, policy in; a verdict out. No client, no network, no clock of its own. */
+/* verify.h - TDX attestation on its own: quote, collateral, policy in; a verdict out. No client, no clock of its own; and no network, but
+ * in ee_collateral_fetch(). */
 #ifndef EESDK_VERIFY_H
 #define EESDK_VERIFY_H
 
@@ -51,6 +52,37 @@ EE_API void ee_policy_free(ee_policy *policy);
  *  qe_identity_issuer_chain, qe_identity, qe_identity_signature, optional pck_certificate_chain). At most 1 MiB. */
 EE_API EE_MUST_USE ee_status ee_collateral_parse(ee_span json, ee_collateral **out, ee_error *err);
 EE_API void ee_collateral_free(ee_collateral *collateral);
+/** The JSON it was parsed from, as it was: to keep in a file for later, with no network. Tied to the collateral. Any thread. */
+EE_API ee_span ee_collateral_json(const ee_collateral *collateral);
+/** Unix time in seconds until which everything in it is valid; 0 when that cannot be known: it is not signed throughout under one root. Any
+ *  thread. */
+EE_API uint64_t ee_collateral_valid_until(const ee_collateral *collateral);
+
+/** Options of ee_collateral_fetch(). Fill with ee_collateral_options_init(); new fields are only ever appended. */
+typedef struct ee_collateral_options {
+    size_t struct_bytes;
+    const char *pccs_url; /**< "https://host:port" of a PCCS; plain http for this machine only. NULL = EE_PCCS_URL, else Intel's PCS */
+    const char *pccs_ca;  /**< PEM file of what the PCCS's certificate is checked against instead of this machine's CAs: a PCCS is installed
+                               with a certificate of its own. NULL = EE_PCCS_CA, else this machine's. It is always checked */
+    const char *cache;    /**< folder; NULL = EE_PCCS_CACHE, else $XDG_CACHE_HOME/easyenclave/collateral; "" = nothing is kept */
+    uint32_t timeout_ms;  /**< of everything together; 0 = 20,000 */
+    const ee_cancel *cancel; /**< nullable */
+} ee_collateral_options;
+EE_API void ee_collateral_options_init(ee_collateral_options *options);
+
+/**
+ * Get the collateral that a quote is checked with, for the platform that its PCK certificate names: from the cache, else from a PCCS.
+ * What comes back is signed throughout under the root that the quote's own chain names, for that platform, and in date by this machine's
+ * clock. It is not trusted by that: ee_verify_quote() checks all of it under a policy. The cache is asked again after an hour, and from a
+ * day before anything in it expires; when the PCCS cannot be reached, what is there serves for as long as it is valid.
+ * @param quote raw quote; nothing in it is believed   @param options NULL = defaults   @param out [out, owned] ee_collateral_free()
+ * @return EE_OK; EE_E_CONNECT, EE_E_TIMEOUT, EE_E_SERVER, EE_E_RATE_LIMIT (the PCCS cannot be had now); EE_E_NOT_FOUND (it does not know
+ * the platform); EE_E_AUTH (it wants a key); EE_E_MALFORMED, EE_E_LIMIT (an answer, or the quote, cannot be read); EE_E_EXPIRED (it has
+ *         nothing that is valid now: clock or PCCS); EE_E_ATTESTATION (signed by another root, or for another platform); EE_E_CONFIG (an
+ *         address, file or folder); EE_E_CANCELLED; EE_E_NOMEM. err->hint has the next step.
+ * Blocks for at most timeout_ms. Any thread; memory at most 8 MiB. Spec: Intel SGX and TDX PCS API, version 4.
+ */
+EE_API EE_MUST_USE ee_status ee_collateral_fetch(ee_span quote, const ee_collateral_options *options, ee_collateral **out, ee_error *err);
 
 /** Options of ee_verify_quote(). Fill with ee_verify_options_init(); new fields are only ever appended. */
 typedef struct ee_verify_options {

@@ -81,6 +81,8 @@ ee_status ee_collateral_parse(ee_span json, ee_collateral **out, ee_error *err) 
     return st;
 }
 
+ee_span ee_collateral_json(const ee_collateral *collateral) { return collateral ? collateral->json : (ee_span){NULL, 0}; }
+
 ee_collateral *eei_collateral_ref(const ee_collateral *collateral) {
     ee_collateral *c = (ee_collateral *)(uintptr_t)collateral; /* immutable but for its count */
     if (c) atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);

@@ -252,6 +252,11 @@ ee_status eei_collateral_terms_of(const ee_collateral *collateral, eei_collatera
     return st && st != EE_E_NOMEM ? eei_prefix(err, st, "collateral") : st;
 }
 
+uint64_t ee_collateral_valid_until(const ee_collateral *collateral) {
+    eei_collateral_terms t;
+    return collateral && !eei_collateral_terms_of(collateral, &t, NULL) ? t.until_s : 0;
+}
+
 ee_status eei_collateral_terms_read(ee_span json, eei_collateral_terms *out, ee_error *err) {
     ee_collateral *collateral = NULL;
     memset(out, 0, sizeof *out);

@@ -10,24 +10,6 @@
 
 enum { RESPONSE_MAX = 4 << 20, BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 2000, ORDER_LIFE_MS = 300000 };
 
-/* ---- collateral ------------------------------------------------------------------------------------------------------ */
-
-/* Collateral is signed by the trust anchor's chain, so where it comes from does not matter: the control plane hands it out. */
-static ee_status fetch_collateral(void *user, const eei_collateral_id *id, eei_buf *json, ee_error *err) {
-    ee_client *client = user;
-    char fmspc[13], path[96];
-    eei_reply reply = {.body = EEI_BUF_INIT(EEI_COLLATERAL_BYTES_MAX)};
-    eei_hex_encode(eei_span(id->fmspc, sizeof id->fmspc), fmspc);
-    (void)snprintf(path, sizeof path, "/v1/collateral/%s?ca=%s", fmspc, id->ca);
-    eei_request request = {.method = "GET", .path = path, .response_max = EEI_COLLATERAL_BYTES_MAX};
-    ee_status st = eei_fetch_call(client->collateral, &request, &reply, err);
-    if (!st && reply.status != 200) st = eei_fail(err, EE_E_ATTESTATION, "no collateral for FMSPC %s: HTTP status %d", fmspc, reply.status);
-    if (!st && eei_buf_append_span(json, eei_buf_span(&reply.body)))
-        st = eei_fail(err, EE_E_LIMIT, "collateral for %s is too large", fmspc);
-    eei_buf_clear(&reply.body);
-    return st;
-}
-
 /* ---- life ------------------------------------------------------------------------------------------------------------ */
 
 void ee_client_options_init(ee_client_options *options) {
@@ -36,15 +18,16 @@ void ee_client_options_init(ee_client_options *options) {
 }
 
 static ee_status open_parts(ee_client *client, ee_error *err) {
-    eei_collateral_source source = {fetch_collateral, client};
     eei_fetch_options api = {.url = client->config.url.text, .trust = EEI_FETCH_ATTESTED, .timeout_ms = client->config.timeout_ms};
     eei_fetch_options brief;
-    eei_fetch_options collateral = {.url = client->config.url.text, .trust = EEI_FETCH_UNTRUSTED, .timeout_ms = client->config.timeout_ms};
     ee_status st = eei_api_key_load(client->config.api_key.text, &client->key, err);
     eei_wipe(client->config.api_key.text + 6, sizeof client->config.api_key.text - 6); /* the seed itself is not needed any more */
     if (!st && client->config.budget.origin[0]) st = ee_money_parse(client->config.budget.text, &client->budget, err);
     if (!st) st = eei_hex_decode(client->config.network_id.text, client->network_id, sizeof client->network_id, err);
-    if (!st) st = eei_judge_new(client->config.policy, &source, eei_clock_system(), &client->judge, err);
+    if (!st) st = client_supply_new(&client->config.pccs, client->config.url.text, client->config.timeout_ms, &client->collateral, err);
+    if (st) return st;
+    eei_collateral_source source = eei_supply_source(client->collateral);
+    st = eei_judge_new(client->config.policy, &source, eei_clock_system(), &client->judge, err);
     if (st) return st;
     eei_judge_on_refused(client->judge, client_note_refused, client);
     api.judge = client->judge;
@@ -54,7 +37,6 @@ static ee_status open_parts(ee_client *client, ee_error *err) {
     brief.connections_max = 1;
     st = eei_fetch_new(&api, &client->api, err);
     if (!st) st = eei_fetch_new(&brief, &client->brief, err);
-    if (!st) st = eei_fetch_new(&collateral, &client->collateral, err);
     if (!st) st = client_engine_new(client->config.url.text, client->network_id, client->judge, &client->engine, err);
     return st;
 }
@@ -96,8 +78,8 @@ void ee_client_free(ee_client *client) {
     client_engine_free(client->engine);
     eei_fetch_free(client->api);
     eei_fetch_free(client->brief);
-    eei_fetch_free(client->collateral);
     eei_judge_free(client->judge);
+    eei_supply_free(client->collateral);
     eei_key_free(client->key);
     ee_verdict_free(client->verdict);
     for (size_t i = 0; i < client->retired_count; i++) ee_verdict_free(client->retired[i]);

@@ -72,6 +72,38 @@ static void note(client_value *value, const char *path, const char *what) {
     (void)snprintf(value->origin, sizeof value->origin, "%s", what);
 }
 
+/* ---- a PCCS ---------------------------------------------------------------------------------------------------------- */
+
+/* cache "": none, whatever else says so. */
+static ee_status pccs_from_arguments(client_pccs *pccs, const char *url, const char *ca, const char *cache, ee_error *err) {
+    ee_status st = offer(&pccs->url, "pccs_url", url, "argument", err);
+    if (!st) st = offer(&pccs->ca, "pccs_ca", ca, "argument", err);
+    if (!st) st = offer(&pccs->cache, "pccs_cache", cache, "argument", err);
+    if (cache && !*cache) note(&pccs->cache, "", "argument");
+    return st;
+}
+
+static ee_status pccs_from_environment(client_pccs *pccs, ee_error *err) {
+    ee_status st = offer(&pccs->url, "pccs_url", getenv("EE_PCCS_URL"), "EE_PCCS_URL", err);
+    if (!st) st = offer(&pccs->ca, "pccs_ca", getenv("EE_PCCS_CA"), "EE_PCCS_CA", err);
+    return st ? st : offer(&pccs->cache, "pccs_cache", getenv("EE_PCCS_CACHE"), "EE_PCCS_CACHE", err);
+}
+
+/* Without a home there is no cache, which is no failure. */
+static ee_status pccs_defaults(client_pccs *pccs, ee_error *err) {
+    char path[PATH_TEXT_MAX];
+    pccs->cache_given = pccs->cache.origin[0] != 0;
+    if (pccs->cache_given || home_path(path, sizeof path, "XDG_CACHE_HOME", ".cache", "easyenclave/collateral", NULL)) return EE_OK;
+    return offer(&pccs->cache, "pccs_cache", path, "default", err);
+}
+
+ee_status client_pccs_load(const char *url, const char *ca, const char *cache, client_pccs *out, ee_error *err) {
+    memset(out, 0, sizeof *out);
+    ee_status st = pccs_from_arguments(out, url, ca, cache, err);
+    if (!st) st = pccs_from_environment(out, err);
+    return st ? st : pccs_defaults(out, err);
+}
+
 /* ---- sources --------------------------------------------------------------------------------------------------------- */
 
 static ee_status from_environment(client_config *config, char *policy_path, size_t policy_cap, ee_error *err) {
@@ -145,9 +177,10 @@ static ee_status no_profile(const char *name, const char *path, const json_t *ro
 }
 
 /* config.toml: `active = "work"` names the active one; [profile.work] has url, network_id, policy, registry, budget.
- * credentials.toml (0600): [profile.work] api_key. No file and no name asked for: nothing found, which is fine. */
+ * pccs_url, pccs_ca, pccs_cache may be there, too. credentials.toml (0600): [profile.work] api_key. No file and no name asked for: nothing
+ * found, which is fine. */
 static ee_status from_profile(const char *wanted, client_config *config, char *policy_path, size_t policy_cap, bool *found, ee_error *err) {
-    static const char *const known[] = {"url", "network_id", "policy", "registry", "budget", NULL};
+    static const char *const known[] = {"url", "network_id", "policy", "registry", "budget", "pccs_url", "pccs_ca", "pccs_cache", NULL};
     static const char *const known_secret[] = {"api_key", "admin_token", NULL};
     char path[PATH_TEXT_MAX], secret_path[PATH_TEXT_MAX], name[64];
     eei_toml *file = NULL, *secrets = NULL;
@@ -185,6 +218,9 @@ static ee_status from_profile(const char *wanted, client_config *config, char *p
     if (!st) st = profile_value(file, profile, name, "network_id", &config->network_id, err);
     if (!st) st = profile_value(file, profile, name, "registry", &config->registry, err);
     if (!st) st = profile_value(file, profile, name, "budget", &config->budget, err);
+    if (!st) st = profile_value(file, profile, name, "pccs_url", &config->pccs.url, err);
+    if (!st) st = profile_value(file, profile, name, "pccs_ca", &config->pccs.ca, err);
+    if (!st) st = profile_value(file, profile, name, "pccs_cache", &config->pccs.cache, err);
     if (st) goto done;
     const json_t *policy = json_object_get(profile, "policy");
     if (json_is_string(policy) && !*policy_path) snprintf(policy_path, policy_cap, "%s", json_string_value(policy));
@@ -302,6 +338,9 @@ static ee_status make_json(client_config *config, ee_error *err) {
     if (!st) st = add_json(object, "budget", &config->budget, NULL, err);
     if (!st) st = add_json(object, "admin_token", &config->admin_token, "...", err);
     if (!st && config->policy) st = add_json(object, "policy_hash", &config->policy_origin, NULL, err);
+    if (!st) st = add_json(object, "pccs_url", &config->pccs.url, NULL, err);
+    if (!st) st = add_json(object, "pccs_ca", &config->pccs.ca, NULL, err);
+    if (!st && config->pccs.url.origin[0]) st = add_json(object, "pccs_cache", &config->pccs.cache, NULL, err);
     if (!st) st = add_json(object, "config_file", &config->config_file, NULL, err);
     if (!st) st = add_json(object, "devnet_file", &config->devnet_file, NULL, err);
     if (!st) st = eei_json_dump(object, &text, err);
@@ -363,6 +402,8 @@ ee_status client_config_load(const ee_client_options *options, client_config *co
     st = offer(&config->url, "url", options->url, "argument", err);
     if (!st) st = offer(&config->api_key, "api_key", options->api_key, "argument", err);
     if (!st) st = offer(&config->budget, "budget", options->budget, "argument", err);
+    if (!st) st = pccs_from_arguments(&config->pccs, options->pccs_url, options->pccs_ca, NULL, err);
+    if (!st) st = pccs_from_environment(&config->pccs, err);
     if (!st) st = from_environment(config, policy_path, sizeof policy_path, err);
     if (!st) st = from_profile(options->profile, config, policy_path, sizeof policy_path, &has_profile, err);
     const char *from_env = getenv("EE_POLICY");
@@ -376,6 +417,7 @@ ee_status client_config_load(const ee_client_options *options, client_config *co
         st = ee_policy_production(&config->policy, err);
         snprintf(config->policy_origin.origin, sizeof config->policy_origin.origin, "default: production");
     }
+    if (!st) st = pccs_defaults(&config->pccs, err);
     if (!st) st = check(config, err);
     ee_status shown = make_json(config, st ? NULL : err);
     return st ? st : shown;

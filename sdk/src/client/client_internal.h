@@ -4,6 +4,7 @@
 #define CLIENT_INTERNAL_H
 #include "client/client_config.h"
 #include "client/engine.h"
+#include "net/collateral_supply.h"
 #include "net/fetch.h"
 #include "ratls/request.h"
 
@@ -19,7 +20,8 @@ struct ee_client {
     eei_key *key;
     uint8_t network_id[32];
     eei_judge *judge;
-    eei_fetch *api, *brief, *collateral; /* brief: the api, for calls that may not take long */
+    eei_fetch *api, *brief; /* brief: the api, for calls that may not take long */
+    eei_supply *collateral; /* of the judge */
     client_engine *engine;
     ee_verdict *verdict;  /* of the control plane, under mutex */
     ee_verdict **retired; /* of earlier instances of the control plane: ee_client_attestation() handed them out */
@@ -39,6 +41,10 @@ enum {
     CLIENT_PLACE_MS = 30000,           /* how long room is waited for, where all that is missing is room */
     CLIENT_RETRY_AFTER_MAX_MS = 10000, /* a server that asks for more gets its error shown instead of a caller that seems to hang */
 };
+
+/* Collateral from a PCCS, if there is one, and from a control plane, if it is not NULL. Without either: EE_E_INVALID. */
+ee_status client_supply_new(const client_pccs *pccs, const char *control_url, uint32_t timeout_ms, eei_supply **out,
+                            ee_error *err) EE_MUST_USE;
 
 /* NULL = the default client, made on first use; lives until the process ends. A child of fork() gets its own. */
 ee_status client_resolve(ee_client **client, ee_error *err) EE_MUST_USE;

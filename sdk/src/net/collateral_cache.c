@@ -239,7 +239,11 @@ static ee_status from_fetcher(eei_collateral_cache *self, const eei_collateral_i
     ee_error why = {0};
     *out = NULL;
     ee_status st = self->fetcher.fetch(self->fetcher.user, id, timeout_ms, cancel ? cancel : self->stop, &json, err);
-    if (!st) st = examine(self, eei_buf_span(&json), id, &terms, err);
+    if (!st) {
+        st = examine(self, eei_buf_span(&json), id, &terms, err);
+        if (st && st != EE_E_NOMEM && err && !err->hint[0])
+            st = eei_hint(err, st, "its source is broken, or somebody on the way changes it: ask another one, and compare");
+    }
     if (!st) st = entry_make(eei_buf_span(&json), &terms, wall_s(self), out, err);
     if (!st && self->files && eei_collateral_files_write(self->files, id, eei_buf_span(&json), (*out)->fetched_s, &why))
         eei_log(EEI_LOG_WARN, "collateral.file_not_written", "message=%s", why.message); /* it serves from memory all the same */

@@ -178,11 +178,11 @@ ee_status eei_supply_get(eei_supply *self, const eei_collateral_id *id, uint32_t
                          ee_error *err) {
     ee_error why = {0};
     if (!self->cache) return from_control(self, id, timeout_ms, cancel, json, err);
-    /* A PCCS that says nothing leaves half of the time for the control plane. */
-    ee_status st = eei_collateral_cache_get(self->cache, id, self->control ? timeout_ms / 2 : timeout_ms, cancel, json, &why);
+    uint32_t first_ms = self->control && timeout_ms / 2 < EEI_SUPPLY_FIRST_MS ? timeout_ms / 2 : EEI_SUPPLY_FIRST_MS;
+    ee_status st = eei_collateral_cache_get(self->cache, id, self->control ? first_ms : timeout_ms, cancel, json, &why);
     if (st && self->control && st != EE_E_CANCELLED && st != EE_E_NOMEM) {
         eei_log(EEI_LOG_WARN, "collateral.pccs_failed", "word=%s message=%s next=control_plane", ee_status_word(st), why.message);
-        if (!from_control(self, id, timeout_ms / 2, cancel, json, NULL)) return EE_OK;
+        if (!from_control(self, id, timeout_ms - first_ms, cancel, json, NULL)) return EE_OK;
     }
     if (st && err) *err = why;
     return st;

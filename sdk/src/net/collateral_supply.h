@@ -6,7 +6,10 @@
 #include "net/collateral_cache.h"
 #include "ratls/ratls.h"
 
-enum { EEI_SUPPLY_TIMEOUT_MS = 20000 };
+enum {
+    EEI_SUPPLY_TIMEOUT_MS = 20000,
+    EEI_SUPPLY_FIRST_MS = 5000, /* for a PCCS with a control plane behind it: a peer that waits to be judged closes after 10 s */
+};
 
 typedef struct eei_supply eei_supply;
 typedef struct eei_supply_options {

@@ -361,7 +361,7 @@ static ees_job_spec *ees_job_spec_new(const char *image, const void *command, si
 
 /* client */
 static ee_client *ees_client_new(const char *profile, const char *url, const char *api_key, const char *budget, const ee_policy *policy,
-                                 uint32_t timeout_ms, uint32_t max_retries, ee_error *err) {
+                                 uint32_t timeout_ms, uint32_t max_retries, const char *pccs_url, const char *pccs_ca, ee_error *err) {
     ee_client *out = NULL;
     ee_client_options options;
     ee_client_options_init(&options);
@@ -372,6 +372,8 @@ static ee_client *ees_client_new(const char *profile, const char *url, const cha
     options.policy = policy;
     options.timeout_ms = timeout_ms;
     options.max_retries = max_retries;
+    options.pccs_url = ees_given(pccs_url);
+    options.pccs_ca = ees_given(pccs_ca);
     ees_end(ee_client_new(&options, &out, err), err);
     return out;
 }
@@ -449,6 +451,40 @@ static ee_verdict *ees_verify_quote(const void *quote, size_t quote_len, const v
     if (ccel_len) options.ccel = (ee_span){ccel, ccel_len};
     ees_end(ee_verify_quote_json((ee_span){quote, quote_len}, (ee_span){json, json_len}, policy, &options, &out, err), err);
     return out;
+}
+
+/* Collateral as JSON: the languages' values hold no C pointers. cache: "" is the default folder, unless nothing is to be kept. */
+static ees_bytes ees_collateral_fetch(const void *quote, size_t quote_len, const char *pccs_url, const char *pccs_ca, const char *cache,
+                                      int keep_nothing, uint32_t timeout_ms, ee_cancel *cancel, ee_error *err) {
+    ees_bytes out = {NULL, 0};
+    ee_collateral *collateral = NULL;
+    ee_collateral_options options;
+    ee_collateral_options_init(&options);
+    options.pccs_url = ees_given(pccs_url);
+    options.pccs_ca = ees_given(pccs_ca);
+    options.cache = keep_nothing ? "" : ees_given(cache);
+    options.timeout_ms = timeout_ms;
+    options.cancel = cancel;
+    ee_status st = ee_collateral_fetch((ee_span){quote, quote_len}, &options, &collateral, err);
+    const ee_span json = ee_collateral_json(collateral);
+    if (!st && !(out.data = malloc(json.len))) st = EE_E_NOMEM;
+    if (!st) {
+        out.len = json.len;
+        memcpy(out.data, json.data, json.len);
+    }
+    ee_collateral_free(collateral);
+    ees_end(st, err);
+    return out;
+}
+
+/* 0 when it cannot be known. Collateral that cannot be read at all is a failure. */
+static uint64_t ees_collateral_valid_until(const void *json, size_t json_len, ee_error *err) {
+    ee_collateral *collateral = NULL;
+    ee_status st = ee_collateral_parse((ee_span){json, json_len}, &collateral, err);
+    uint64_t until = ee_collateral_valid_until(collateral);
+    ee_collateral_free(collateral);
+    ees_end(st, err);
+    return until;
 }
 
 static ee_verdict *ees_verify_file(const char *path, const ee_policy *policy, uint64_t at_unix_s, ee_error *err) {
@@ -641,7 +677,7 @@ static void ees_app_stop(ee_client *client, const char *name, ee_error *err) { e
 extern "C" {
 #endif
 
-void _wrap_Swig_free_raw_9fde68b7958df12d(void *_swig_go_0) {
+void _wrap_Swig_free_raw_6e56be279cfde72d(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -651,7 +687,7 @@ void _wrap_Swig_free_raw_9fde68b7958df12d(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_raw_9fde68b7958df12d(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_raw_6e56be279cfde72d(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -664,7 +700,7 @@ void *_wrap_Swig_malloc_raw_9fde68b7958df12d(intgo _swig_go_0) {
 }
 
 
-void _wrap_ees_free_raw_9fde68b7958df12d(_goslice_ _swig_go_0) {
+void _wrap_ees_free_raw_6e56be279cfde72d(_goslice_ _swig_go_0) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   
@@ -678,7 +714,7 @@ void _wrap_ees_free_raw_9fde68b7958df12d(_goslice_ _swig_go_0) {
 }
 
 
-int _wrap_ee_error_status_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+int _wrap_ee_error_status_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_status result;
   int _swig_go_result;
@@ -691,7 +727,7 @@ int _wrap_ee_error_status_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) 
 }
 
 
-intgo _wrap_ee_error_http_status_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_http_status_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -704,7 +740,7 @@ intgo _wrap_ee_error_http_status_get_raw_9fde68b7958df12d(struct ee_error *_swig
 }
 
 
-intgo _wrap_ee_error_retry_after_ms_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retry_after_ms_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint32_t result;
   intgo _swig_go_result;
@@ -717,7 +753,7 @@ intgo _wrap_ee_error_retry_after_ms_get_raw_9fde68b7958df12d(struct ee_error *_s
 }
 
 
-intgo _wrap_ee_error_retryable_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retryable_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -730,7 +766,7 @@ intgo _wrap_ee_error_retryable_get_raw_9fde68b7958df12d(struct ee_error *_swig_g
 }
 
 
-long long _wrap_ee_error_refusal_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_refusal_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -743,7 +779,7 @@ long long _wrap_ee_error_refusal_get_raw_9fde68b7958df12d(struct ee_error *_swig
 }
 
 
-long long _wrap_ee_error_offset_bytes_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_offset_bytes_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -756,7 +792,7 @@ long long _wrap_ee_error_offset_bytes_get_raw_9fde68b7958df12d(struct ee_error *
 }
 
 
-long long _wrap_ee_error_needed_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_needed_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -769,7 +805,7 @@ long long _wrap_ee_error_needed_get_raw_9fde68b7958df12d(struct ee_error *_swig_
 }
 
 
-long long _wrap_ee_error_available_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_available_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -782,7 +818,7 @@ long long _wrap_ee_error_available_get_raw_9fde68b7958df12d(struct ee_error *_sw
 }
 
 
-long long _wrap_ee_error_locked_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_locked_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -795,7 +831,7 @@ long long _wrap_ee_error_locked_get_raw_9fde68b7958df12d(struct ee_error *_swig_
 }
 
 
-_gostring_ _wrap_ee_error_message_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_message_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -808,7 +844,7 @@ _gostring_ _wrap_ee_error_message_get_raw_9fde68b7958df12d(struct ee_error *_swi
 }
 
 
-_gostring_ _wrap_ee_error_hint_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_hint_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -821,7 +857,7 @@ _gostring_ _wrap_ee_error_hint_get_raw_9fde68b7958df12d(struct ee_error *_swig_g
 }
 
 
-_gostring_ _wrap_ee_error_request_id_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_request_id_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -834,7 +870,7 @@ _gostring_ _wrap_ee_error_request_id_get_raw_9fde68b7958df12d(struct ee_error *_
 }
 
 
-_gostring_ _wrap_ee_error_idempotency_key_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_idempotency_key_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -847,7 +883,7 @@ _gostring_ _wrap_ee_error_idempotency_key_get_raw_9fde68b7958df12d(struct ee_err
 }
 
 
-_gostring_ _wrap_ee_error_details_get_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_details_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -860,7 +896,7 @@ _gostring_ _wrap_ee_error_details_get_raw_9fde68b7958df12d(struct ee_error *_swi
 }
 
 
-struct ee_error *_wrap_new_ee_error_raw_9fde68b7958df12d() {
+struct ee_error *_wrap_new_ee_error_raw_6e56be279cfde72d() {
   struct ee_error *result = 0 ;
   struct ee_error *_swig_go_result;
   
@@ -871,7 +907,7 @@ struct ee_error *_wrap_new_ee_error_raw_9fde68b7958df12d() {
 }
 
 
-void _wrap_delete_ee_error_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+void _wrap_delete_ee_error_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   
   arg1 = *(struct ee_error **)&_swig_go_0; 
@@ -881,7 +917,7 @@ void _wrap_delete_ee_error_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_transfer_id_get_raw_9fde68b7958df12d(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_id_get_raw_6e56be279cfde72d(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -894,7 +930,7 @@ _gostring_ _wrap_ee_transfer_id_get_raw_9fde68b7958df12d(struct ee_transfer *_sw
 }
 
 
-_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_9fde68b7958df12d(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_6e56be279cfde72d(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -907,7 +943,7 @@ _gostring_ _wrap_ee_transfer_idempotency_key_get_raw_9fde68b7958df12d(struct ee_
 }
 
 
-long long _wrap_ee_transfer_amount_get_raw_9fde68b7958df12d(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_amount_get_raw_6e56be279cfde72d(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -920,7 +956,7 @@ long long _wrap_ee_transfer_amount_get_raw_9fde68b7958df12d(struct ee_transfer *
 }
 
 
-long long _wrap_ee_transfer_balance_after_get_raw_9fde68b7958df12d(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_balance_after_get_raw_6e56be279cfde72d(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -933,7 +969,7 @@ long long _wrap_ee_transfer_balance_after_get_raw_9fde68b7958df12d(struct ee_tra
 }
 
 
-intgo _wrap_ee_transfer_replayed_get_raw_9fde68b7958df12d(struct ee_transfer *_swig_go_0) {
+intgo _wrap_ee_transfer_replayed_get_raw_6e56be279cfde72d(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -946,7 +982,7 @@ intgo _wrap_ee_transfer_replayed_get_raw_9fde68b7958df12d(struct ee_transfer *_s
 }
 
 
-struct ee_transfer *_wrap_new_ee_transfer_raw_9fde68b7958df12d() {
+struct ee_transfer *_wrap_new_ee_transfer_raw_6e56be279cfde72d() {
   struct ee_transfer *result = 0 ;
   struct ee_transfer *_swig_go_result;
   
@@ -957,7 +993,7 @@ struct ee_transfer *_wrap_new_ee_transfer_raw_9fde68b7958df12d() {
 }
 
 
-void _wrap_delete_ee_transfer_raw_9fde68b7958df12d(struct ee_transfer *_swig_go_0) {
+void _wrap_delete_ee_transfer_raw_6e56be279cfde72d(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   
   arg1 = *(struct ee_transfer **)&_swig_go_0; 
@@ -967,7 +1003,7 @@ void _wrap_delete_ee_transfer_raw_9fde68b7958df12d(struct ee_transfer *_swig_go_
 }
 
 
-long long _wrap_ee_balance_available_get_raw_9fde68b7958df12d(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_available_get_raw_6e56be279cfde72d(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -980,7 +1016,7 @@ long long _wrap_ee_balance_available_get_raw_9fde68b7958df12d(struct ee_balance 
 }
 
 
-long long _wrap_ee_balance_locked_get_raw_9fde68b7958df12d(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_locked_get_raw_6e56be279cfde72d(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -993,7 +1029,7 @@ long long _wrap_ee_balance_locked_get_raw_9fde68b7958df12d(struct ee_balance *_s
 }
 
 
-_gostring_ _wrap_ee_balance_account_get_raw_9fde68b7958df12d(struct ee_balance *_swig_go_0) {
+_gostring_ _wrap_ee_balance_account_get_raw_6e56be279cfde72d(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1006,7 +1042,7 @@ _gostring_ _wrap_ee_balance_account_get_raw_9fde68b7958df12d(struct ee_balance *
 }
 
 
-struct ee_balance *_wrap_new_ee_balance_raw_9fde68b7958df12d() {
+struct ee_balance *_wrap_new_ee_balance_raw_6e56be279cfde72d() {
   struct ee_balance *result = 0 ;
   struct ee_balance *_swig_go_result;
   
@@ -1017,7 +1053,7 @@ struct ee_balance *_wrap_new_ee_balance_raw_9fde68b7958df12d() {
 }
 
 
-void _wrap_delete_ee_balance_raw_9fde68b7958df12d(struct ee_balance *_swig_go_0) {
+void _wrap_delete_ee_balance_raw_6e56be279cfde72d(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   
   arg1 = *(struct ee_balance **)&_swig_go_0; 
@@ -1027,7 +1063,7 @@ void _wrap_delete_ee_balance_raw_9fde68b7958df12d(struct ee_balance *_swig_go_0)
 }
 
 
-int _wrap_ee_job_event_kind_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_kind_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_job_event_kind result;
   int _swig_go_result;
@@ -1040,7 +1076,7 @@ int _wrap_ee_job_event_kind_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_
 }
 
 
-int _wrap_ee_job_event_stream_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_stream_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_stream_id result;
   int _swig_go_result;
@@ -1053,7 +1089,7 @@ int _wrap_ee_job_event_stream_get_raw_9fde68b7958df12d(struct ee_job_event *_swi
 }
 
 
-long long _wrap_ee_job_event_seq_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_seq_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1066,7 +1102,7 @@ long long _wrap_ee_job_event_seq_get_raw_9fde68b7958df12d(struct ee_job_event *_
 }
 
 
-long long _wrap_ee_job_event_time_unix_ms_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_time_unix_ms_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1079,7 +1115,7 @@ long long _wrap_ee_job_event_time_unix_ms_get_raw_9fde68b7958df12d(struct ee_job
 }
 
 
-_goslice_ _wrap_ee_job_event_data_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
+_goslice_ _wrap_ee_job_event_data_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1096,7 +1132,7 @@ _goslice_ _wrap_ee_job_event_data_get_raw_9fde68b7958df12d(struct ee_job_event *
 }
 
 
-_gostring_ _wrap_ee_job_event_phase_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_phase_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1109,7 +1145,7 @@ _gostring_ _wrap_ee_job_event_phase_get_raw_9fde68b7958df12d(struct ee_job_event
 }
 
 
-long long _wrap_ee_job_event_done_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_done_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1122,7 +1158,7 @@ long long _wrap_ee_job_event_done_get_raw_9fde68b7958df12d(struct ee_job_event *
 }
 
 
-long long _wrap_ee_job_event_total_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_total_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1135,7 +1171,7 @@ long long _wrap_ee_job_event_total_get_raw_9fde68b7958df12d(struct ee_job_event 
 }
 
 
-_gostring_ _wrap_ee_job_event_message_get_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_message_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1148,7 +1184,7 @@ _gostring_ _wrap_ee_job_event_message_get_raw_9fde68b7958df12d(struct ee_job_eve
 }
 
 
-struct ee_job_event *_wrap_new_ee_job_event_raw_9fde68b7958df12d() {
+struct ee_job_event *_wrap_new_ee_job_event_raw_6e56be279cfde72d() {
   struct ee_job_event *result = 0 ;
   struct ee_job_event *_swig_go_result;
   
@@ -1159,7 +1195,7 @@ struct ee_job_event *_wrap_new_ee_job_event_raw_9fde68b7958df12d() {
 }
 
 
-void _wrap_delete_ee_job_event_raw_9fde68b7958df12d(struct ee_job_event *_swig_go_0) {
+void _wrap_delete_ee_job_event_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   
   arg1 = *(struct ee_job_event **)&_swig_go_0; 
@@ -1169,7 +1205,7 @@ void _wrap_delete_ee_job_event_raw_9fde68b7958df12d(struct ee_job_event *_swig_g
 }
 
 
-_gostring_ _wrap_ee_version_raw_9fde68b7958df12d() {
+_gostring_ _wrap_ee_version_raw_6e56be279cfde72d() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -1180,7 +1216,7 @@ _gostring_ _wrap_ee_version_raw_9fde68b7958df12d() {
 }
 
 
-_gostring_ _wrap_ee_status_word_raw_9fde68b7958df12d(int _swig_go_0) {
+_gostring_ _wrap_ee_status_word_raw_6e56be279cfde72d(int _swig_go_0) {
   ee_status arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1193,7 +1229,7 @@ _gostring_ _wrap_ee_status_word_raw_9fde68b7958df12d(int _swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_fire_raw_9fde68b7958df12d(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_fire_raw_6e56be279cfde72d(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1203,7 +1239,7 @@ void _wrap_ee_cancel_fire_raw_9fde68b7958df12d(ee_cancel *_swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_free_raw_9fde68b7958df12d(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_free_raw_6e56be279cfde72d(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1213,7 +1249,7 @@ void _wrap_ee_cancel_free_raw_9fde68b7958df12d(ee_cancel *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_client_config_json_raw_9fde68b7958df12d(ee_client *_swig_go_0) {
+_gostring_ _wrap_ee_client_config_json_raw_6e56be279cfde72d(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1226,7 +1262,7 @@ _gostring_ _wrap_ee_client_config_json_raw_9fde68b7958df12d(ee_client *_swig_go_
 }
 
 
-intgo _wrap_ee_client_stale_raw_9fde68b7958df12d(ee_client *_swig_go_0) {
+intgo _wrap_ee_client_stale_raw_6e56be279cfde72d(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1239,7 +1275,7 @@ intgo _wrap_ee_client_stale_raw_9fde68b7958df12d(ee_client *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_policy_hash_raw_9fde68b7958df12d(ee_policy *_swig_go_0) {
+_gostring_ _wrap_ee_policy_hash_raw_6e56be279cfde72d(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1252,7 +1288,7 @@ _gostring_ _wrap_ee_policy_hash_raw_9fde68b7958df12d(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_policy_simulated_raw_9fde68b7958df12d(ee_policy *_swig_go_0) {
+intgo _wrap_ee_policy_simulated_raw_6e56be279cfde72d(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1265,7 +1301,7 @@ intgo _wrap_ee_policy_simulated_raw_9fde68b7958df12d(ee_policy *_swig_go_0) {
 }
 
 
-void _wrap_ee_policy_free_raw_9fde68b7958df12d(ee_policy *_swig_go_0) {
+void _wrap_ee_policy_free_raw_6e56be279cfde72d(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   
   arg1 = *(ee_policy **)&_swig_go_0; 
@@ -1275,7 +1311,7 @@ void _wrap_ee_policy_free_raw_9fde68b7958df12d(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_verdict_verified_raw_9fde68b7958df12d(ee_verdict *_swig_go_0) {
+intgo _wrap_ee_verdict_verified_raw_6e56be279cfde72d(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1288,7 +1324,7 @@ intgo _wrap_ee_verdict_verified_raw_9fde68b7958df12d(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_text_raw_9fde68b7958df12d(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_text_raw_6e56be279cfde72d(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1301,7 +1337,7 @@ _gostring_ _wrap_ee_verdict_text_raw_9fde68b7958df12d(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_json_raw_9fde68b7958df12d(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_json_raw_6e56be279cfde72d(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1314,7 +1350,7 @@ _gostring_ _wrap_ee_verdict_json_raw_9fde68b7958df12d(ee_verdict *_swig_go_0) {
 }
 
 
-void _wrap_ee_verdict_free_raw_9fde68b7958df12d(ee_verdict *_swig_go_0) {
+void _wrap_ee_verdict_free_raw_6e56be279cfde72d(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   
   arg1 = *(ee_verdict **)&_swig_go_0; 
@@ -1324,7 +1360,7 @@ void _wrap_ee_verdict_free_raw_9fde68b7958df12d(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_job_id_raw_9fde68b7958df12d(ee_job *_swig_go_0) {
+_gostring_ _wrap_ee_job_id_raw_6e56be279cfde72d(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1337,7 +1373,7 @@ _gostring_ _wrap_ee_job_id_raw_9fde68b7958df12d(ee_job *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_job_id_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_job_id_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1350,7 +1386,7 @@ _gostring_ _wrap_ee_result_job_id_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_result_exit_code_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_exit_code_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1363,7 +1399,7 @@ intgo _wrap_ee_result_exit_code_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_reason_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_reason_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1376,7 +1412,7 @@ _gostring_ _wrap_ee_result_reason_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
 }
 
 
-_goslice_ _wrap_ee_result_output_raw_9fde68b7958df12d(ee_result *_swig_go_0, int _swig_go_1) {
+_goslice_ _wrap_ee_result_output_raw_6e56be279cfde72d(ee_result *_swig_go_0, int _swig_go_1) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_stream_id arg2 ;
   ee_span result;
@@ -1395,7 +1431,7 @@ _goslice_ _wrap_ee_result_output_raw_9fde68b7958df12d(ee_result *_swig_go_0, int
 }
 
 
-intgo _wrap_ee_result_truncated_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_truncated_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1408,7 +1444,7 @@ intgo _wrap_ee_result_truncated_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_image_digest_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_image_digest_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1421,7 +1457,7 @@ _gostring_ _wrap_ee_result_image_digest_raw_9fde68b7958df12d(ee_result *_swig_go
 }
 
 
-_gostring_ _wrap_ee_result_node_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_node_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1434,7 +1470,7 @@ _gostring_ _wrap_ee_result_node_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_cost_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
+long long _wrap_ee_result_cost_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1447,7 +1483,7 @@ long long _wrap_ee_result_cost_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_locked_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
+long long _wrap_ee_result_locked_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1460,7 +1496,7 @@ long long _wrap_ee_result_locked_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_receipt_json_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_receipt_json_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1473,7 +1509,7 @@ _gostring_ _wrap_ee_result_receipt_json_raw_9fde68b7958df12d(ee_result *_swig_go
 }
 
 
-ee_verdict *_wrap_ee_result_attestation_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
+ee_verdict *_wrap_ee_result_attestation_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1486,7 +1522,7 @@ ee_verdict *_wrap_ee_result_attestation_raw_9fde68b7958df12d(ee_result *_swig_go
 }
 
 
-void _wrap_ee_result_free_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
+void _wrap_ee_result_free_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   
   arg1 = *(ee_result **)&_swig_go_0; 
@@ -1496,7 +1532,7 @@ void _wrap_ee_result_free_raw_9fde68b7958df12d(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_app_base_url_raw_9fde68b7958df12d(ee_app *_swig_go_0) {
+_gostring_ _wrap_ee_app_base_url_raw_6e56be279cfde72d(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1509,7 +1545,7 @@ _gostring_ _wrap_ee_app_base_url_raw_9fde68b7958df12d(ee_app *_swig_go_0) {
 }
 
 
-ee_verdict *_wrap_ee_app_attestation_raw_9fde68b7958df12d(ee_app *_swig_go_0) {
+ee_verdict *_wrap_ee_app_attestation_raw_6e56be279cfde72d(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1522,7 +1558,7 @@ ee_verdict *_wrap_ee_app_attestation_raw_9fde68b7958df12d(ee_app *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_response_status_raw_9fde68b7958df12d(ee_response *_swig_go_0) {
+intgo _wrap_ee_response_status_raw_6e56be279cfde72d(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1535,7 +1571,7 @@ intgo _wrap_ee_response_status_raw_9fde68b7958df12d(ee_response *_swig_go_0) {
 }
 
 
-long long _wrap_ee_response_header_count_raw_9fde68b7958df12d(ee_response *_swig_go_0) {
+long long _wrap_ee_response_header_count_raw_6e56be279cfde72d(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t result;
   long long _swig_go_result;
@@ -1548,7 +1584,7 @@ long long _wrap_ee_response_header_count_raw_9fde68b7958df12d(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_name_raw_9fde68b7958df12d(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_name_raw_6e56be279cfde72d(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1563,7 +1599,7 @@ _gostring_ _wrap_ee_response_header_name_raw_9fde68b7958df12d(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_value_raw_9fde68b7958df12d(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_value_raw_6e56be279cfde72d(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1578,7 +1614,7 @@ _gostring_ _wrap_ee_response_header_value_raw_9fde68b7958df12d(ee_response *_swi
 }
 
 
-_goslice_ _wrap_ee_response_body_raw_9fde68b7958df12d(ee_response *_swig_go_0) {
+_goslice_ _wrap_ee_response_body_raw_6e56be279cfde72d(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1595,7 +1631,7 @@ _goslice_ _wrap_ee_response_body_raw_9fde68b7958df12d(ee_response *_swig_go_0) {
 }
 
 
-short _wrap_ee_forward_port_raw_9fde68b7958df12d(ee_forward *_swig_go_0) {
+short _wrap_ee_forward_port_raw_6e56be279cfde72d(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   uint16_t result;
   short _swig_go_result;
@@ -1608,7 +1644,7 @@ short _wrap_ee_forward_port_raw_9fde68b7958df12d(ee_forward *_swig_go_0) {
 }
 
 
-long long _wrap_ees_money_parse_raw_9fde68b7958df12d(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+long long _wrap_ees_money_parse_raw_6e56be279cfde72d(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_money result;
@@ -1628,7 +1664,7 @@ long long _wrap_ees_money_parse_raw_9fde68b7958df12d(_gostring_ _swig_go_0, stru
 }
 
 
-_goslice_ _wrap_ees_key_generate_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+_goslice_ _wrap_ees_key_generate_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ees_bytes result;
   _goslice_ _swig_go_result;
@@ -1645,7 +1681,7 @@ _goslice_ _wrap_ees_key_generate_raw_9fde68b7958df12d(struct ee_error *_swig_go_
 }
 
 
-_goslice_ _wrap_ees_key_public_raw_9fde68b7958df12d(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_key_public_raw_6e56be279cfde72d(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -1669,7 +1705,7 @@ _goslice_ _wrap_ees_key_public_raw_9fde68b7958df12d(_gostring_ _swig_go_0, struc
 }
 
 
-ee_cancel *_wrap_ees_cancel_new_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+ee_cancel *_wrap_ees_cancel_new_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_cancel *result = 0 ;
   ee_cancel *_swig_go_result;
@@ -1682,7 +1718,7 @@ ee_cancel *_wrap_ees_cancel_new_raw_9fde68b7958df12d(struct ee_error *_swig_go_0
 }
 
 
-ees_job_spec *_wrap_ees_job_spec_new_raw_9fde68b7958df12d(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
+ees_job_spec *_wrap_ees_job_spec_new_raw_6e56be279cfde72d(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
   char *arg1 = (char *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1749,7 +1785,7 @@ ees_job_spec *_wrap_ees_job_spec_new_raw_9fde68b7958df12d(_gostring_ _swig_go_0,
 }
 
 
-void _wrap_ees_job_spec_free_raw_9fde68b7958df12d(ees_job_spec *_swig_go_0) {
+void _wrap_ees_job_spec_free_raw_6e56be279cfde72d(ees_job_spec *_swig_go_0) {
   ees_job_spec *arg1 = (ees_job_spec *) 0 ;
   
   arg1 = *(ees_job_spec **)&_swig_go_0; 
@@ -1759,7 +1795,7 @@ void _wrap_ees_job_spec_free_raw_9fde68b7958df12d(ees_job_spec *_swig_go_0) {
 }
 
 
-void _wrap_ee_client_free_raw_9fde68b7958df12d(ee_client *_swig_go_0) {
+void _wrap_ee_client_free_raw_6e56be279cfde72d(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   
   arg1 = *(ee_client **)&_swig_go_0; 
@@ -1769,7 +1805,7 @@ void _wrap_ee_client_free_raw_9fde68b7958df12d(ee_client *_swig_go_0) {
 }
 
 
-void _wrap_ee_job_free_raw_9fde68b7958df12d(ee_job *_swig_go_0) {
+void _wrap_ee_job_free_raw_6e56be279cfde72d(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   
   arg1 = *(ee_job **)&_swig_go_0; 
@@ -1779,7 +1815,7 @@ void _wrap_ee_job_free_raw_9fde68b7958df12d(ee_job *_swig_go_0) {
 }
 
 
-void _wrap_ee_app_free_raw_9fde68b7958df12d(ee_app *_swig_go_0) {
+void _wrap_ee_app_free_raw_6e56be279cfde72d(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   
   arg1 = *(ee_app **)&_swig_go_0; 
@@ -1789,7 +1825,7 @@ void _wrap_ee_app_free_raw_9fde68b7958df12d(ee_app *_swig_go_0) {
 }
 
 
-void _wrap_ee_response_free_raw_9fde68b7958df12d(ee_response *_swig_go_0) {
+void _wrap_ee_response_free_raw_6e56be279cfde72d(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   
   arg1 = *(ee_response **)&_swig_go_0; 
@@ -1799,7 +1835,7 @@ void _wrap_ee_response_free_raw_9fde68b7958df12d(ee_response *_swig_go_0) {
 }
 
 
-void _wrap_ee_upload_free_raw_9fde68b7958df12d(ee_upload *_swig_go_0) {
+void _wrap_ee_upload_free_raw_6e56be279cfde72d(ee_upload *_swig_go_0) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   
   arg1 = *(ee_upload **)&_swig_go_0; 
@@ -1809,7 +1845,7 @@ void _wrap_ee_upload_free_raw_9fde68b7958df12d(ee_upload *_swig_go_0) {
 }
 
 
-void _wrap_ee_forward_free_raw_9fde68b7958df12d(ee_forward *_swig_go_0) {
+void _wrap_ee_forward_free_raw_6e56be279cfde72d(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   
   arg1 = *(ee_forward **)&_swig_go_0; 
@@ -1819,7 +1855,7 @@ void _wrap_ee_forward_free_raw_9fde68b7958df12d(ee_forward *_swig_go_0) {
 }
 
 
-ee_client *_wrap_ees_client_new_raw_9fde68b7958df12d(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, struct ee_error *_swig_go_7) {
+ee_client *_wrap_ees_client_new_raw_6e56be279cfde72d(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, struct ee_error *_swig_go_9) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1827,7 +1863,9 @@ ee_client *_wrap_ees_client_new_raw_9fde68b7958df12d(_gostring_ _swig_go_0, _gos
   ee_policy *arg5 = (ee_policy *) 0 ;
   uint32_t arg6 ;
   uint32_t arg7 ;
-  ee_error *arg8 = (ee_error *) 0 ;
+  char *arg8 = (char *) 0 ;
+  char *arg9 = (char *) 0 ;
+  ee_error *arg10 = (ee_error *) 0 ;
   ee_client *result = 0 ;
   ee_client *_swig_go_result;
   
@@ -1854,19 +1892,31 @@ ee_client *_wrap_ees_client_new_raw_9fde68b7958df12d(_gostring_ _swig_go_0, _gos
   arg5 = *(ee_policy **)&_swig_go_4; 
   arg6 = (uint32_t)_swig_go_5; 
   arg7 = (uint32_t)_swig_go_6; 
-  arg8 = *(ee_error **)&_swig_go_7; 
   
-  result = (ee_client *)ees_client_new((char const *)arg1,(char const *)arg2,(char const *)arg3,(char const *)arg4,(ee_policy const *)arg5,arg6,arg7,arg8);
+  arg8 = (char *)malloc(_swig_go_7.n + 1);
+  memcpy(arg8, _swig_go_7.p, _swig_go_7.n);
+  arg8[_swig_go_7.n] = '\0';
+  
+  
+  arg9 = (char *)malloc(_swig_go_8.n + 1);
+  memcpy(arg9, _swig_go_8.p, _swig_go_8.n);
+  arg9[_swig_go_8.n] = '\0';
+  
+  arg10 = *(ee_error **)&_swig_go_9; 
+  
+  result = (ee_client *)ees_client_new((char const *)arg1,(char const *)arg2,(char const *)arg3,(char const *)arg4,(ee_policy const *)arg5,arg6,arg7,(char const *)arg8,(char const *)arg9,arg10);
   *(ee_client **)&_swig_go_result = (ee_client *)result; 
   free(arg1); 
   free(arg2); 
   free(arg3); 
   free(arg4); 
+  free(arg8); 
+  free(arg9); 
   return _swig_go_result;
 }
 
 
-void _wrap_ees_transfer_credits_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
+void _wrap_ees_transfer_credits_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1908,7 +1958,7 @@ void _wrap_ees_transfer_credits_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_balance_get_raw_9fde68b7958df12d(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_balance_get_raw_6e56be279cfde72d(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_balance *arg2 = (ee_balance *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1922,7 +1972,7 @@ void _wrap_ees_balance_get_raw_9fde68b7958df12d(ee_client *_swig_go_0, struct ee
 }
 
 
-_gostring_ _wrap_ees_client_call_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
+_gostring_ _wrap_ees_client_call_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1966,7 +2016,7 @@ _gostring_ _wrap_ees_client_call_raw_9fde68b7958df12d(ee_client *_swig_go_0, _go
 }
 
 
-ee_verdict *_wrap_ees_client_attestation_raw_9fde68b7958df12d(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_verdict *_wrap_ees_client_attestation_raw_6e56be279cfde72d(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_verdict *result = 0 ;
@@ -1981,7 +2031,7 @@ ee_verdict *_wrap_ees_client_attestation_raw_9fde68b7958df12d(ee_client *_swig_g
 }
 
 
-ee_verdict *_wrap_ees_client_refused_raw_9fde68b7958df12d(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+ee_verdict *_wrap_ees_client_refused_raw_6e56be279cfde72d(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   uint64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -1998,7 +2048,7 @@ ee_verdict *_wrap_ees_client_refused_raw_9fde68b7958df12d(ee_client *_swig_go_0,
 }
 
 
-ee_policy *_wrap_ees_policy_production_raw_9fde68b7958df12d(struct ee_error *_swig_go_0) {
+ee_policy *_wrap_ees_policy_production_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
   ee_policy *_swig_go_result;
@@ -2011,7 +2061,7 @@ ee_policy *_wrap_ees_policy_production_raw_9fde68b7958df12d(struct ee_error *_sw
 }
 
 
-ee_policy *_wrap_ees_policy_load_raw_9fde68b7958df12d(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+ee_policy *_wrap_ees_policy_load_raw_6e56be279cfde72d(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
@@ -2031,7 +2081,7 @@ ee_policy *_wrap_ees_policy_load_raw_9fde68b7958df12d(_gostring_ _swig_go_0, str
 }
 
 
-ee_policy *_wrap_ees_policy_parse_raw_9fde68b7958df12d(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+ee_policy *_wrap_ees_policy_parse_raw_6e56be279cfde72d(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2058,7 +2108,7 @@ ee_policy *_wrap_ees_policy_parse_raw_9fde68b7958df12d(_gostring_ _swig_go_0, _g
 }
 
 
-_gostring_ _wrap_ees_policy_toml_raw_9fde68b7958df12d(ee_policy *_swig_go_0, struct ee_error *_swig_go_1) {
+_gostring_ _wrap_ees_policy_toml_raw_6e56be279cfde72d(ee_policy *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   char *result = 0 ;
@@ -2074,7 +2124,7 @@ _gostring_ _wrap_ees_policy_toml_raw_9fde68b7958df12d(ee_policy *_swig_go_0, str
 }
 
 
-ee_policy *_wrap_ees_policy_pin_raw_9fde68b7958df12d(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
+ee_policy *_wrap_ees_policy_pin_raw_6e56be279cfde72d(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2103,7 +2153,7 @@ ee_policy *_wrap_ees_policy_pin_raw_9fde68b7958df12d(ee_policy *_swig_go_0, _gos
 }
 
 
-ee_verdict *_wrap_ees_verify_quote_raw_9fde68b7958df12d(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, _goslice_ _swig_go_5, struct ee_error *_swig_go_6) {
+ee_verdict *_wrap_ees_verify_quote_raw_6e56be279cfde72d(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, _goslice_ _swig_go_5, struct ee_error *_swig_go_6) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   void *arg3 = (void *) 0 ;
@@ -2144,7 +2194,76 @@ ee_verdict *_wrap_ees_verify_quote_raw_9fde68b7958df12d(_goslice_ _swig_go_0, _g
 }
 
 
-ee_verdict *_wrap_ees_verify_file_raw_9fde68b7958df12d(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
+_goslice_ _wrap_ees_collateral_fetch_raw_6e56be279cfde72d(_goslice_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, intgo _swig_go_4, intgo _swig_go_5, ee_cancel *_swig_go_6, struct ee_error *_swig_go_7) {
+  void *arg1 = (void *) 0 ;
+  size_t arg2 ;
+  char *arg3 = (char *) 0 ;
+  char *arg4 = (char *) 0 ;
+  char *arg5 = (char *) 0 ;
+  int arg6 ;
+  uint32_t arg7 ;
+  ee_cancel *arg8 = (ee_cancel *) 0 ;
+  ee_error *arg9 = (ee_error *) 0 ;
+  ees_bytes result;
+  _goslice_ _swig_go_result;
+  
+  {
+    arg1 = _swig_go_0.array;
+    arg2 = (size_t)_swig_go_0.len;
+  }
+  
+  arg3 = (char *)malloc(_swig_go_1.n + 1);
+  memcpy(arg3, _swig_go_1.p, _swig_go_1.n);
+  arg3[_swig_go_1.n] = '\0';
+  
+  
+  arg4 = (char *)malloc(_swig_go_2.n + 1);
+  memcpy(arg4, _swig_go_2.p, _swig_go_2.n);
+  arg4[_swig_go_2.n] = '\0';
+  
+  
+  arg5 = (char *)malloc(_swig_go_3.n + 1);
+  memcpy(arg5, _swig_go_3.p, _swig_go_3.n);
+  arg5[_swig_go_3.n] = '\0';
+  
+  arg6 = (int)_swig_go_4; 
+  arg7 = (uint32_t)_swig_go_5; 
+  arg8 = *(ee_cancel **)&_swig_go_6; 
+  arg9 = *(ee_error **)&_swig_go_7; 
+  
+  result = ees_collateral_fetch((void const *)arg1,arg2,(char const *)arg3,(char const *)arg4,(char const *)arg5,arg6,arg7,arg8,arg9);
+  {
+    _swig_go_result.array = (&result)->data;
+    _swig_go_result.len = (intgo)(&result)->len;
+    _swig_go_result.cap = (intgo)(&result)->len;
+  }
+  free(arg3); 
+  free(arg4); 
+  free(arg5); 
+  return _swig_go_result;
+}
+
+
+long long _wrap_ees_collateral_valid_until_raw_6e56be279cfde72d(_goslice_ _swig_go_0, struct ee_error *_swig_go_1) {
+  void *arg1 = (void *) 0 ;
+  size_t arg2 ;
+  ee_error *arg3 = (ee_error *) 0 ;
+  uint64_t result;
+  long long _swig_go_result;
+  
+  {
+    arg1 = _swig_go_0.array;
+    arg2 = (size_t)_swig_go_0.len;
+  }
+  arg3 = *(ee_error **)&_swig_go_1; 
+  
+  result = (uint64_t)ees_collateral_valid_until((void const *)arg1,arg2,arg3);
+  _swig_go_result = result; 
+  return _swig_go_result;
+}
+
+
+ee_verdict *_wrap_ees_verify_file_raw_6e56be279cfde72d(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
   char *arg1 = (char *) 0 ;
   ee_policy *arg2 = (ee_policy *) 0 ;
   uint64_t arg3 ;
@@ -2168,7 +2287,7 @@ ee_verdict *_wrap_ees_verify_file_raw_9fde68b7958df12d(_gostring_ _swig_go_0, ee
 }
 
 
-_goslice_ _wrap_ees_verdict_evidence_raw_9fde68b7958df12d(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_verdict_evidence_raw_6e56be279cfde72d(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -2187,7 +2306,7 @@ _goslice_ _wrap_ees_verdict_evidence_raw_9fde68b7958df12d(ee_verdict *_swig_go_0
 }
 
 
-_gostring_ _wrap_ees_job_quote_raw_9fde68b7958df12d(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+_gostring_ _wrap_ees_job_quote_raw_6e56be279cfde72d(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2209,7 +2328,7 @@ _gostring_ _wrap_ees_job_quote_raw_9fde68b7958df12d(ee_client *_swig_go_0, ees_j
 }
 
 
-ee_job *_wrap_ees_job_start_raw_9fde68b7958df12d(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+ee_job *_wrap_ees_job_start_raw_6e56be279cfde72d(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2230,7 +2349,7 @@ ee_job *_wrap_ees_job_start_raw_9fde68b7958df12d(ee_client *_swig_go_0, ees_job_
 }
 
 
-void _wrap_ees_job_next_raw_9fde68b7958df12d(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
+void _wrap_ees_job_next_raw_6e56be279cfde72d(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_job *arg1 = (ee_job *) 0 ;
   int64_t arg2 ;
   ee_cancel *arg3 = (ee_cancel *) 0 ;
@@ -2248,7 +2367,7 @@ void _wrap_ees_job_next_raw_9fde68b7958df12d(ee_job *_swig_go_0, long long _swig
 }
 
 
-ee_result *_wrap_ees_job_result_raw_9fde68b7958df12d(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_result *_wrap_ees_job_result_raw_6e56be279cfde72d(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_job *arg1 = (ee_job *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_result *result = 0 ;
@@ -2263,7 +2382,7 @@ ee_result *_wrap_ees_job_result_raw_9fde68b7958df12d(ee_job *_swig_go_0, struct 
 }
 
 
-void _wrap_ees_job_cancel_raw_9fde68b7958df12d(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_job_cancel_raw_6e56be279cfde72d(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
   ee_job *arg1 = (ee_job *) 0 ;
   uint32_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2277,7 +2396,7 @@ void _wrap_ees_job_cancel_raw_9fde68b7958df12d(ee_job *_swig_go_0, intgo _swig_g
 }
 
 
-ee_app *_wrap_ees_connect_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+ee_app *_wrap_ees_connect_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2307,7 +2426,7 @@ ee_app *_wrap_ees_connect_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gostring_
 }
 
 
-ee_verdict *_wrap_ees_node_attestation_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+ee_verdict *_wrap_ees_node_attestation_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2337,7 +2456,7 @@ ee_verdict *_wrap_ees_node_attestation_raw_9fde68b7958df12d(ee_client *_swig_go_
 }
 
 
-ee_response *_wrap_ees_app_request_raw_9fde68b7958df12d(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_response *_wrap_ees_app_request_raw_6e56be279cfde72d(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2384,7 +2503,7 @@ ee_response *_wrap_ees_app_request_raw_9fde68b7958df12d(ee_app *_swig_go_0, _gos
 }
 
 
-ee_upload *_wrap_ees_upload_open_raw_9fde68b7958df12d(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, long long _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_upload *_wrap_ees_upload_open_raw_6e56be279cfde72d(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, long long _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2427,7 +2546,7 @@ ee_upload *_wrap_ees_upload_open_raw_9fde68b7958df12d(ee_app *_swig_go_0, _gostr
 }
 
 
-void _wrap_ees_upload_write_raw_9fde68b7958df12d(ee_upload *_swig_go_0, _goslice_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_upload_write_raw_6e56be279cfde72d(ee_upload *_swig_go_0, _goslice_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -2445,7 +2564,7 @@ void _wrap_ees_upload_write_raw_9fde68b7958df12d(ee_upload *_swig_go_0, _goslice
 }
 
 
-ee_response *_wrap_ees_upload_finish_raw_9fde68b7958df12d(ee_upload *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_response *_wrap_ees_upload_finish_raw_6e56be279cfde72d(ee_upload *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_response *result = 0 ;
@@ -2460,7 +2579,7 @@ ee_response *_wrap_ees_upload_finish_raw_9fde68b7958df12d(ee_upload *_swig_go_0,
 }
 
 
-_goslice_ _wrap_ees_response_read_raw_9fde68b7958df12d(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+_goslice_ _wrap_ees_response_read_raw_6e56be279cfde72d(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_response *arg1 = (ee_response *) 0 ;
   int64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2481,7 +2600,7 @@ _goslice_ _wrap_ees_response_read_raw_9fde68b7958df12d(ee_response *_swig_go_0, 
 }
 
 
-intgo _wrap_ees_app_socket_raw_9fde68b7958df12d(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+intgo _wrap_ees_app_socket_raw_6e56be279cfde72d(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint32_t arg2 ;
   int32_t arg3 ;
@@ -2502,7 +2621,7 @@ intgo _wrap_ees_app_socket_raw_9fde68b7958df12d(ee_app *_swig_go_0, intgo _swig_
 }
 
 
-ee_forward *_wrap_ees_app_forward_raw_9fde68b7958df12d(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
+ee_forward *_wrap_ees_app_forward_raw_6e56be279cfde72d(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint16_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2519,7 +2638,7 @@ ee_forward *_wrap_ees_app_forward_raw_9fde68b7958df12d(ee_app *_swig_go_0, short
 }
 
 
-_gostring_ _wrap_ees_app_deploy_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
+_gostring_ _wrap_ees_app_deploy_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2577,7 +2696,7 @@ _gostring_ _wrap_ees_app_deploy_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_app_stop_raw_9fde68b7958df12d(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_app_stop_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
