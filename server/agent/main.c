@@ -6,10 +6,10 @@
 #include "base/encoding.h"
 #include "base/limits.h"
 #include "common/boot_ticket.h"
-#include "common/collateral_fetch.h"
 #include "common/quote_source.h"
 #include "common/renewal.h"
 #include "common/service.h"
+#include "net/collateral_supply.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +20,7 @@ typedef struct program {
     agent_settings settings;
     agent agent;
     ee_policy *policy;
-    collateral_fetch *collateral;
+    eei_supply *collateral; /* of the judge */
     quote_source *quotes;
     eei_buf ticket;
     service service;
@@ -61,12 +61,15 @@ static ee_status open_trust(program *p, ee_error *err) {
     agent *self = &p->agent;
     uint8_t node_id[32];
     quote_source_options quotes = {.machine_file = p->settings.machine[0] ? p->settings.machine : NULL};
+    eei_supply_options collateral = {.pccs_url = p->settings.pccs_url[0] ? p->settings.pccs_url : NULL,
+                                     .pccs_ca = p->settings.pccs_ca[0] ? p->settings.pccs_ca : NULL,
+                                     .control_url = p->settings.control};
     ee_status st = eei_hex_decode(p->settings.network_id, self->network_id, 32, err);
     if (st) return eei_prefix(err, EE_E_CONFIG, "network.id");
     st = ee_policy_load(p->settings.policy, &p->policy, err);
-    if (!st) st = collateral_fetch_new(p->settings.control, &p->collateral, err);
+    if (!st) st = eei_supply_new(&collateral, &p->collateral, err);
     if (st) return st;
-    eei_collateral_source source = collateral_fetch_source(p->collateral);
+    eei_collateral_source source = eei_supply_source(p->collateral);
     memcpy(self->policy_hash, eei_policy_hash_bytes(p->policy), 32);
     st = eei_judge_new(p->policy, &source, eei_clock_system(), &self->judge, err);
     if (!st) st = quote_source_open(&quotes, &p->quotes, err);
@@ -139,6 +142,7 @@ static void stop(void *user) {
     p->agent.stopping = true;
     eei_log(EEI_LOG_INFO, "stopping", "orderly");
     renewal_stop(&p->certificate);
+    eei_supply_stop(p->collateral);
     agent_jobs_close(&p->agent);
     agent_apps_close(&p->agent);
     p->closing = 2;
@@ -150,7 +154,7 @@ static void clear(program *p) {
     agent_runtime_free(p->agent.runtime);
     eei_prover_free(p->agent.prover);
     eei_judge_free(p->agent.judge);
-    collateral_fetch_free(p->collateral);
+    eei_supply_free(p->collateral);
     ee_policy_free(p->policy);
     quote_source_free(p->quotes);
     eei_buf_clear(&p->ticket);

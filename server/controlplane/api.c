@@ -7,9 +7,11 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "broker.h"
+#include "collateral.h"
 #include "placer.h"
 #include "tunnels.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- answers --------------------------------------------------------------------------------------------------------- */
@@ -528,11 +530,25 @@ static ee_status authorize(call *c, access_kind access, ee_error *err) {
     return EE_OK;
 }
 
+/* The value of "ca" in "ca=platform&..."; "" when there is none. */
+static void query_ca(const char *query, char out[16]) {
+    out[0] = 0;
+    for (; *query && !*out; query += strcspn(query, "&"), query += *query == '&')
+        if (!strncmp(query, "ca=", 3)) (void)snprintf(out, 16, "%.*s", (int)strcspn(query + 3, "&"), query + 3);
+}
+
 /* Collateral is text that is signed by itself and is handed out as it is. */
 static bool serve_collateral(cp_context *cp, eei_exchange *exchange) {
-    char param[96];
-    if (!matches(COLLATERAL_PATH, eei_exchange_path(exchange), param) || !method_fits("GET", eei_exchange_method(exchange))) return false;
-    eei_exchange_reply(exchange, 200, "application/json", NULL, eei_buf_span(&cp->collateral));
+    eei_buf json = EEI_BUF_INIT(EEI_COLLATERAL_BYTES_MAX);
+    ee_error err = {0};
+    char fmspc[96], ca[16];
+    if (!matches(COLLATERAL_PATH, eei_exchange_path(exchange), fmspc) || !method_fits("GET", eei_exchange_method(exchange))) return false;
+    query_ca(eei_exchange_query(exchange), ca);
+    if (cp_collateral_find(cp->collateral, fmspc, ca, &json, &err))
+        reply_error(exchange, &err);
+    else
+        eei_exchange_reply(exchange, 200, "application/json", NULL, eei_buf_span(&json));
+    eei_buf_clear(&json);
     return true;
 }
 

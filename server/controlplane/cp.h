@@ -17,6 +17,7 @@
 typedef struct cp_tunnels cp_tunnels;
 typedef struct cp_tunnel cp_tunnel;
 typedef struct cp_auth cp_auth;
+typedef struct cp_collateral cp_collateral;
 
 /* An uptime server, as genesis names it. */
 typedef struct cp_uptime {
@@ -32,8 +33,8 @@ typedef struct cp_context {
     bool sandbox;       /* simulated evidence is admitted */
     uint64_t period_ms; /* settlement period */
     uint64_t health_interval_ms, attest_interval_ms;
-    ee_policy *policy;  /* judges agents and uptime servers */
-    eei_buf collateral; /* JSON, handed out and used here */
+    ee_policy *policy; /* judges agents and uptime servers */
+    cp_collateral *collateral;
     eei_judge *judge;
     eei_prover *prover;
     eei_listener *listener;

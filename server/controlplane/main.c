@@ -1,7 +1,5 @@
 /* main.c - ee-controlplane: wiring only. Configuration -> trust -> store -> modules -> loop, and the way back. */
 #include "base/alloc.h"
-#include "base/file.h"
-#include "base/limits.h"
 #include "base/log.h"
 #include "common/genesis.h"
 #include "common/quote_source.h"
@@ -11,6 +9,7 @@
 #include "controlplane/auth.h"
 #include "controlplane/broker.h"
 #include "controlplane/checks.h"
+#include "controlplane/collateral.h"
 #include "controlplane/cp_config.h"
 #include "controlplane/placer.h"
 #include "controlplane/seed.h"
@@ -62,6 +61,7 @@ static void on_sweep(uv_timer_t *timer) {
     uint64_t now = eei_wall_ms(), mono = eei_mono_ms();
     broker_sweep(&p->cp, now);
     placer_sweep(&p->cp, now);
+    cp_collateral_sweep(p->cp.collateral, p->cp.loop);
     if (mono >= p->next_round_ms) {
         p->next_round_ms = mono + p->cp.health_interval_ms;
         checks_round(&p->cp, now);
@@ -74,20 +74,19 @@ static void on_sweep(uv_timer_t *timer) {
 
 /* ---- trust ----------------------------------------------------------------------------------------------------------- */
 
-static ee_status own_collateral(void *user, const eei_collateral_id *id, eei_buf *json, ee_error *err) {
-    const cp_context *cp = user;
-    (void)id; /* one file holds this network's platforms; what does not fit is refused by the check itself */
-    return eei_buf_append_span(json, eei_buf_span(&cp->collateral)) ? eei_nomem(err) : EE_OK;
-}
-
 static ee_status open_trust(program *p, ee_error *err) {
     cp_context *cp = &p->cp;
-    eei_collateral_source source = {own_collateral, cp};
     quote_source_options quotes = {.machine_file = p->settings.machine[0] ? p->settings.machine : NULL};
-    cp->collateral = (eei_buf)EEI_BUF_INIT(EEI_COLLATERAL_BYTES_MAX);
-    ee_status st = eei_file_read(p->settings.collateral, &cp->collateral, err);
+    cp_collateral_options collateral = {.files = p->settings.collateral,
+                                        .pccs_url = p->settings.pccs_url,
+                                        .pccs_ca = p->settings.pccs_ca,
+                                        .pccs_cache = p->settings.pccs_cache,
+                                        .refresh_ms = p->settings.pccs_refresh_ms};
+    ee_status st = cp_collateral_new(&collateral, &cp->collateral, err);
     if (!st) st = ee_policy_load(p->settings.policy, &cp->policy, err);
-    if (!st) st = eei_judge_new(cp->policy, &source, eei_clock_system(), &cp->judge, err);
+    if (st) return st;
+    eei_collateral_source source = cp_collateral_source(cp->collateral);
+    st = eei_judge_new(cp->policy, &source, eei_clock_system(), &cp->judge, err);
     if (!st) st = quote_source_open(&quotes, &p->quotes, err);
     if (st) return st;
     eei_buf config = EEI_BUF_INIT(EEI_EVENT_PAYLOAD_MAX);
@@ -106,6 +105,7 @@ static ee_status open_trust(program *p, ee_error *err) {
     memcpy(prover.policy_hash, eei_policy_hash_bytes(cp->policy), 32);
     if (!st) st = eei_prover_new(&prover, &cp->prover, err);
     eei_buf_clear(&config);
+    if (!st) cp_collateral_own(cp->collateral, cp->prover);
     if (!st)
         eei_log(EEI_LOG_INFO, "trust.ready", "quotes=%s policy=%s sandbox=%d", quote_source_kind(p->quotes), ee_policy_hash(cp->policy),
                 cp->sandbox);
@@ -172,6 +172,7 @@ static void stop(void *user) {
     eei_log(EEI_LOG_INFO, "stopping", "orderly");
     uv_close((uv_handle_t *)&p->cp.sweep, NULL);
     renewal_stop(&p->certificate);
+    cp_collateral_stop(p->cp.collateral);
     cp_tunnels_close_all(p->cp.tunnels);
     eei_listener_free(eei_take(&p->cp.listener));
     writer_close(eei_take(&p->cp.writer));
@@ -188,7 +189,7 @@ static void clear(program *p) {
     eei_prover_free(cp->prover);
     eei_judge_free(cp->judge);
     ee_policy_free(cp->policy);
-    eei_buf_clear(&cp->collateral);
+    cp_collateral_free(cp->collateral);
     quote_source_free(p->quotes);
     genesis_clear(&p->genesis);
 }

@@ -5,10 +5,10 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "common/boot_ticket.h"
-#include "common/collateral_fetch.h"
 #include "common/quote_source.h"
 #include "common/renewal.h"
 #include "common/service.h"
+#include "net/collateral_supply.h"
 #include "uptime/prober.h"
 #include "uptime/uptime_config.h"
 
@@ -20,7 +20,7 @@ typedef struct program {
     uint8_t network_id[32];
     uv_loop_t *loop;
     ee_policy *policy;
-    collateral_fetch *collateral;
+    eei_supply *collateral; /* of the judge */
     eei_judge *judge;
     quote_source *quotes;
     eei_buf ticket;
@@ -75,12 +75,15 @@ static void on_closed(void *user, const ee_error *why, uint64_t retry_in_ms) {
 static ee_status open_trust(program *p, ee_error *err) {
     uint8_t node_id[32];
     quote_source_options quotes = {.machine_file = p->settings.machine[0] ? p->settings.machine : NULL};
+    eei_supply_options collateral = {.pccs_url = p->settings.pccs_url[0] ? p->settings.pccs_url : NULL,
+                                     .pccs_ca = p->settings.pccs_ca[0] ? p->settings.pccs_ca : NULL,
+                                     .control_url = p->settings.control};
     ee_status st = eei_hex_decode(p->settings.network_id, p->network_id, 32, err);
     if (st) return eei_prefix(err, EE_E_CONFIG, "network.id");
     st = ee_policy_load(p->settings.policy, &p->policy, err);
-    if (!st) st = collateral_fetch_new(p->settings.control, &p->collateral, err);
+    if (!st) st = eei_supply_new(&collateral, &p->collateral, err);
     if (st) return st;
-    eei_collateral_source source = collateral_fetch_source(p->collateral);
+    eei_collateral_source source = eei_supply_source(p->collateral);
     st = eei_judge_new(p->policy, &source, eei_clock_system(), &p->judge, err);
     if (!st) st = quote_source_open(&quotes, &p->quotes, err);
     p->ticket = (eei_buf)EEI_BUF_INIT(EEI_TICKET_BYTES_MAX);
@@ -149,6 +152,7 @@ static void stop(void *user) {
     if (p->stopping) return;
     p->stopping = true;
     renewal_stop(&p->certificate);
+    eei_supply_stop(p->collateral);
     prober_free(eei_take(&p->prober), prober_gone, p);
 }
 
@@ -156,7 +160,7 @@ static void clear(program *p) {
     eei_fetch_free(p->api);
     eei_prover_free(p->prover);
     eei_judge_free(p->judge);
-    collateral_fetch_free(p->collateral);
+    eei_supply_free(p->collateral);
     ee_policy_free(p->policy);
     quote_source_free(p->quotes);
     eei_buf_clear(&p->ticket);

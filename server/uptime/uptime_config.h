@@ -5,7 +5,7 @@
 #include "common/config.h"
 
 typedef struct uptime_settings {
-    char control[512], network_id[80], name[64], ticket[512], policy[512], machine[512], log_level[16];
+    char control[512], network_id[80], name[64], ticket[512], policy[512], machine[512], log_level[16], pccs_url[512], pccs_ca[512];
     uint64_t interval_ms;
 } uptime_settings;
 

@@ -151,13 +151,13 @@ class Devnet:
         return dict(item.split("=", 1) for item in pathlib.Path(f"/proc/{pid}/environ").read_text().split("\0") if "=" in item)
 
     def replace(self, name, program=None, **more):
-        """kill -9 and the same program, or another one, with the same settings and more of them. Returns the new process."""
+        """kill -9 and the same program, or another one, with the same settings and more of them; None takes one away. Returns the new process."""
         pid = self.pid_of(name)
         env = {**self.environment_of(pid), **more}
         program = program or os.readlink(f"/proc/{pid}/exe")
         if name == "control":
             env["EE_CONTROL_PORT"] = self.profile()["url"].rsplit(":", 1)[1]
-        env.pop("EE_READY_FD", None)
+        env = {key: value for key, value in {**env, "EE_READY_FD": None}.items() if value is not None}
         if "EE_NODE_TICKET" in env and "EE_NODE_TICKET" not in more:
             pathlib.Path(env["EE_NODE_TICKET"]).write_text(self.ticket(name))
         os.kill(pid, signal.SIGKILL)

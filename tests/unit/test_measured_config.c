@@ -36,6 +36,9 @@ static const decision of_agent[] = {
     {"node.vcpus_milli", CONFIG_MEASURED, "1000", "2000"},
     {"node.memory_bytes", CONFIG_MEASURED, "1", "18446744073709551615"},
     {"policy", CONFIG_CONTENT, "/a/policy.toml", "/b/policy.toml"},
+    /* Collateral is signed under the anchor and dated, whoever hands it out, and judged by the policy, which is measured. */
+    {"pccs.url", CONFIG_NEUTRAL, "", "https://b:1"},
+    {"pccs.ca", CONFIG_NEUTRAL, "", "/b/ca.pem"},
     /* A simulated machine's quotes hang under a simulated root, which the verdict says; a real one cannot be made by a file. */
     {"tdx.machine", CONFIG_NEUTRAL, "/a/machine", "/b/machine"},
     {"runtime.dir", CONFIG_MEASURED, "/run/a", "/run/b"},
@@ -57,6 +60,11 @@ static const decision of_control[] = {
     {"policy", CONFIG_CONTENT, "/a/policy.toml", "/b/policy.toml"},
     /* Collateral is signed under the anchor and dated; min_tcb_eval of the policy, which is measured, says how old is too old. */
     {"collateral", CONFIG_NEUTRAL, "/a/collateral", "/b/collateral"},
+    /* Collateral is signed under the anchor and dated, whoever hands it out, and judged by the policy, which is measured. */
+    {"pccs.url", CONFIG_NEUTRAL, "", "https://b:1"},
+    {"pccs.ca", CONFIG_NEUTRAL, "", "/b/ca.pem"},
+    {"pccs.cache", CONFIG_NEUTRAL, "", "/b/cache"},
+    {"pccs.refresh_ms", CONFIG_NEUTRAL, "3600000", "86400000"},
     {"tdx.machine", CONFIG_NEUTRAL, "", "/b/machine"},
     {"admin.token", CONFIG_PRESENCE, "", "secret"},
     {"health.interval_ms", CONFIG_MEASURED, "60000", "60001"},
@@ -70,6 +78,9 @@ static const decision of_uptime[] = {
     /* It says whom this program may be: the node id, which every statement has. */
     {"node.ticket", CONFIG_NEUTRAL, "/a/ticket", "/b/ticket"},
     {"policy", CONFIG_CONTENT, "/a/policy.toml", "/b/policy.toml"},
+    /* Collateral is signed under the anchor and dated, whoever hands it out, and judged by the policy, which is measured. */
+    {"pccs.url", CONFIG_NEUTRAL, "", "https://b:1"},
+    {"pccs.ca", CONFIG_NEUTRAL, "", "/b/ca.pem"},
     {"tdx.machine", CONFIG_NEUTRAL, "/a/machine", "/b/machine"},
     {"health.interval_ms", CONFIG_MEASURED, "60000", "3600000"},
     {"log.level", CONFIG_NEUTRAL, "info", "debug"},
@@ -88,7 +99,7 @@ static const program programs[] = {
     {"ee-controlplane", cp_keys, &cp_key_count, sizeof(cp_settings), of_control, sizeof of_control / sizeof *of_control},
     {"ee-uptime", uptime_keys, &uptime_key_count, sizeof(uptime_settings), of_uptime, sizeof of_uptime / sizeof *of_uptime},
 };
-enum { PROGRAMS = sizeof programs / sizeof *programs };
+enum { KEYS_MAX = 24, PROGRAMS = sizeof programs / sizeof *programs };
 
 static const config_key *key_of(const program *p, const char *name) {
     for (size_t i = 0; i < *p->key_count; i++)
@@ -101,13 +112,13 @@ static const config_key *key_of(const program *p, const char *name) {
 
 /* Settings with the first value of every key, and `other` for one of them, read as the program reads them. */
 static void *settings_with(const program *p, const char *changed) {
-    const char *argv[2 * 16 + 1] = {p->name};
-    static char flags[16][64];
+    const char *argv[2 * KEYS_MAX + 1] = {p->name};
+    static char flags[KEYS_MAX][64];
     int argc = 1;
     void *out = calloc(1, p->settings_bytes);
     ee_error err = {0};
     assert_non_null(out);
-    assert_true(p->decision_count <= 16);
+    assert_true(p->decision_count <= KEYS_MAX);
     for (size_t i = 0; i < p->decision_count; i++) {
         const decision *d = &p->decisions[i];
         const char *value = changed && !strcmp(changed, d->key) ? d->other : d->one;
