@@ -107,6 +107,40 @@ static void test_calls_share_one_attested_connection(void **state) {
     rig_stop(&r);
 }
 
+static void test_one_header_is_kept_whole(void **state) {
+    rig r = {0};
+    eei_reply reply = {0};
+    ee_error err = {0};
+    eei_request request = {.method = "GET", .path = "/x", .keep = "Docker-Content-Digest"};
+    (void)state;
+    rig_start(&r, fix.prover, NULL);
+    eei_fetch *fetch = open_attested(&r);
+    assert_int_equal(eei_fetch_call(fetch, &request, &reply, &err), EE_OK);
+    assert_true(eei_span_equal(eei_buf_span(&reply.kept), eei_span_text("sha256:00")));
+    assert_int_equal(reply.kept_count, 1);
+    request.keep = "Docker";
+    assert_int_equal(eei_fetch_call(fetch, &request, &reply, &err), EE_OK);
+    assert_int_equal(reply.kept.len, 0);
+    assert_int_equal(reply.kept_count, 0);
+    eei_reply_clear(&reply);
+    eei_fetch_free(fetch);
+    rig_stop(&r);
+}
+
+static void test_a_call_has_a_deadline_of_its_own(void **state) {
+    rig r = {0};
+    eei_reply reply = {0};
+    ee_error err = {0};
+    eei_request request = {.method = "GET", .path = "/never", .timeout_ms = 300};
+    (void)state;
+    rig_start(&r, fix.prover, NULL);
+    eei_fetch *fetch = open_fetch(r.port, EEI_FETCH_UNTRUSTED, 600000, 1);
+    assert_int_equal(eei_fetch_call(fetch, &request, &reply, &err), EE_E_TIMEOUT);
+    eei_reply_clear(&reply);
+    eei_fetch_free(fetch);
+    rig_stop(&r);
+}
+
 static void test_verdict_of_the_peer(void **state) {
     rig r = {0};
     ee_verdict *verdict = NULL, *again = NULL;
@@ -592,6 +626,8 @@ static void test_every_failed_allocation_is_survived(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_calls_share_one_attested_connection),
+        cmocka_unit_test(test_one_header_is_kept_whole),
+        cmocka_unit_test(test_a_call_has_a_deadline_of_its_own),
         cmocka_unit_test(test_verdict_of_the_peer),
         cmocka_unit_test(test_signature_is_for_the_instance_that_proved_itself),
         cmocka_unit_test(test_silent_reconnect_never_carries_an_unjudged_request),

@@ -521,7 +521,7 @@ ee_status eei_collateral_cache_new(const eei_collateral_cache_options *o, eei_co
 void eei_collateral_cache_free(eei_collateral_cache *self) {
     if (!self) return;
     EE_ASSERT(!self->flights);
-    while (self->count) forget(self, 0);
+    while (self->entries && self->count) forget(self, 0);
     eei_free(self->entries);
     eei_collateral_files_free(self->files);
     ee_cancel_free(self->stop);
