@@ -73,11 +73,7 @@ byte serves_as[3]; /* per session, once it is accepted: the node */
 #define MACHINE_NAMED (machine_of[got.by] == (id_is[s] == N1 -> 1 : 2))
 #endif
 
-#ifdef NODE_ID_IS_NETWORK
-#define ID_WANTED NET
-#else
 #define ID_WANTED id_is[s]
-#endif
 
 /* ---- what an honest end says, and what the attacker shows in sessions that he holds ---- */
 

@@ -21,11 +21,7 @@ mtype = { app, challenge, certificate, periodic, register, as_uptime, as_agent, 
 mtype role_of[9];
 byte machine_of[9];
 byte id_of[9]; /* what it is told to be: a node, or its network */
-#ifdef NODE_ID_IS_NETWORK /* statements as they are before tickets: an agent says its network's id too */
-#define ID_SAID(x) (x == foreign -> NET_OTHER : NET)
-#else
 #define ID_SAID(x) id_of[x]
-#endif
 
 inline these_are() {
     role_of[control] = as_control; role_of[foreign] = as_control; role_of[copy] = as_control;
@@ -87,7 +83,8 @@ inline leaks() {
 /* A statement and what vouches for it. */
 typedef Says {
     mtype by;      /* whose TD was quoted, or whose instance key signed */
-    bool quoted;   /* a quote; otherwise a signature by the instance key */
+    bool quoted;   /* a quote beside the signature by the instance key; otherwise that signature alone */
+    bool forged;   /* the attacker filled it in: it is signed only if he has the key of the instance it names */
     mtype purpose, role;
     byte r, sid;   /* nonce: the verifier's randomness and the session id */
     byte bc, bs;   /* binder: exporter of the client's and the server's ephemeral secret ... */
@@ -101,7 +98,7 @@ Says got, want; /* scratch of the one who appraises, all 0 in between */
 
 inline says(record, p_by, p_quoted, p_purpose, p_role, p_r, p_sid, p_bc, p_bs, p_inst, p_spki, p_id, p_h1, p_h2, p_from) {
     d_step {
-        record.by = p_by; record.quoted = p_quoted; record.purpose = p_purpose; record.role = p_role; record.r = p_r; record.sid = p_sid;
+        record.by = p_by; record.quoted = p_quoted; record.forged = false; record.purpose = p_purpose; record.role = p_role; record.r = p_r; record.sid = p_sid;
         record.bc = p_bc; record.bs = p_bs; record.br = p_r; record.bsid = p_sid; record.inst = p_inst; record.spki = p_spki;
         record.id = p_id; record.h1 = p_h1; record.h2 = p_h2; record.from = p_from
     }
@@ -125,8 +122,8 @@ inline a_workloads_quote(x) {
 
 /* A genuine quote of a TD that runs the attacker's code, with all that is wanted in it; a forged one of his machine; a signature by an
  * instance key that he has. */
-inline a_quote_of_his_code() { d_step { got_is_want(); got.by = attacker; got.quoted = true } }
-inline a_forged_quote() { d_step { got_is_want(); got.by = own; got.quoted = true } }
+inline a_quote_of_his_code() { d_step { got_is_want(); got.by = attacker; got.quoted = true; got.forged = true } }
+inline a_forged_quote() { d_step { got_is_want(); got.by = own; got.quoted = true; got.forged = true } }
 inline a_signature(x) { d_step { got_is_want(); got.by = x; got.quoted = false } }
 
 /* ---- what is compared, and what a weakened model leaves out ---- */
@@ -141,7 +138,12 @@ inline a_signature(x) { d_step { got_is_want(); got.by = x; got.quoted = false }
 #else
 #define PINNED true
 #endif
-#define QUOTE_GOOD (got.quoted && MEASURED && PINNED)
+#ifdef NO_INSTANCE_KEY
+#define INSTANCE_SIGNED true
+#else
+#define INSTANCE_SIGNED (!got.forged || got.inst == 0 || HAS_INSTANCE(got.inst)) /* 0: whom he likes, so himself */
+#endif
+#define QUOTE_GOOD (got.quoted && MEASURED && PINNED && INSTANCE_SIGNED)
 
 #ifdef NO_PURPOSE
 #define PURPOSE_FITS true
@@ -187,12 +189,10 @@ inline a_signature(x) { d_step { got_is_want(); got.by = x; got.quoted = false }
 #define STATEMENT_FITS                                                                                                                      \
     (PURPOSE_FITS && ROLE_FITS && NONCE_FITS && BINDER_FITS && TLS_KEY_FITS && ID_FITS && TRANSCRIPT_FITS && INSTANCE_FITS)
 
-/* ---- claims: all of them, or the one that ONLY names, or all but the one that BUT names ---- */
+/* ---- claims: all of them, or the one that ONLY names ---- */
 
 #if defined(ONLY)
 #define CLAIM(name, holds) assert(ONLY != name || (holds))
-#elif defined(BUT)
-#define CLAIM(name, holds) assert(BUT == name || (holds))
 #else
 #define CLAIM(name, holds) assert(holds)
 #endif

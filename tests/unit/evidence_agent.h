@@ -20,7 +20,7 @@ typedef struct agent {
     eei_boot_event *boot;
     size_t boot_count;
     uint8_t image[32], spec[32];
-    eei_buf quote;
+    eei_buf quote, signature;
     eei_expect expect;
 } agent;
 
@@ -67,6 +67,12 @@ static void boot_events(agent *a) {
     add_event(a, EEI_EVENT_READY, (ee_span){NULL, 0});
 }
 
+static void sign_statement(agent *a, const eei_key *key, uint16_t type) UNUSED;
+static void sign_statement(agent *a, const eei_key *key, uint16_t type) {
+    eei_buf_reset(&a->signature);
+    MUST(eei_envelope_seal(key, type, eei_span(a->statement_bytes, sizeof a->statement_bytes), &a->signature, err));
+}
+
 /* Quote over the statement as it is now, with RTMR3 as `log` says (NULL: the agent's own log). */
 static void requote(world *w, agent *a) UNUSED;
 static void requote(world *w, agent *a) {
@@ -80,6 +86,7 @@ static void requote(world *w, agent *a) {
     eei_report_data(a->statement_bytes, report_data);
     eei_buf_reset(&a->quote);
     MUST(simtdx_quote(w->machine, &td, report_data, &a->quote, err));
+    sign_statement(a, a->key, EEI_SIGNED_STATEMENT);
 }
 
 static void agent_init(world *w, agent *a) UNUSED;
@@ -87,6 +94,7 @@ static void agent_init(world *w, agent *a) {
     eei_buf area = EEI_BUF_INIT(65536);
     memset(a, 0, sizeof *a);
     a->quote = (eei_buf)EEI_BUF_INIT(65536);
+    a->signature = (eei_buf)EEI_BUF_INIT(1024);
     a->arena = (eei_arena)EEI_ARENA_INIT(1 << 20);
     MUST(simtdx_boot_log(&area, err));
     MUST(eei_boot_log_compact(eei_buf_span(&area), &a->arena, &a->boot, &a->boot_count, err));
@@ -126,6 +134,7 @@ static void agent_clear(agent *a) UNUSED;
 static void agent_clear(agent *a) {
     eei_key_free(a->key);
     eei_buf_clear(&a->quote);
+    eei_buf_clear(&a->signature);
     eei_arena_clear(&a->arena);
 }
 
@@ -135,6 +144,7 @@ static eei_evidence evidence_of(const agent *a) {
                           .quote = eei_buf_span(&a->quote),
                           .events = (eei_event *)(uintptr_t)a->events,
                           .event_count = a->event_count,
+                          .signature = eei_buf_span(&a->signature),
                           .boot_events = a->boot,
                           .boot_event_count = a->boot_count};
 }

@@ -73,7 +73,7 @@ static void test_long_data_is_left_out(void **state) {
 /* Boots of 250 and of 512 events leave room for the largest quotes and 100 apps: evidence stays below its 60 KiB (threat Q18). */
 static void test_evidence_stays_small(void **state) {
     static const size_t counts[] = {43, 250, EEI_BOOT_EVENTS_MAX};
-    static uint8_t statement[EEI_STATEMENT_BYTES], quote[8192], payload[110];
+    static uint8_t statement[EEI_STATEMENT_BYTES], signature[EEI_STATEMENT_BYTES + EEI_ENVELOPE_OVERHEAD], quote[8192], payload[110];
     eei_event events[104];
     eei_buf area = EEI_BUF_INIT(1 << 20);
     (void)state;
@@ -86,8 +86,11 @@ static void test_evidence_stays_small(void **state) {
         for (size_t bytes = 1; bytes <= EEI_BOOT_DATA_MAX; bytes += 3) {
             eei_arena arena = EEI_ARENA_INIT(1 << 20);
             eei_buf bare = EEI_BUF_INIT(1 << 20), with = EEI_BUF_INIT(EEI_EVIDENCE_BYTES_MAX);
-            eei_evidence e = {
-                .statement = {statement, sizeof statement}, .quote = {quote, sizeof quote}, .events = events, .event_count = 104};
+            eei_evidence e = {.statement = {statement, sizeof statement},
+                              .quote = {quote, sizeof quote},
+                              .events = events,
+                              .event_count = 104,
+                              .signature = {signature, sizeof signature}};
             MUST(eei_evidence_encode(&e, &bare, err));
             long_log(counts[i], bytes, &area);
             MUST(eei_boot_log_compact(eei_buf_span(&area), &arena, &e.boot_events, &e.boot_event_count, err));

@@ -147,6 +147,39 @@ static void test_sealed_builds(void **state) {
     agent_clear(&a);
 }
 
+/* A forged or foreign quote names whom it likes; to speak for an instance takes that instance's key as well. */
+static void test_Q12_a_quote_alone_does_not_speak_for_an_instance(void **state) {
+    world *w = *state;
+    agent a;
+    eei_key *other = NULL;
+    agent_init(w, &a);
+    MUST(eei_key_generate(&other, err));
+    sign_statement(&a, other, EEI_SIGNED_STATEMENT);
+    eei_evidence e = evidence_of(&a);
+    must_refuse("signed by another key", w, &e, &a.expect, "instance_key");
+    sign_statement(&a, a.key, EEI_SIGNED_HEALTH);
+    e = evidence_of(&a);
+    must_refuse("signed as something else (S11)", w, &e, &a.expect, "instance_key");
+    sign_statement(&a, a.key, EEI_SIGNED_STATEMENT);
+    for (size_t i = 0; i < a.signature.len; i++) {
+        a.signature.data[i] ^= 1;
+        e = evidence_of(&a);
+        must_refuse("a bit of the signature", w, &e, &a.expect, "instance_key");
+        a.signature.data[i] ^= 1;
+    }
+    a.signature.len--;
+    e = evidence_of(&a);
+    must_refuse("cut", w, &e, &a.expect, "instance_key");
+    e.signature.len = 0;
+    must_refuse("none", w, &e, &a.expect, "instance_key");
+    a.signature.len++;
+    a.statement_bytes[EEI_STATEMENT_BYTES - 1] ^= 1; /* the reserved end: quoted, and signed as it was */
+    e = evidence_of(&a);
+    must_refuse("another statement than the signed one", w, &e, &a.expect, "report_data");
+    eei_key_free(other);
+    agent_clear(&a);
+}
+
 static void test_bad_quote_in_evidence(void **state) {
     world *w = *state;
     agent a;
@@ -449,7 +482,7 @@ static void test_session_statement(void **state) {
     MUST(eei_appraise_session(&signed_evidence, base, &s.expect, NOW + 5, &verdict, err));
     assert_true(ee_verdict_verified(verdict));
     assert_int_equal(result_of(verdict, "quote_signature"), EE_CHECK_PASS);
-    assert_int_equal(result_of(verdict, "session"), EE_CHECK_PASS);
+    assert_int_equal(result_of(verdict, "instance_key"), EE_CHECK_PASS);
     assert_int_equal(result_of(verdict, "freshness"), EE_CHECK_PASS);
     assert_int_equal(eei_verdict_statement(verdict)->sequence, 8);
     assert_memory_equal(eei_verdict_machine_id(verdict), eei_verdict_machine_id(base), 16);
@@ -486,17 +519,17 @@ static void test_session_refusals(void **state) {
 
     session_init(&a, &s);
     sign_session(&s, other, EEI_SIGNED_STATEMENT);
-    session_must_fail("signed by another key", &s, base, NOW, "session");
+    session_must_fail("signed by another key", &s, base, NOW, "instance_key");
     sign_session(&s, a.key, EEI_SIGNED_HEALTH);
-    session_must_fail("signed as something else (S11)", &s, base, NOW, "session");
+    session_must_fail("signed as something else (S11)", &s, base, NOW, "instance_key");
     sign_session(&s, a.key, EEI_SIGNED_STATEMENT);
     s.bytes[20] ^= 1;
-    session_must_fail("another statement than the signed one", &s, base, NOW, "session");
+    session_must_fail("another statement than the signed one", &s, base, NOW, "instance_key");
     s.bytes[20] ^= 1;
     s.signature.data[s.signature.len - 1] ^= 1;
-    session_must_fail("signature bit", &s, base, NOW, "session");
+    session_must_fail("signature bit", &s, base, NOW, "instance_key");
     s.signature.len -= 1;
-    session_must_fail("signature cut", &s, base, NOW, "session");
+    session_must_fail("signature cut", &s, base, NOW, "instance_key");
     eei_buf_clear(&s.signature);
 
     const struct {
@@ -593,7 +626,7 @@ static void test_Q18_wire_rules(void **state) {
     bad.statement.len--;
     assert_int_equal(eei_evidence_encode(&bad, &wire, NULL), EE_E_MALFORMED);
     bad = e;
-    bad.signature = eei_span_text("both");
+    bad.signature.len = 0;
     assert_int_equal(eei_evidence_encode(&bad, &wire, NULL), EE_E_MALFORMED);
     bad = e;
     bad.quote.len = 0;
@@ -791,6 +824,7 @@ int main(void) {
         cmocka_unit_test(test_Q9_statement_is_what_was_quoted),
         cmocka_unit_test(test_statement_rules),
         cmocka_unit_test(test_sealed_builds),
+        cmocka_unit_test(test_Q12_a_quote_alone_does_not_speak_for_an_instance),
         cmocka_unit_test(test_bad_quote_in_evidence),
         cmocka_unit_test(test_image_pin),
         cmocka_unit_test(test_golden_evidence),

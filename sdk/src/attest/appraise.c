@@ -66,6 +66,18 @@ static void report_data_is_statement(ee_verdict *v) {
         eei_verdict_pass(v, EEI_CHECK_REPORT_DATA, "the quote was made over this statement");
 }
 
+/* Who shows the statement has the instance's key: by a quote alone, whoever has the attestation key of any machine could name any instance.
+ */
+static void signed_by_instance(ee_verdict *v, const uint8_t instance_pub[32]) {
+    ee_error why = {0};
+    eei_envelope envelope;
+    ee_status st = eei_envelope_parse(v->statement_signed, &envelope, &why);
+    if (!st) st = eei_envelope_verify(&envelope, EEI_SIGNED_STATEMENT, instance_pub, &why);
+    if (!st && !eei_span_equal(envelope.body, v->statement_bytes))
+        st = eei_fail(&why, EE_E_AUTH, "the signature is over another statement than the one shown");
+    eei_verdict_judge(v, EEI_CHECK_INSTANCE_KEY, st, &why, "the statement is signed by the instance key that the quote vouches for");
+}
+
 /* The statement says whether its device is simulated; that must agree with the root the quote hangs under. */
 static void simulated_flag(ee_verdict *v) {
     bool says = v->statement.flags & EEI_STATEMENT_SIM;
@@ -129,9 +141,12 @@ static void compare_field(ee_verdict *v, const field_check *c) {
         eei_verdict_fail(v, c->check, c->bad);
 }
 
+/* Then the rest stays "not reached". */
+static bool undecoded(const ee_verdict *v) { return v->rows[EEI_CHECK_STATEMENT].state == EEI_CHECK_FAILED && v->statement.purpose == 0; }
+
 /* What a decoded statement must say; nothing of it is looked at when it does not decode. */
 static void statement_says(ee_verdict *v) {
-    if (v->rows[EEI_CHECK_STATEMENT].state == EEI_CHECK_FAILED && v->statement.purpose == 0) return; /* the rest stays "not reached" */
+    if (undecoded(v)) return;
     simulated_flag(v);
     purpose_and_role(v);
     for (size_t i = 0; i < sizeof field_checks / sizeof field_checks[0]; i++) compare_field(v, &field_checks[i]);
@@ -243,6 +258,7 @@ static void image(ee_verdict *v, const eei_event *events, size_t count, bool log
 static void keep_evidence(ee_verdict *v, const eei_evidence *e) {
     v->statement_bytes = eei_verdict_copy(v, e->statement);
     v->quote_bytes = eei_verdict_copy(v, e->quote);
+    v->statement_signed = eei_verdict_copy(v, e->signature);
     v->ticket = eei_verdict_copy(v, e->ticket);
     v->event_count = e->event_count;
     v->events = eei_arena_alloc(&v->arena, (e->event_count + 1) * sizeof *v->events);
@@ -268,6 +284,7 @@ ee_status eei_appraise_into(ee_verdict *v, const eei_evidence *evidence, ee_erro
     /* Only what the quote covers is looked into. */
     if (v->rows[EEI_CHECK_REPORT_DATA].state != EEI_CHECK_PASSED) return v->nomem ? eei_nomem(err) : EE_OK;
     statement_decoded(v);
+    if (!undecoded(v)) signed_by_instance(v, v->statement.instance_pub);
     statement_says(v);
     event_log(v);
     image(v, v->events, v->event_count, v->rows[EEI_CHECK_EVENT_LOG].state == EEI_CHECK_PASSED);
@@ -285,8 +302,7 @@ ee_status eei_appraise(const eei_evidence *evidence, const ee_collateral *collat
     ee_verdict *v = NULL;
     *out = NULL;
     if (!evidence || !collateral || !expect) return eei_fail(err, EE_E_INVALID, "evidence, collateral or expectations are NULL");
-    if (!evidence->quote.len || evidence->signature.len)
-        return eei_fail(err, EE_E_INVALID, "this evidence is a signed statement: it needs the quote it stands on");
+    if (!evidence->quote.len) return eei_fail(err, EE_E_INVALID, "this evidence has no quote: it needs the one it stands on");
     if (!now_unix_s) return eei_fail(err, EE_E_INVALID, "no time to appraise at");
     ee_status st = policy ? EE_OK : ee_policy_production(&production, err);
     if (st) return st;
@@ -306,17 +322,6 @@ done:
 }
 
 /* ---- session statements ---- */
-
-/* The instance key that the base's quote vouches for signed exactly these statement bytes. */
-static void session_signature(ee_verdict *v, const ee_verdict *base) {
-    ee_error why = {0};
-    eei_envelope envelope;
-    ee_status st = eei_envelope_parse(v->session_signature, &envelope, &why);
-    if (!st) st = eei_envelope_verify(&envelope, EEI_SIGNED_STATEMENT, base->statement.instance_pub, &why);
-    if (!st && !eei_span_equal(envelope.body, v->statement_bytes))
-        st = eei_fail(&why, EE_E_AUTH, "the signature is over another statement than the one shown");
-    eei_verdict_judge(v, EEI_CHECK_SESSION, st, &why, "signed by the instance key that the quote vouches for");
-}
 
 /* A signed statement stands on its base: same instance, keys, node and build, made after it, and the base is young enough. */
 static ee_status stands_on(const eei_statement *s, const ee_verdict *base, uint64_t now, ee_error *why) {
@@ -376,10 +381,10 @@ static void take_base(ee_verdict *v, const ee_verdict *base) {
 ee_status eei_appraise_session_into(ee_verdict *v, const ee_verdict *base, const eei_evidence *evidence, ee_error *err) {
     take_base(v, base);
     v->statement_bytes = eei_verdict_copy(v, evidence->statement);
-    v->session_signature = eei_verdict_copy(v, evidence->signature);
+    v->statement_signed = eei_verdict_copy(v, evidence->signature);
     if (v->nomem) return eei_nomem(err);
-    session_signature(v, base);
-    if (v->rows[EEI_CHECK_SESSION].state == EEI_CHECK_PASSED) {
+    signed_by_instance(v, base->statement.instance_pub);
+    if (v->rows[EEI_CHECK_INSTANCE_KEY].state == EEI_CHECK_PASSED) {
         statement_on_base(v, base);
         statement_says(v);
         image(v, v->events, v->event_count, true);

@@ -70,13 +70,13 @@ void eei_rtmr_extend(uint8_t rtmr[48], const uint8_t digest[48]) {
     memcpy(rtmr, after, 48);
 }
 
-/* Either a quote and its event log, or a signature and neither: evidence that is half of both is nobody's. */
+/* A statement with its signature, and the quote and log that it needs, or none of them when they were seen before. */
 static ee_status check_shape(const eei_evidence *e, ee_error *err) {
     if (e->statement.len != EEI_STATEMENT_BYTES)
         return eei_fail(err, EE_E_MALFORMED, "evidence: statement is %zu bytes, must be %u", e->statement.len, EEI_STATEMENT_BYTES);
-    if (!e->quote.len == !e->signature.len) return eei_fail(err, EE_E_MALFORMED, "evidence must have either a quote or a signed statement");
-    if (e->signature.len && (e->event_count || e->boot_event_count || e->ticket.len))
-        return eei_fail(err, EE_E_MALFORMED, "evidence: a signed statement carries no events, no boot log and no ticket");
+    if (!e->signature.len) return eei_fail(err, EE_E_MALFORMED, "evidence: the statement is not signed");
+    if (!e->quote.len && (e->event_count || e->boot_event_count || e->ticket.len))
+        return eei_fail(err, EE_E_MALFORMED, "evidence: events, boot log and ticket come with a quote, or not at all");
     return EE_OK;
 }
 

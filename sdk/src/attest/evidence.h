@@ -10,8 +10,8 @@
 #include <eesdk/verify.h>
 
 /* On the wire a strict msgpack map: 1 statement, 2 quote, 3 events (list of {1 type, 2 digest 48, 3 payload}), 4 ticket envelope,
- * 5 signed (envelope of type STATEMENT: then there is no quote, and it stands on evidence seen before), 128 boot log (list of
- * {1 register, 2 type, 3 digest 48, 4 data}; readers that do not know it skip it). */
+ * 5 signed (the statement in an envelope of type STATEMENT, by the instance key; where there is no quote it stands on evidence seen
+ * before), 128 boot log (list of {1 register, 2 type, 3 digest 48, 4 data}; readers that do not know it skip it). */
 typedef struct eei_event {
     uint64_t type; /* eei_event_type */
     uint8_t digest[48];
@@ -47,7 +47,7 @@ typedef struct eei_evidence {
     eei_event *events;
     size_t event_count;
     ee_span ticket;
-    ee_span signature; /* envelope; empty for quoted evidence */
+    ee_span signature; /* envelope of the statement, by the instance key */
     eei_boot_event *boot_events;
     size_t boot_event_count; /* 0: no boot log */
 } eei_evidence;
@@ -74,7 +74,8 @@ typedef struct eei_collateral_id {
 ee_status eei_quote_collateral_id(ee_span quote, eei_collateral_id *out, ee_error *err) EE_MUST_USE;
 
 /* Quoted evidence: the whole list of checks of verify_quote, then statement hash, purpose, role, nonce, binder, keys, node, event log
- * replay and grammar, simulated flag against the anchor. EE_OK only if every check passed; *out is set on EE_OK and EE_E_ATTESTATION. */
+ * replay and grammar, simulated flag against the anchor, signature of the instance key. EE_OK only if every check passed; *out is set on
+ * EE_OK and EE_E_ATTESTATION. */
 ee_status eei_appraise(const eei_evidence *evidence, const ee_collateral *collateral, const ee_policy *policy, const eei_expect *expect,
                        uint64_t now_unix_s, ee_verdict **out, ee_error *err) EE_MUST_USE;
 /* Signed session statement: by the instance key of `base` (a verdict that verified, for the same TLS key), with purpose CHALLENGE.

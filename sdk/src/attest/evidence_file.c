@@ -68,7 +68,7 @@ static json_t *session_json(const ee_verdict *v, bool *ok) {
     json_t *out = json_object();
     set(out, "time", json_integer((json_int_t)v->now_unix_s), ok);
     set(out, "statement", bytes_json(v->statement_bytes), ok);
-    set(out, "signed", bytes_json(v->session_signature), ok);
+    set(out, "signed", bytes_json(v->statement_signed), ok);
     set(out, "expected", expected_json(&v->expect, ok), ok);
     return out;
 }
@@ -103,6 +103,7 @@ static json_t *file_json(const ee_verdict *v) {
     set(out, "quote", bytes_json(quoted->quote_bytes), &ok);
     if (quoted->has_statement) {
         set(out, "statement", bytes_json(quoted->statement_bytes), &ok);
+        set(out, "signed", bytes_json(quoted->statement_signed), &ok);
         set(out, "events", events_json(quoted, &ok), &ok);
         set(out, "ticket", bytes_json(quoted->ticket), &ok);
     }
@@ -269,8 +270,8 @@ static ee_status collateral_field(saved *s, ee_error *err) {
 }
 
 static ee_status saved_fields(saved *s, ee_error *err) {
-    static const char *const known[] = {"version",  "kind",    "time",       "node",    "quote",  "statement", "events", "ticket",
-                                        "expected", "session", "collateral", "verdict", "sha256", "boot_log",  NULL};
+    static const char *const known[] = {"version", "kind",     "time",    "node",       "quote",   "statement", "signed",   "events",
+                                        "ticket",  "expected", "session", "collateral", "verdict", "sha256",    "boot_log", NULL};
     uint64_t version = 0;
     const char *kind = NULL;
     ee_status st = json_is_object(s->json) ? eei_json_only(s->json, known, err) : eei_fail(err, EE_E_MALFORMED, "must be a JSON object");
@@ -285,6 +286,7 @@ static ee_status saved_fields(saved *s, ee_error *err) {
     s->has_statement = json_object_get(s->json, "statement") != NULL;
     if (!st && s->has_statement) {
         st = bytes_field(s->json, "statement", &s->arena, &s->evidence.statement, err);
+        if (!st) st = bytes_field(s->json, "signed", &s->arena, &s->evidence.signature, err);
         if (!st) st = bytes_field(s->json, "ticket", &s->arena, &s->evidence.ticket, err);
         if (!st) st = events_field(s, err);
     }

@@ -36,7 +36,7 @@ static const struct {
     [EEI_CHECK_MACHINE] = {"machine", "machine", true},
     [EEI_CHECK_REPORT_DATA] = {"report_data", "report data", true},
     [EEI_CHECK_STATEMENT] = {"statement", "statement", false},
-    [EEI_CHECK_SESSION] = {"session", "session signature", false},
+    [EEI_CHECK_INSTANCE_KEY] = {"instance_key", "instance key", false},
     [EEI_CHECK_SIMULATED] = {"simulated", "simulation flag", false},
     [EEI_CHECK_PURPOSE] = {"purpose", "purpose and role", false},
     [EEI_CHECK_FRESHNESS] = {"freshness", "freshness", true},
@@ -57,11 +57,12 @@ static const struct {
      BIT(EEI_CHECK_TDX_MODULE) | BIT(EEI_CHECK_TCB_STATUS) | BIT(EEI_CHECK_TD_ATTRIBUTES) | BIT(EEI_CHECK_MEASUREMENT) |                   \
      BIT(EEI_CHECK_BOOT_LOG) | BIT(EEI_CHECK_MACHINE) | BIT(EEI_CHECK_REPORT_DATA))
 #define CONTEXT_CHECKS                                                                                                                     \
-    (BIT(EEI_CHECK_STATEMENT) | BIT(EEI_CHECK_SIMULATED) | BIT(EEI_CHECK_PURPOSE) | BIT(EEI_CHECK_FRESHNESS) | BIT(EEI_CHECK_CHANNEL) |    \
-     BIT(EEI_CHECK_TLS_KEY) | BIT(EEI_CHECK_TRANSCRIPT) | BIT(EEI_CHECK_INSTANCE) | BIT(EEI_CHECK_NODE) | BIT(EEI_CHECK_IMAGE))
+    (BIT(EEI_CHECK_STATEMENT) | BIT(EEI_CHECK_INSTANCE_KEY) | BIT(EEI_CHECK_SIMULATED) | BIT(EEI_CHECK_PURPOSE) |                          \
+     BIT(EEI_CHECK_FRESHNESS) | BIT(EEI_CHECK_CHANNEL) | BIT(EEI_CHECK_TLS_KEY) | BIT(EEI_CHECK_TRANSCRIPT) | BIT(EEI_CHECK_INSTANCE) |    \
+     BIT(EEI_CHECK_NODE) | BIT(EEI_CHECK_IMAGE))
 const uint32_t eei_checks_of_quote = QUOTE_CHECKS;
 const uint32_t eei_checks_of_evidence = QUOTE_CHECKS | CONTEXT_CHECKS | BIT(EEI_CHECK_EVENT_LOG);
-const uint32_t eei_checks_of_session = CONTEXT_CHECKS | BIT(EEI_CHECK_SESSION);
+const uint32_t eei_checks_of_session = CONTEXT_CHECKS;
 
 const char *eei_check_name(eei_check_id id) { return checks[id].name; }
 const char *eei_check_title(const ee_verdict *v, eei_check_id id) { return v->rows[id].title ? v->rows[id].title : checks[id].title; }

@@ -33,7 +33,7 @@ typedef enum eei_check_id {
     EEI_CHECK_MACHINE,
     EEI_CHECK_REPORT_DATA,
     EEI_CHECK_STATEMENT,
-    EEI_CHECK_SESSION,
+    EEI_CHECK_INSTANCE_KEY,
     EEI_CHECK_SIMULATED,
     EEI_CHECK_PURPOSE,
     EEI_CHECK_FRESHNESS,
@@ -113,7 +113,7 @@ struct ee_verdict {
     eei_expect_copy expect;
 
     ee_verdict *base; /* of a session verdict: what it stands on */
-    ee_span session_signature;
+    ee_span statement_signed;
 
     _Atomic(char *) text, json; /* made when they are asked for: most verdicts are only acted on */
 };

@@ -21,6 +21,7 @@
 #include <string.h>
 
 #define NOT_BEFORE_SLACK_S  300u /* a peer whose clock is behind */
+#define SIGNED_BYTES_MAX    (EEI_STATEMENT_BYTES + EEI_ENVELOPE_OVERHEAD)
 #define TREE_DEPTH_MAX      64u
 #define TLS_KEY_DER_MAX     512u
 #define CERTIFICATE_DER_MAX (EEI_EVIDENCE_BYTES_MAX + 2048u)
@@ -228,30 +229,32 @@ static ee_status evidence_with_boot_log(eei_prover *p, const eei_evidence *bare,
 
 ee_status eei_prover_quote(eei_prover *p, const eei_prove *what, eei_buf *out, ee_error *err) {
     uint8_t statement[EEI_STATEMENT_BYTES], report_data[EEI_REPORT_DATA_BYTES];
-    eei_buf quote = EEI_BUF_INIT(EEI_QUOTE_BYTES_MAX);
-    ee_status st;
+    eei_buf quote = EEI_BUF_INIT(EEI_QUOTE_BYTES_MAX), envelope = EEI_BUF_INIT(SIGNED_BYTES_MAX);
 
     statement_make(p, what, statement);
     eei_report_data(statement, report_data);
+    ee_status st = eei_envelope_seal(p->key, EEI_SIGNED_STATEMENT, eei_span(statement, sizeof statement), &envelope, err);
     pthread_mutex_lock(&p->quoting);
-    st = p->o.quoter.quote(p->o.quoter.user, report_data, &quote, err);
+    if (!st) st = p->o.quoter.quote(p->o.quoter.user, report_data, &quote, err);
     if (!st) {
         const eei_evidence e = {.statement = eei_span(statement, sizeof statement),
                                 .quote = eei_buf_span(&quote),
                                 .events = p->events,
                                 .event_count = p->event_count,
-                                .ticket = eei_buf_span(&p->ticket)};
+                                .ticket = eei_buf_span(&p->ticket),
+                                .signature = eei_buf_span(&envelope)};
         compare_boot_log(p, eei_buf_span(&quote));
         st = wants_boot_log(p, what->purpose) ? evidence_with_boot_log(p, &e, out, err) : eei_evidence_encode(&e, out, err);
     }
     pthread_mutex_unlock(&p->quoting);
+    eei_buf_clear(&envelope);
     eei_buf_clear(&quote);
     return st;
 }
 
 ee_status eei_prover_session(eei_prover *p, const eei_prove *what, eei_buf *out, ee_error *err) {
     uint8_t statement[EEI_STATEMENT_BYTES];
-    eei_buf envelope = EEI_BUF_INIT(EEI_STATEMENT_BYTES + EEI_ENVELOPE_OVERHEAD);
+    eei_buf envelope = EEI_BUF_INIT(SIGNED_BYTES_MAX);
     ee_status st;
 
     statement_make(p, what, statement);
