@@ -9,11 +9,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { STATUSES_MAX = 8, COLLATERAL_BYTES_MAX = 1 << 20, ROOT_BYTES_MAX = 8192, REPORT_DATA_BYTES = 64 };
+enum { STATUSES_MAX = 8, COLLATERAL_BYTES_MAX = 1 << 20, CCEL_BYTES_MAX = 1 << 20, ROOT_BYTES_MAX = 8192, REPORT_DATA_BYTES = 64 };
 enum { EXIT_UNUSABLE = 2 };
+static const char INTEL_PCS[] = "https://api.trustedservices.intel.com";
 
 typedef struct verify_line {
-    const char *quote, *collateral, *root, *at, *policy, *report_data, *export_path;
+    const char *quote, *collateral, *pccs, *ccel, *root, *at, *policy, *report_data, *export_path;
     const char *statuses[STATUSES_MAX + 1];
     size_t status_count;
     bool offline, strict;
@@ -188,8 +189,29 @@ static int tell(cli *c, const verify_line *line, ee_status st, const ee_verdict 
 
 /* ---- a quote --------------------------------------------------------------------------------------------------------- */
 
+static ee_span span_of(const input *from) { return (ee_span){(const uint8_t *)from->bytes, from->len}; }
+
+/* From a file, or from a PCCS and its cache, as the text that judges take. Neither: then nothing can be judged, and the verdict says so. */
+static int get_collateral(const cli *c, const verify_line *line, const input *quote, input *out) {
+    ee_collateral_options options;
+    ee_collateral *fetched = NULL;
+    ee_error err = {0};
+    if (line->collateral) return read_input(c, "--collateral", line->collateral, COLLATERAL_BYTES_MAX, out);
+    if (!line->pccs) return 0;
+    ee_collateral_options_init(&options);
+    options.pccs_url = strcmp(line->pccs, "intel") == 0 ? INTEL_PCS : line->pccs;
+    options.cancel = c->cancel;
+    if (ee_collateral_fetch(span_of(quote), &options, &fetched, &err))
+        return err.status == EE_E_MALFORMED ? unusable(c, &err) : cli_error(c, &err);
+    ee_span json = ee_collateral_json(fetched);
+    out->bytes = malloc(json.len + 1);
+    if (out->bytes) memcpy(out->bytes, json.data, out->len = json.len);
+    ee_collateral_free(fetched);
+    return out->bytes ? 0 : 1;
+}
+
 static int verify_quote(cli *c, const verify_line *line) {
-    input quote = {NULL, 0}, collateral = {NULL, 0};
+    input quote = {NULL, 0}, collateral = {NULL, 0}, ccel = {NULL, 0};
     uint8_t report_data[REPORT_DATA_BYTES];
     ee_verify_options options;
     ee_policy *any = NULL;
@@ -203,21 +225,23 @@ static int verify_quote(cli *c, const verify_line *line) {
         options.expected_report_data = (ee_span){report_data, sizeof report_data};
     }
     if (!code) code = read_input(c, "--quote", line->quote, EE_QUOTE_BYTES_MAX, &quote);
-    if (!code && line->collateral) code = read_input(c, "--collateral", line->collateral, COLLATERAL_BYTES_MAX, &collateral);
+    if (!code && line->ccel) code = read_input(c, "--ccel", line->ccel, CCEL_BYTES_MAX, &ccel);
+    if (line->ccel) options.ccel = span_of(&ccel);
+    if (!code) code = get_collateral(c, line, &quote, &collateral);
     if (!code && !line->chosen) {
         if (ee_policy_parse("anchor = \"intel\"\nallow_any_measurement = true\n", "the default", &any, &err)) code = cli_error(c, &err);
         cli_talk(c, "policy  Intel's root, UpToDate alone, any measurement");
     }
     if (!code) {
-        ee_status st = ee_verify_quote_json((ee_span){(const uint8_t *)quote.bytes, quote.len},
-                                            (ee_span){(const uint8_t *)collateral.bytes, collateral.len}, line->chosen ? line->chosen : any,
-                                            &options, &verdict, &err);
+        ee_status st =
+            ee_verify_quote_json(span_of(&quote), span_of(&collateral), line->chosen ? line->chosen : any, &options, &verdict, &err);
         code = tell(c, line, st, verdict, &err);
     }
     ee_verdict_free(verdict);
     ee_policy_free(any);
     free(quote.bytes);
     free(collateral.bytes);
+    free(ccel.bytes);
     return code;
 }
 
@@ -291,8 +315,15 @@ static int dispatch(cli *c, verify_line *line, int count, char **rest) {
     bool control = count == 1 && strcmp(rest[0], "control") == 0, file = count == 1 && !control && names_file(rest[0]);
     if (line->quote ? count != 0 : count != 1)
         return cli_usage(c, "verify", "write: ee verify APP|NODE|control, ee verify FILE, or ee verify --quote FILE --collateral FILE");
-    if (!line->quote && (line->collateral || line->report_data))
-        return cli_usage(c, "verify", "%s goes with --quote", line->collateral ? "--collateral" : "--report-data");
+    const char *alone = line->collateral ? "--collateral" : line->pccs ? "--pccs" : line->ccel ? "--ccel" : "--report-data";
+    if (!line->quote && (line->collateral || line->pccs || line->ccel || line->report_data))
+        return cli_usage(c, "verify", "%s goes with --quote", alone);
+    if (line->pccs && (line->collateral || line->offline))
+        return cli_usage(c, "verify", "--pccs does not go with %s", line->collateral ? "--collateral" : "--offline");
+    if (control && line->strict)
+        return cli_usage(
+            c, "verify",
+            "--strict asks an agent for a new quote; the control plane's is in its certificate, and it signs for each connection");
     if (!line->quote && !file && (line->at || line->offline))
         return cli_usage(c, "verify", "%s goes with a file; \"%s\" is none", line->at ? "--at" : "--offline", rest[0]);
     if ((line->quote || file) && line->strict) return cli_usage(c, "verify", "--strict asks for a new quote; a file has the one it has");
@@ -309,6 +340,8 @@ int cmd_verify(cli *c, int argc, char **argv) {
     int count;
     const cli_option known[] = {{"--quote", NULL, true, &line.quote, NULL, NULL, 0, NULL},
                                 {"--collateral", NULL, true, &line.collateral, NULL, NULL, 0, NULL},
+                                {"--pccs", NULL, true, &line.pccs, NULL, NULL, 0, NULL},
+                                {"--ccel", NULL, true, &line.ccel, NULL, NULL, 0, NULL},
                                 {"--root", NULL, true, &line.root, NULL, NULL, 0, NULL},
                                 {"--at", NULL, true, &line.at, NULL, NULL, 0, NULL},
                                 {"--policy", NULL, true, &line.policy, NULL, NULL, 0, NULL},

@@ -71,6 +71,8 @@ const cli_command cli_commands[] = {
      "  ee verify --quote FILE --collateral FILE\n"
      "    --root intel|FILE.der     trust anchor; the default is intel\n"
      "    --accept-tcb STATUS       accept this TCB status too; UpToDate is the only one otherwise. May be repeated\n"
+     "    --pccs URL|intel          fetch the collateral, in place of --collateral\n"
+     "    --ccel FILE               the machine's boot log; it must give RTMR0 to RTMR2\n"
      "    --report-data HEX         the 64 bytes the quote must carry\n"
      "  With a file: --at TIME (unix seconds or 2026-01-31T13:04:11Z), and --policy F or the word production in place of --root and\n"
      "  --accept-tcb. Without a flag an evidence file is judged by EE_POLICY, else by the configured network's policy, else by "

@@ -1,5 +1,5 @@
-/* sim_platform.c - ee-sim-platform: a simulated platform as files, for tests that are not in C: quote.bin, collateral.json, root.der and
- * policy.toml in FOLDER. Never installed. usage: ee-sim-platform FOLDER [--now UNIX] [--until UNIX]
+/* sim_platform.c - ee-sim-platform: a simulated platform as files, for tests that are not in C: quote.bin, collateral.json, root.der,
+ * policy.toml and ccel.bin, its boot log, in FOLDER. Never installed. usage: ee-sim-platform FOLDER [--now UNIX] [--until UNIX]
  * --now: when it was made, so that its collateral ends 30 days later; --until: when its CRLs end. Called by tests/support/pccs.py. */
 #include "base/clock.h"
 #include "base/encoding.h"
@@ -34,20 +34,23 @@ static ee_status make(const char *folder, uint64_t now, uint64_t until, ee_error
     simtdx_machine *machine = NULL;
     simtdx_td td;
     const uint8_t report_data[64] = {0x42};
-    eei_buf quote = EEI_BUF_INIT(1 << 16), json = EEI_BUF_INIT(1 << 20), policy = EEI_BUF_INIT(1 << 16);
+    eei_buf quote = EEI_BUF_INIT(1 << 16), json = EEI_BUF_INIT(1 << 20), policy = EEI_BUF_INIT(1 << 16), log = EEI_BUF_INIT(1 << 16);
     simtdx_td_default(&td);
     ee_status st = simtdx_root_new(now, &root, err);
     if (!st) st = simtdx_machine_new(root, "machine-1", &machine, err);
     if (!st) st = simtdx_quote(machine, &td, report_data, &quote, err);
     if (!st) st = collateral(root, until, &json, err);
     if (!st) st = simtdx_policy_toml(root, &policy, err);
+    if (!st) st = simtdx_boot_log(&log, err);
     if (!st) st = save(folder, "quote.bin", eei_buf_span(&quote), err);
     if (!st) st = save(folder, "collateral.json", eei_buf_span(&json), err);
     if (!st) st = save(folder, "root.der", simtdx_root_der(root), err);
     if (!st) st = save(folder, "policy.toml", eei_buf_span(&policy), err);
+    if (!st) st = save(folder, "ccel.bin", eei_buf_span(&log), err);
     eei_buf_clear(&quote);
     eei_buf_clear(&json);
     eei_buf_clear(&policy);
+    eei_buf_clear(&log);
     simtdx_machine_free(machine);
     simtdx_root_free(root);
     return st;

@@ -10,6 +10,7 @@ import pathlib
 import resource
 import socket
 import ssl
+import subprocess
 import sys
 import tempfile
 import threading
@@ -123,6 +124,35 @@ class GoodTest(Case):
         with support.no_settings():
             got = asyncio.run(aio.fetch_collateral(self.platform.quote, pccs_url=server.url, pccs_ca=self.authority.ca, cache=False))
         self.assertEqual(json.loads(got), self.platform.collateral)
+
+    def test_the_command_line(self):
+        """ee verify --quote --pccs is fetch_collateral() and verify_quote() in one."""
+        server, quote = self.server(), str(self.platform.folder / "quote.bin")
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.folder / "home"), "EE_PCCS_CA": str(self.authority.ca), "XDG_CACHE_HOME": str(self.folder / "cache")}
+
+        def verify(*args):
+            return subprocess.run([support.BUILD / "bin/ee", "verify", "--json", *args], env=env, capture_output=True, text=True, timeout=60)
+
+        policy, log = ("--policy", str(self.platform.folder / "policy.toml")), ("--ccel", str(self.platform.folder / "ccel.bin"))
+        for pccs in (server.url, server.url):  # the second time from the cache
+            done = verify("--quote", quote, "--pccs", pccs, *policy, *log)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            told = json.loads(done.stdout)
+            self.assertEqual([check["status"] for check in told["checks"] if check["name"] == "boot_log"], ["pass"])
+            self.assertTrue(told["boot_events"])
+        self.assertEqual(len(server.asked), 4)
+        torn = self.folder / "torn.bin"
+        torn.write_bytes((self.platform.folder / "ccel.bin").read_bytes()[:-200] + b"\0" * 200)
+        refused = verify("--quote", quote, "--pccs", server.url, *policy, "--ccel", str(torn))
+        self.assertEqual(refused.returncode, 6, refused.stderr)
+        self.assertEqual([check["name"] for check in json.loads(refused.stdout)["checks"] if check["status"] == "fail"], ["boot_log"])
+        self.assertEqual(verify("--quote", quote, "--pccs", "https://127.0.0.1:1", *policy).returncode, 9)
+        self.assertEqual(verify("--quote", "/dev/null", "--pccs", server.url, *policy).returncode, 2)
+        for wrong in (("--quote", quote, "--pccs", server.url, "--collateral", quote), ("--quote", quote, "--pccs", server.url, "--offline"), ("--pccs", server.url, "e.json"),
+                      ("--ccel", quote, "e.json"), ("--quote", quote, "--ccel", "/nope", "--pccs", server.url)):
+            with self.subTest(wrong):
+                done = verify(*wrong)
+                self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
 
     def test_arguments_are_checked(self):
         server = self.server()
