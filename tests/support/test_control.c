@@ -47,6 +47,7 @@ typedef struct tunnel {
     eei_session *session;
     eei_mux *mux;
     bool broken, opened, want_write;
+    eei_buf last; /* what it says at its end, as one TLS record */
     uint8_t session_id[16];
 } tunnel;
 
@@ -254,6 +255,10 @@ static ssize_t ws_recv(wslay_event_context_ptr ctx, uint8_t *out, size_t len, in
 static ssize_t ws_send(wslay_event_context_ptr ctx, const uint8_t *data, size_t len, int flags, void *user) {
     tunnel *t = user;
     (void)flags;
+    if (eei_session_state(t->session) == EEI_SESSION_CLOSED) {
+        if (eei_buf_append(&t->last, data, len)) abort();
+        return (ssize_t)len;
+    }
     ERR_clear_error();
     int n = SSL_write(t->ssl, data, (int)len);
     if (n > 0) return n;
@@ -274,6 +279,12 @@ static void ws_message(wslay_event_context_ptr ctx, const struct wslay_event_on_
     events(t);
 }
 
+static void write_queued(tunnel *t) {
+    while (!t->want_write && !t->broken && wslay_event_want_write(t->ws)) { /* it stops after each partial write */
+        if (wslay_event_send(t->ws)) t->broken = true;
+    }
+}
+
 static void send_frames(tunnel *t) {
     eei_buf message = EEI_BUF_INIT(EEI_WS_MESSAGE_MAX);
 
@@ -286,8 +297,11 @@ static void send_frames(tunnel *t) {
     }
     eei_buf_clear(&message);
     t->want_write = false;
-    while (!t->want_write && !t->broken && wslay_event_want_write(t->ws)) { /* it stops after each partial write */
-        if (wslay_event_send(t->ws)) t->broken = true;
+    write_queued(t);
+    if (eei_session_state(t->session) == EEI_SESSION_CLOSED && t->last.len) { /* a REJECT and the goodbye come together */
+        if (wslay_event_queue_close(t->ws, 1008, NULL, 0)) t->broken = true;
+        write_queued(t);
+        if (SSL_write(t->ssl, t->last.data, (int)t->last.len) <= 0) t->broken = true;
     }
     events(t);
 }
@@ -362,13 +376,14 @@ static bool shake(tunnel *t) {
 
 static void connection(test_control *control, int fd) {
     const struct wslay_event_callbacks callbacks = {ws_recv, ws_send, NULL, NULL, NULL, NULL, ws_message};
-    tunnel t = {.control = control, .fd = fd};
+    tunnel t = {.control = control, .fd = fd, .last = EEI_BUF_INIT(EEI_WS_MESSAGE_MAX)};
 
     if (fcntl(fd, F_SETFL, O_NONBLOCK) != 0 || eei_prover_ssl_new(control->o.prover, &t.ssl, NULL)) abort();
     SSL_set_mode(t.ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_set_fd(t.ssl, fd);
     if (shake(&t) && upgrade(&t) && session_start(&t) && !wslay_event_context_server_init(&t.ws, &callbacks, &t)) serve(&t);
     eei_mux_free(t.mux);
+    eei_buf_clear(&t.last);
     while (t.echoes) {
         echo *e = t.echoes;
         t.echoes = e->next;

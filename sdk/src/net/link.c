@@ -547,6 +547,15 @@ static ee_status shake(conn *c, ee_error *err) {
     return eei_tls_fail(err, EE_E_CONNECT, "handshake with the control plane");
 }
 
+/* What came before a goodbye counts, also in one record with it: a REJECT says why, "closed" does not. */
+static ee_status take_message(conn *c, ee_span plain, ee_error *err) {
+    ee_error before = {0};
+    ee_status st = eei_ws_receive(c->ws, plain, err);
+    if (st != EE_E_CLOSED || !drain(c, &before)) return st;
+    if (err) *err = before;
+    return before.status;
+}
+
 static ee_status decrypt(conn *c, ee_error *err) {
     uint8_t plain[16384];
     ee_status st = EE_OK;
@@ -561,7 +570,7 @@ static ee_status decrypt(conn *c, ee_error *err) {
             if (why == SSL_ERROR_ZERO_RETURN) return eei_fail(err, EE_E_CLOSED, "control plane closed the connection");
             return eei_tls_fail(err, EE_E_CONNECT, "read");
         }
-        st = eei_ws_receive(c->ws, eei_span(plain, n), err);
+        st = take_message(c, eei_span(plain, n), err);
         if (!st && c->phase == UPGRADING && eei_ws_is_open(c->ws)) st = session_start(c, err);
         if (!st) st = drain(c, err);
     }
