@@ -82,8 +82,16 @@ static void test_errno_prefix_and_hint(void **state) {
     assert_int_equal(err.native_code, ENOENT);
     assert_int_equal(eei_prefix(&err, EE_E_IO, "profile"), EE_E_IO);
     assert_string_equal(err.message, "profile: cannot open x: No such file or directory (errno 2)");
+    assert_string_equal(err.word, "io");
     assert_int_equal(eei_hint(&err, EE_E_IO, "run %s", "ee login"), EE_E_IO);
     assert_string_equal(err.hint, "run ee login");
+    /* Whoever puts a noun before it may know better what it is: then word, code and message agree. */
+    assert_int_equal(eei_prefix(&err, EE_E_CONFIG, "setting"), EE_E_CONFIG);
+    assert_int_equal(err.status, EE_E_CONFIG);
+    assert_string_equal(err.word, "config");
+    assert_int_equal(err.retryable, eei_status_retryable(EE_E_CONFIG));
+    assert_string_equal(err.hint, "run ee login");
+    assert_int_equal(err.native_code, ENOENT);
     assert_int_equal(eei_nomem(&err), EE_E_NOMEM);
     assert_string_equal(err.message, "out of memory");
     assert_string_equal(err.hint, "");

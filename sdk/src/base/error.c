@@ -45,11 +45,15 @@ static void format_clean(char *out, size_t cap, const char *format, va_list args
     eei_clean_text(out, cap, text);
 }
 
-static void fill(ee_error *err, ee_status status, const char *message) {
-    memset(err, 0, sizeof *err);
+static void set_status(ee_error *err, ee_status status) {
     err->status = status;
     err->retryable = eei_status_retryable(status);
     snprintf(err->word, sizeof err->word, "%s", ee_status_word(status));
+}
+
+static void fill(ee_error *err, ee_status status, const char *message) {
+    memset(err, 0, sizeof *err);
+    set_status(err, status);
     snprintf(err->message, sizeof err->message, "%s", message);
 }
 
@@ -92,6 +96,7 @@ ee_status eei_prefix(ee_error *err, ee_status status, const char *noun) {
     char joined[2 * sizeof err->message];
     snprintf(joined, sizeof joined, "%s: %s", noun, err->message);
     eei_clean_text(err->message, sizeof err->message, joined);
+    set_status(err, status);
     return status;
 }
 

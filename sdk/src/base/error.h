@@ -12,7 +12,7 @@ ee_status eei_fail(ee_error *err, ee_status status, const char *format, ...) EEI
 ee_status eei_fail_errno(ee_error *err, ee_status status, int error_number, const char *format, ...) EEI_PRINTF(4, 5);
 /* Set the hint of a filled error. Returns status, so: return eei_hint(err, st, "..."). */
 ee_status eei_hint(ee_error *err, ee_status status, const char *format, ...) EEI_PRINTF(3, 4);
-/* "noun: " before the message that is there. */
+/* "noun: " before the message that is there. The error has this status from here on. */
 ee_status eei_prefix(ee_error *err, ee_status status, const char *noun);
 /* Input from strangers ends up in messages: one line always, and text that every binding can decode; the rest becomes '?'. Cut to cap at a
  * whole character. Threat L1. */

@@ -33,6 +33,7 @@ static ee_status take_releases(const ee_ticket_options *options, ee_span out[EEI
         if (*count == EEI_TICKET_RELEASES_MAX)
             return eei_fail(err, EE_E_INVALID, "a boot ticket names at most %u releases", EEI_TICKET_RELEASES_MAX);
         out[*count] = eei_span_text(options->releases[*count]);
+        if (!out[*count].len) return eei_fail(err, EE_E_INVALID, "release %zu of a boot ticket is empty", *count + 1);
     }
     return EE_OK;
 }
