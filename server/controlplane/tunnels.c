@@ -222,12 +222,20 @@ static ee_status take_events(cp_tunnel *tunnel, ee_error *err) {
     return st;
 }
 
+/* A session that ended has a REJECT to send, so that the peer learns why. */
+static void end_tunnel(cp_tunnel *tunnel, const ee_error *err) {
+    if (eei_session_state(tunnel->session) == EEI_SESSION_CLOSED && !tunnel->working)
+        advance(tunnel);
+    else
+        fail_tunnel(tunnel, err);
+}
+
 /* Take events, advance the session, ask to write: after anything happened. */
 static void pump(cp_tunnel *tunnel) {
     ee_error err = {0};
     if (tunnel->closing || !tunnel->mux || tunnel->last_words) return;
     if (take_events(tunnel, &err)) {
-        fail_tunnel(tunnel, &err);
+        end_tunnel(tunnel, &err);
         return;
     }
     advance(tunnel);
@@ -326,7 +334,7 @@ static void step_done(uv_work_t *request, int rc) {
             if (!st) st = eei_session_give_evidence(tunnel->session, eei_buf_span(&work->evidence), &err);
         }
         if (st)
-            fail_tunnel(tunnel, &err);
+            end_tunnel(tunnel, &err);
         else
             pump(tunnel);
     }
@@ -521,8 +529,8 @@ static void ticket_used(void *arg, ee_status status, const ee_error *why) {
     tunnel->working = false;
     if (!tunnel->closing) {
         ee_status st = status ? turn_away(tunnel, why) : accept_peer(tunnel, &err);
-        if (st && eei_session_state(tunnel->session) != EEI_SESSION_CLOSED)
-            fail_tunnel(tunnel, &err);
+        if (st)
+            end_tunnel(tunnel, &err);
         else
             pump(tunnel);
     }
