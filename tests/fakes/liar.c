@@ -1,26 +1,21 @@
-/* liar.c - linked into a real ee-agent or ee-controlplane (tests/fakes/CMakeLists.txt) and makes it lie in one thing, which the variable
- * LIE names. All else is the program's own, and true. The linker's --wrap puts these in front of the functions they are named after.
+/* liar.c - linked, with the liar_*.c beside it, into a real ee-agent, ee-controlplane or ee-uptime (CMakeLists.txt) and makes it lie in one
+ * thing, which the variable LIE names. All else is the program's own, and true. The linker's --wrap puts these in front of the functions
+ * they are named after.
  *
  *   LIE=quote   the certificate's evidence has one byte of its quote changed
  *   LIE=key     the evidence is genuine, but names another TLS key than the certificate's
  */
+#include "liar.h"
+
 #include "attest/evidence.h"
 #include "attest/quote.h"
 #include "base/limits.h"
 #include "ratls/ratls.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 ee_status __real_eei_certificate_make(const eei_certificate_options *options, X509 **out, ee_error *err) EE_MUST_USE;
 ee_status __wrap_eei_certificate_make(const eei_certificate_options *options, X509 **out, ee_error *err) EE_MUST_USE;
 int __real_i2d_PUBKEY(const EVP_PKEY *key, unsigned char **out);
 int __wrap_i2d_PUBKEY(const EVP_PKEY *key, unsigned char **out);
-
-static bool lies_about(const char *what) {
-    const char *lie = getenv("LIE");
-    return lie && strcmp(lie, what) == 0;
-}
 
 /* Inside the signed part, so that only the quote's own signature can tell. */
 static ee_status change_quote(ee_span evidence, eei_buf *out, ee_error *err) {

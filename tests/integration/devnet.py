@@ -67,6 +67,22 @@ def go_build(folder, name, text, env):
     return folder / name
 
 
+class Beside:
+    """A program that runs beside the devnet's own: an impostor, most of the time. Its log is one of the devnet's."""
+
+    def __init__(self, net, name, argv, env):
+        self.path = net.dir / f"logs/{name}.log"
+        with open(self.path, "w") as log:
+            self.process = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
+
+    def log(self):
+        return self.path.read_text(errors="replace")
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+
+
 class Devnet:
     made = 0
 
@@ -80,6 +96,7 @@ class Devnet:
         self.env["TSAN_OPTIONS"] = f"suppressions={ROOT}/tools/tsan.txt:log_path={self.home}/sanitizer"
         self.file = self.home / "run/easyenclave/devnet.json"
         self.dir = self.home / "run/easyenclave/devnet"
+        self.settings = {}  # of programs that something was beside: (program, environment)
         # Of its own, and below the ephemeral range: nobody takes it while a killed control plane is away.
         Devnet.made += 1
         self.port = 10000 + (os.getpid() * 16 + Devnet.made) % 20000
@@ -140,7 +157,7 @@ class Devnet:
                 continue
             if not program.startswith(str(BUILD)) or program.endswith("/ee") or program.endswith("ee-shim"):
                 continue
-            if f"EE_TDX_MACHINE={self.dir}/machines/{name}.json".encode() in env:
+            if f"EE_TDX_MACHINE={self.dir}/machines/{name}.json".encode() in env and b"BESIDE=1" not in env:
                 return int(entry.name)
         raise AssertionError(f"no process of {name}")
 
@@ -164,6 +181,19 @@ class Devnet:
         wait_for("the old one is gone", lambda: ended(pid))
         with open(self.dir / f"logs/{name}-2.log", "w") as log:
             return subprocess.Popen([program], env=env, stdout=log, stderr=log)
+
+    def beside(self, name, called, program=None, machine=None, **more):
+        """Another process with the settings of `name`, which goes on or was beside() before, and more of them: on its machine or another's."""
+        if name not in self.settings:
+            pid = self.pid_of(name)
+            self.settings[name] = os.readlink(f"/proc/{pid}/exe"), self.environment_of(pid)
+        own, env = self.settings[name][0], {**self.settings[name][1], "BESIDE": "1"}
+        env.pop("EE_READY_FD", None)
+        if "EE_RUNTIME_DIR" in env:
+            env["EE_RUNTIME_DIR"] = str(self.home / called)
+        if machine:
+            env["EE_TDX_MACHINE"] = f"{self.dir}/machines/{machine}.json"
+        return Beside(self, called, [program or own], {**env, **more})
 
     def push_hello(self):
         """examples/hello-workload as an image in the devnet's registry: a server that keeps connections."""

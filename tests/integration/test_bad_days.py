@@ -217,20 +217,14 @@ class BadLuck(unittest.TestCase):
 
     def test_Q9_another_machine_cannot_pass_for_a_node(self):
         """node-b's name, on node-c's machine: acceptable evidence, but of the wrong machine."""
-        env = self.net.environment_of(self.net.pid_of("node-b"))
-        env["EE_TDX_MACHINE"] = env["EE_TDX_MACHINE"].replace("node-b", "node-c")
-        env["EE_RUNTIME_DIR"] = str(self.net.home / "impostor")
-        env.pop("EE_READY_FD", None)
         served = self.net.node("node-b")["instance_id"]
-        with open(self.net.dir / "logs/impostor.log", "w") as log:
-            impostor = subprocess.Popen([str(BIN / "ee-agent")], env=env, stdout=log, stderr=log)
+        impostor = self.net.beside("node-b", "impostor", machine="node-c")
         try:
             said = "runs on another machine than its provider named"
-            wait_for("the control plane's refusal", lambda: said in (self.net.dir / "logs/control.log").read_text() or said in (self.net.dir / "logs/impostor.log").read_text(), 20)
+            wait_for("the control plane's refusal", lambda: said in impostor.log() and said in (self.net.dir / "logs/control.log").read_text(), 20)
             self.assertEqual(self.net.node("node-b")["instance_id"], served)
         finally:
-            impostor.kill()
-            impostor.wait()
+            impostor.stop()
 
     def test_app_down(self):
         self.net.kill("node-c"), self.net.kill("node-b"), self.net.kill("node-a")
