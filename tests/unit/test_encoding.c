@@ -184,6 +184,31 @@ static void test_B6_json_depth_and_size(void **state) {
     assert_null(out);
 }
 
+/* "[one,one,...]" of `count` items, the list itself among them. */
+static ee_status parse_items(const char *one, size_t count) {
+    eei_buf text = EEI_BUF_INIT(4 << 20);
+    json_t *out = NULL;
+    ee_error err = {0};
+    assert_int_equal(eei_buf_append_text(&text, "["), EE_OK);
+    for (size_t i = 1; i < count; i++)
+        assert_int_equal(eei_buf_append_text(&text, i > 1 ? "," : "") | eei_buf_append_text(&text, one), EE_OK);
+    assert_int_equal(eei_buf_append_text(&text, "]"), EE_OK);
+    ee_status st = eei_json_parse(eei_buf_span(&text), 4 << 20, &out, &err);
+    if (st) assert_string_equal(err.message, "JSON with more than 200000 names and values");
+    json_decref(out);
+    eei_buf_clear(&text);
+    return st;
+}
+
+static void test_B6_json_items(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"{}", "[]", "\"\"", "0", "-1"};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        assert_int_equal(parse_items(kinds[i], EEI_JSON_ITEMS_MAX), EE_OK);
+        assert_int_equal(parse_items(kinds[i], EEI_JSON_ITEMS_MAX + 1), EE_E_LIMIT);
+    }
+}
+
 static void test_L2_json_errors_do_not_quote_the_body(void **state) {
     (void)state;
     static const char *const bodies[] = {"{\"key\": ee_sk_secret}", "{\"ee_sk_secret\": 1, \"ee_sk_secret\": 2}", "[\"ee_sk_secret",
@@ -303,6 +328,7 @@ int main(void) {
         cmocka_unit_test(test_base64url_every_length),
         cmocka_unit_test(test_B6_json_is_strict),
         cmocka_unit_test(test_B6_json_depth_and_size),
+        cmocka_unit_test(test_B6_json_items),
         cmocka_unit_test(test_L2_json_errors_do_not_quote_the_body),
         cmocka_unit_test(test_fields),
         cmocka_unit_test(test_dump_and_money),

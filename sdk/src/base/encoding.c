@@ -119,7 +119,7 @@ ee_status eei_base64url_decode(const char *text, eei_buf *out, ee_error *err) {
 
 typedef struct json_scan {
     ee_span text;
-    size_t at, depth;
+    size_t at, depth, items;
 } json_scan;
 
 /* From the opening quote to past the closing one; the rest of the string's rules are jansson's. */
@@ -143,19 +143,23 @@ static ee_status scan_number(json_scan *s, ee_error *err) {
     return EE_OK;
 }
 
-/* Depth and number form, before jansson recurses or converts (threat B6). Not a validator: what it lets through jansson judges. */
+/* Depth, count and number form, before jansson recurses, allocates or converts (threat B6). Not a validator: what it lets through jansson
+ * judges. */
 static ee_status scan(ee_span text, ee_error *err) {
     json_scan s = {.text = text};
     ee_status st = EE_OK;
     while (!st && s.at < text.len) {
         uint8_t c = text.data[s.at];
+        bool number = c == '-' || (c >= '0' && c <= '9'), opens = c == '[' || c == '{';
         if (c == '\0') return malformed_at(err, s.at, "JSON with a NUL");
+        if ((c == '"' || number || opens) && ++s.items > EEI_JSON_ITEMS_MAX)
+            return eei_fail(err, EE_E_LIMIT, "JSON with more than %u names and values", EEI_JSON_ITEMS_MAX);
         if (c == '"') {
             st = scan_string(&s, err);
-        } else if (c == '-' || (c >= '0' && c <= '9')) {
+        } else if (number) {
             st = scan_number(&s, err);
         } else {
-            if ((c == '[' || c == '{') && ++s.depth > EEI_JSON_DEPTH_MAX) return malformed_at(err, s.at, "JSON deeper than 16");
+            if (opens && ++s.depth > EEI_JSON_DEPTH_MAX) return malformed_at(err, s.at, "JSON deeper than 16");
             if ((c == ']' || c == '}') && s.depth > 0) s.depth--;
             s.at++;
         }

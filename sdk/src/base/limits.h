@@ -15,6 +15,7 @@
 #define EEI_SESSION_BUFFER_MAX   (32u << 20) /* all streams of one connection together */
 #define EEI_JSON_BYTES_MAX       (1u << 20)  /* an API body or collateral */
 #define EEI_JSON_DEPTH_MAX       16u         /* threat B6 */
+#define EEI_JSON_ITEMS_MAX       200000u     /* names and values of one text: at most 50 MiB; a full evidence file has 120,000 */
 #define EEI_QUOTE_BYTES_MAX      65536u      /* 3x the largest quote seen */
 #define EEI_COLLATERAL_BYTES_MAX (1u << 20)
 #define EEI_EVIDENCE_BYTES_MAX   61440u      /* evidence in one frame, and in a certificate extension (threat Q18) */
