@@ -38,7 +38,7 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     (void)state;
-    static const char *const left[] = {"f", "link", "open/f", "open", "a/b/c", "a/b", "a", "full"};
+    static const char *const left[] = {"f", "fifo", "link", "open/f", "open", "a/b/c", "a/b", "a", "full"};
     for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
         if (unlink(at(left[i]))) rmdir(at(left[i]));
     return rmdir(root); /* fails when a temporary file was left behind */
@@ -97,6 +97,43 @@ static unsigned mode_of(const char *path) {
     struct stat s;
     assert_int_equal(lstat(path, &s), 0);
     return (unsigned)s.st_mode & 07777u;
+}
+
+/* "fifo" read within 300 ms. text: what a writer, who is there, has written; NULL = there is none. */
+static ee_status read_fifo(size_t max, const char *text, bool ends, ee_error *err) {
+    eei_buf b = EEI_BUF_INIT(max);
+    int reader = text ? open(at("fifo"), O_RDONLY | O_NONBLOCK) : -1, writer = text ? open(at("fifo"), O_WRONLY) : -1;
+    size_t len = text ? strlen(text) : 0;
+    if (text) assert_int_equal(write(writer, text, len), len);
+    if (ends) close(writer); /* the other reader keeps what was written */
+    ee_status st = eei_file_read_within(at("fifo"), 300, &b, err);
+    if (!st) assert_string_equal(eei_buf_cstr(&b), text);
+    if (st) assert_int_equal(b.len, 0);
+    if (text && !ends) close(writer);
+    if (text) close(reader);
+    eei_buf_clear(&b);
+    return st;
+}
+
+/* Nothing waits for ever for what may never come or never end. */
+static void test_streams(void **state) {
+    (void)state;
+    ee_error err = {0};
+    assert_int_equal(mkfifo(at("fifo"), 0600), 0);
+    assert_int_equal(read_fifo(10, "0123456789", true, &err), EE_OK);
+    assert_int_equal(read_fifo(9, "0123456789", false, &err), EE_E_LIMIT);
+    assert_int_equal(read_fifo(10, NULL, false, &err), EE_E_TIMEOUT);
+    assert_non_null(strstr(err.message, "nobody writes to "));
+    static const char *const idle[] = {"", "012"};
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(read_fifo(10, idle[i], false, &err), EE_E_TIMEOUT);
+        assert_non_null(strstr(err.message, "did not end within 0.3 s"));
+    }
+    eei_buf b = EEI_BUF_INIT(100000);
+    assert_int_equal(eei_file_read("/dev/zero", &b, &err), EE_E_LIMIT);
+    assert_int_equal(eei_file_read("/dev/null", &b, &err), EE_OK);
+    assert_int_equal(b.len, 0);
+    eei_buf_clear(&b);
 }
 
 static void test_write_replaces_whole_files(void **state) {
@@ -201,6 +238,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_read_limits),
         cmocka_unit_test(test_large_file),
+        cmocka_unit_test(test_streams),
         cmocka_unit_test(test_write_replaces_whole_files),
         cmocka_unit_test(test_write_replaces_a_link_not_its_target),
         cmocka_unit_test(test_private_files),

@@ -8,32 +8,65 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { READ_STEP = 16384 };
+enum { READ_STEP = 16384, WRITER_MS = 1000, STREAM_MS = 30000 };
 
-static ee_status read_all(int fd, const char *path, eei_buf *out, ee_error *err) {
+/* An open file that is read. What is no regular file may never come, or never end. */
+typedef struct source {
+    const char *path;
+    int fd;
+    bool stream, asked;           /* asked: it was waited for already */
+    uint64_t within_ms, until_ms; /* of a stream */
+} source;
+
+/* Until there is something to read, or its end; *ready is false when it only took too long. */
+static ee_status wait_for(source *from, bool *ready, ee_error *err) {
+    struct pollfd one = {.fd = from->fd, .events = POLLIN};
+    for (;;) {
+        const uint64_t now = eei_mono_ms(), left = from->until_ms > now ? from->until_ms - now : 0;
+        if (!left) return eei_fail(err, EE_E_TIMEOUT, "%s did not end within %.1f s", from->path, (double)from->within_ms / 1000);
+        int n = poll(&one, 1, !from->asked && left > WRITER_MS ? WRITER_MS : (int)left);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return eei_fail_errno(err, EE_E_IO, errno, "cannot wait for %s", from->path);
+        *ready = n > 0;
+        from->asked = true;
+        return EE_OK;
+    }
+}
+
+static ee_status read_all(source *from, eei_buf *out, ee_error *err) {
+    const size_t kept = out->len;
     for (;;) {
         size_t step = out->max - out->len < READ_STEP ? out->max - out->len : READ_STEP;
         uint8_t beyond = 0, *room = &beyond; /* at the maximum one byte more tells "exactly full" from "too large" */
+        bool ready = true;
         if (step && eei_buf_reserve(out, step, &room)) return eei_nomem(err);
-        ssize_t n = read(fd, room, step ? step : 1);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return eei_fail_errno(err, EE_E_IO, errno, "cannot read %s", path);
+        ee_status st = from->stream ? wait_for(from, &ready, err) : EE_OK;
+        if (st) return st;
+        ssize_t n = read(from->fd, room, step ? step : 1);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+        if (n < 0) return eei_fail_errno(err, EE_E_IO, errno, "cannot read %s", from->path);
+        if (n == 0 && !ready && out->len == kept)
+            return eei_fail(err, EE_E_TIMEOUT, "nobody writes to %s", from->path); /* a FIFO without a writer */
         if (n == 0) return EE_OK;
-        if (!step) return eei_fail(err, EE_E_LIMIT, "%s is larger than %zu bytes", path, out->max);
+        if (!step) return eei_fail(err, EE_E_LIMIT, "%s is larger than %zu bytes", from->path, out->max);
         eei_buf_commit(out, (size_t)n);
     }
 }
 
-ee_status eei_file_read(const char *path, eei_buf *out, ee_error *err) {
+ee_status eei_file_read_within(const char *path, uint64_t within_ms, eei_buf *out, ee_error *err) {
     const size_t kept = out->len;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    struct stat s;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* a FIFO is open at once; regular files are as they always are */
     if (fd < 0) return eei_fail_errno(err, errno == ENOENT || errno == ENOTDIR ? EE_E_NOT_FOUND : EE_E_IO, errno, "cannot open %s", path);
-    ee_status st = read_all(fd, path, out, err);
+    source from = {.path = path, .fd = fd, .within_ms = within_ms, .until_ms = eei_mono_ms() + within_ms};
+    from.stream = fstat(fd, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode);
+    ee_status st = read_all(&from, out, err);
     if (st) {
         if (out->secret && out->len > kept) eei_wipe(out->data + kept, out->len - kept);
         out->len = kept;
@@ -41,6 +74,8 @@ ee_status eei_file_read(const char *path, eei_buf *out, ee_error *err) {
     close(fd);
     return st;
 }
+
+ee_status eei_file_read(const char *path, eei_buf *out, ee_error *err) { return eei_file_read_within(path, STREAM_MS, out, err); }
 
 static ee_status write_all(int fd, ee_span data) {
     while (data.len > 0) {

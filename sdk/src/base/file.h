@@ -3,7 +3,10 @@
 #define EEI_FILE_H
 #include "buf.h"
 
-ee_status eei_file_read(const char *path, eei_buf *out, ee_error *err) EE_MUST_USE; /* EE_E_NOT_FOUND, EE_E_LIMIT, EE_E_IO */
+/* EE_E_NOT_FOUND, EE_E_LIMIT, EE_E_IO. Of what is no regular file: EE_E_TIMEOUT when nobody writes to it, or it does not end within 30 s.
+ */
+ee_status eei_file_read(const char *path, eei_buf *out, ee_error *err) EE_MUST_USE;
+ee_status eei_file_read_within(const char *path, uint64_t within_ms, eei_buf *out, ee_error *err) EE_MUST_USE;
 /* Temporary file beside it, fsync, rename. */
 ee_status eei_file_write_atomic(const char *path, ee_span data, unsigned mode, ee_error *err) EE_MUST_USE;
 /* A regular file owned by us, not open to others (mode & 077 == 0), in a directory that is ours. EE_E_CONFIG says what is wrong. */
