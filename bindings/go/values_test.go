@@ -250,6 +250,35 @@ func TestVerifyRefusesGarbage(t *testing.T) {
 	}
 }
 
+// A time before 1970 is nobody's, and the machine's clock is not what was asked for.
+func TestVerifyRefusesTimesBefore1970(t *testing.T) {
+	for _, at := range []time.Time{time.Unix(0, 0), time.Unix(-1, 0), time.Date(1960, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		if _, err := VerifyQuote([]byte{4, 0}, []byte("{}"), nil, nil, at); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%v: %v", at, err)
+		}
+		if _, err := VerifyEvidence(strings.NewReader("{}"), nil, at); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%v: %v", at, err)
+		}
+	}
+}
+
+type endless struct{ read int64 }
+
+func (e *endless) Read(to []byte) (int, error) {
+	e.read += int64(len(to))
+	return len(to), nil
+}
+
+func TestVerifyEvidenceEndsAtItsLimit(t *testing.T) {
+	from := &endless{}
+	if _, err := VerifyEvidence(from, nil, time.Time{}); !errors.Is(err, ErrAttestation) || !strings.Contains(err.Error(), "larger than 4194304 bytes") {
+		t.Error(err)
+	}
+	if from.read > 8<<20 {
+		t.Errorf("read %d bytes", from.read)
+	}
+}
+
 func TestKeys(t *testing.T) {
 	key, err := GenerateAPIKey()
 	if err != nil || !strings.HasPrefix(key, "ee_sk_") {

@@ -215,15 +215,21 @@ func (p *Policy) Simulated() bool {
 	return raw.Ee_policy_simulated(p.pointer()) != 0
 }
 
+const evidenceMax = 4 << 20 // what an evidence file may have; of an endless reader one byte more is enough to say so
+
 // VerifyEvidence checks saved evidence with no network at all. A zero time means the time stored in it. On failure the
 // *AttestationError has every check, where it came that far.
 func VerifyEvidence(r io.Reader, p *Policy, at time.Time) (*Attestation, error) {
+	when, err := unix(at)
+	if err != nil {
+		return nil, err
+	}
 	file, err := os.CreateTemp("", "ee-evidence-")
 	if err != nil {
 		return nil, newError(statusIO, err.Error())
 	}
 	defer os.Remove(file.Name())
-	_, err = io.Copy(file, r)
+	_, err = io.Copy(file, io.LimitReader(r, evidenceMax+1))
 	if closed := file.Close(); err == nil {
 		err = closed
 	}
@@ -231,7 +237,7 @@ func VerifyEvidence(r io.Reader, p *Policy, at time.Time) (*Attestation, error) 
 		return nil, newError(statusIO, err.Error())
 	}
 	defer runtime.KeepAlive(p)
-	return verdictOf(func(e raw.Ee_error) raw.Ee_verdict { return raw.Ees_verify_file(file.Name(), p.pointer(), unix(at), e) })
+	return verdictOf(func(e raw.Ee_error) raw.Ee_verdict { return raw.Ees_verify_file(file.Name(), p.pointer(), when, e) })
 }
 
 // VerifyQuote checks a raw TDX quote against collateral JSON, offline. reportData is nil, or what the quote must be bound to. A zero time
@@ -245,12 +251,16 @@ func VerifyQuote(quote, collateral []byte, p *Policy, reportData *[64]byte, now 
 	if set.hasCCEL && len(set.ccel) == 0 {
 		return nil, newError(statusInvalid, "the boot log is empty: give /sys/firmware/acpi/tables/data/CCEL, or leave the option out")
 	}
+	when, err := unix(now)
+	if err != nil {
+		return nil, err
+	}
 	if reportData != nil {
 		bound = reportData[:]
 	}
 	defer runtime.KeepAlive(p)
 	return verdictOf(func(e raw.Ee_error) raw.Ee_verdict {
-		return raw.Ees_verify_quote(quote, collateral, p.pointer(), unix(now), bound, set.ccel, e)
+		return raw.Ees_verify_quote(quote, collateral, p.pointer(), when, bound, set.ccel, e)
 	})
 }
 
@@ -312,11 +322,15 @@ func CollateralValidUntil(collateral []byte) (time.Time, error) {
 	return time.Unix(int64(seconds), 0).UTC(), nil
 }
 
-func unix(t time.Time) uint64 {
-	if t.IsZero() || t.Unix() < 0 {
-		return 0
+// unix gives 0, which stands for "not said", for the zero time alone: a time before 1970 must not become now.
+func unix(t time.Time) (uint64, error) {
+	if t.IsZero() {
+		return 0, nil
 	}
-	return uint64(t.Unix())
+	if t.Unix() <= 0 {
+		return 0, newError(statusInvalid, fmt.Sprintf("the time %v is before 1970", t))
+	}
+	return uint64(t.Unix()), nil
 }
 
 func verdictOf(call func(e raw.Ee_error) raw.Ee_verdict) (*Attestation, error) {
