@@ -21,9 +21,20 @@ static json_t *money_json(ee_money amount) {
     return json_pack("{s:s, s:I}", "usd", text + 1, "micros", (json_int_t)amount);
 }
 
+/* What was typed need not be UTF-8, and may be cut within a character: JSON takes neither. */
+static json_t *text_json(const char *text) {
+    json_t *value = json_string(text);
+    char *copy = value ? NULL : strdup(text);
+    for (char *at = copy; at && *at; at++)
+        if ((unsigned char)*at >= 0x80) *at = '?';
+    if (copy) value = json_string(copy);
+    free(copy);
+    return value;
+}
+
 static void error_json(const ee_error *err, const ee_verdict *refused) {
-    json_t *error = json_pack("{s:s, s:s, s:s, s:s, s:b}", "code", err->word, "message", err->message, "hint", err->hint, "request_id",
-                              err->request_id, "retryable", err->retryable);
+    json_t *error = json_pack("{s:s, s:o, s:o, s:s, s:b}", "code", err->word, "message", text_json(err->message), "hint",
+                              text_json(err->hint), "request_id", err->request_id, "retryable", err->retryable);
     json_t *details = err->details[0] ? json_loads(err->details, 0, NULL) : json_object();
     if (err->status == EE_E_LOW_BALANCE || err->status == EE_E_BUDGET) {
         json_object_set_new(details, "needed", money_json(err->needed));
@@ -116,7 +127,7 @@ int cli_usage(const cli *c, const char *command, const char *format, ...) {
 int cli_file_error(const cli *c, const char *command, const char *option, const char *path) {
     int why = errno;
     ee_error err = {.status = EE_E_NOT_FOUND};
-    if (why != ENOENT && why != ENOTDIR) return cli_usage(c, command, "%s%s%s: %s", option, option[0] ? " " : "", path, strerror(why));
+    if (why != ENOENT && why != ENOTDIR) return cli_usage(c, command, "%s%s%.300s: %s", option, option[0] ? " " : "", path, strerror(why));
     (void)snprintf(err.word, sizeof err.word, "%s", ee_status_word(err.status));
     (void)snprintf(err.message, sizeof err.message, "%s%sthere is no file %.300s", option, option[0] ? ": " : "", path);
     return cli_error(c, &err);
