@@ -227,6 +227,7 @@ static void must_fit(const char *name, const char *text, size_t columns) {
         assert_non_null(end);
         if (code_points(line, (size_t)(end - line)) > columns)
             fail_msg("%s: a line is over %zu columns: %.*s", name, columns, (int)(end - line), line);
+        if (end > line && end[-1] == ' ') fail_msg("%s: a blank ends a line at %zu columns: %.*s", name, columns, (int)(end - line), line);
     }
 }
 
@@ -284,6 +285,30 @@ static void test_no_line_is_longer_than_asked(void **state) {
     at_every_width("not authentic", verdict);
     ee_verdict_free(verdict);
     eei_buf_clear(&other);
+}
+
+/* Two values that differ somewhere must not look the same where they are shortened. */
+static void test_what_differs_is_shown(void **state) {
+    const world *w = *state;
+    char lines[1024], zeros[97], line[200];
+    memset(zeros, '0', 96);
+    zeros[96] = '\0';
+    for (size_t digit = 0; digit < 96; digit++) {
+        ee_verdict *verdict = NULL;
+        zeros[digit] = '1';
+        snprintf(lines, sizeof lines, "require_sealed = false\n[[profile]]\nmr_owner_config = \"%s\"\n", zeros);
+        zeros[digit] = '0';
+        ee_policy *policy = world_policy(w, lines);
+        assert_int_equal(verify_at(eei_buf_span(&w->quote), w->collateral, policy, NOW, &verdict, NULL), EE_E_ATTESTATION);
+        const char *row = strstr(ee_verdict_text(verdict), "expected mr_owner_config "), *end = row ? strchr(row, '\n') : NULL;
+        assert_non_null(end);
+        snprintf(line, sizeof line, "%.*s", (int)(end - row), row);
+        char *actual = strstr(line, "   actual ");
+        assert_non_null(actual);
+        if (!memchr(line, '1', (size_t)(actual - line)) || strchr(actual, '1')) fail_msg("digit %zu: %s", digit, line);
+        ee_verdict_free(verdict);
+        ee_policy_free(policy);
+    }
 }
 
 static void test_widths_at_the_edges(void **state) {
@@ -398,7 +423,8 @@ int main(void) {
         cmocka_unit_test(test_expired_is_not_forged), cmocka_unit_test(test_reasons),
         cmocka_unit_test(test_Q4_exceptions_end),     cmocka_unit_test(test_one_for_all_threads),
         cmocka_unit_test(test_nothing_of_nothing),    cmocka_unit_test(test_no_line_is_longer_than_asked),
-        cmocka_unit_test(test_widths_at_the_edges),   cmocka_unit_test(test_odd_names_stay_text),
+        cmocka_unit_test(test_what_differs_is_shown), cmocka_unit_test(test_widths_at_the_edges),
+        cmocka_unit_test(test_odd_names_stay_text),
     };
     return cmocka_run_group_tests(tests, world_setup, world_teardown);
 }

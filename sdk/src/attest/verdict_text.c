@@ -50,8 +50,9 @@ static void put_wrapped(table *t, const char *text, size_t at) {
             if (text[i] == ' ' || !text[i]) last_space = i;
         }
         while (fits < len && ((unsigned char)text[fits] & 0xc0) == 0x80) fits--;
-        size_t take = last_space ? last_space : fits;
-        put_bytes(t, text, take);
+        size_t take = last_space ? last_space : fits, shown = take;
+        while (shown && text[shown - 1] == ' ') shown--;
+        put_bytes(t, text, shown);
         put(t, "\n");
         text += take;
         while (*text == ' ') text++;
@@ -59,16 +60,28 @@ static void put_wrapped(table *t, const char *text, size_t at) {
     }
 }
 
-/* "5b1f…c2" for long hex, so that a row stays a row; what was measured is shown whole below, and JSON has all of it. */
-static void shorten(const char *text, char out[96]) {
-    size_t len = text ? strlen(text) : 0;
-    const char *hex = len > 40 ? strrchr(text, ' ') : NULL;
-    hex = hex ? hex + 1 : text;
-    size_t hex_len = len ? strlen(hex) : 0;
-    if (hex_len > 40 && strspn(hex, "0123456789abcdef") == hex_len)
-        snprintf(out, 96, "%.*s%.8s\xe2\x80\xa6%s", (int)(hex - text > 60 ? 60 : hex - text), text, hex, hex + hex_len - 4);
-    else
+/* The hex at the end of a text, when it is long; NULL when there is none. */
+static const char *long_hex(const char *text, size_t *len) {
+    const char *space = text ? strrchr(text, ' ') : NULL, *hex = space ? space + 1 : text;
+    *len = hex ? strlen(hex) : 0;
+    return *len > 40 && strspn(hex, "0123456789abcdef") == *len ? hex : NULL;
+}
+
+/* "5b1f2a3c…c2d4" for long hex, so that a row stays a row; "…2a3c5b1f…c2d4" from where it is not what `other` has, when that is further in.
+ * What was measured is shown whole below, and JSON has all of it. */
+static void shorten(const char *text, const char *other, char out[96]) {
+    enum { SHOWN = 8, TAIL = 4 };
+    size_t len, other_len, from = 0;
+    const char *hex = long_hex(text, &len), *against = long_hex(other, &other_len);
+    if (!hex) {
         snprintf(out, 96, "%s", text ? text : "");
+        return;
+    }
+    while (against && len == other_len && from < len && hex[from] == against[from]) from++;
+    if (from < SHOWN || from >= len - TAIL) from = 0;
+    if (from > len - TAIL - SHOWN) from = len - TAIL - SHOWN;
+    snprintf(out, 96, "%.*s%s%.8s\xe2\x80\xa6%s", (int)(hex - text > 60 ? 60 : hex - text), text, from ? "\xe2\x80\xa6" : "", hex + from,
+             hex + len - TAIL);
 }
 
 /* A title, then its sentence: beside it, or where there is no room below it. */
@@ -92,8 +105,8 @@ static void put_row(table *t, const ee_verdict *v, eei_check_id id) {
     put(t, words[row->state]);
     put_title(t, eei_check_title(v, id), !*explain && !compare);
     if (compare) {
-        shorten(row->expected, expected);
-        shorten(row->actual, actual);
+        shorten(row->expected, row->actual, expected);
+        shorten(row->actual, row->expected, actual);
         snprintf(both, sizeof both, "expected %s   actual %s", *expected ? expected : "-", *actual ? actual : "-");
         put_wrapped(t, both, t->text_at);
         if (*explain) pad(t, t->text_at);
