@@ -2,6 +2,7 @@
  * could, policies, allocation failures. Vectors come from EE_TESTDATA when it is there, the rest from a simulated platform. */
 #include "attest/chain.h"
 #include "attest/crypto.h"
+#include "attest/verdict.h"
 #include "attest_world.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -190,6 +191,32 @@ static void test_arguments(void **state) {
     must_fail_at("too large", eei_span(big, sizeof big), w->collateral, w->any, NOW, "quote_format");
     assert_int_equal(ee_verdict_verified(NULL), 0);
     ee_verdict_free(NULL);
+}
+
+/* Anybody can send such: the collateral's five signatures are not even looked at for them, and a large one is not copied. */
+static void test_what_cannot_be_read_costs_no_signature(void **state) {
+    world *w = *state;
+    static uint8_t big[EE_QUOTE_BYTES_MAX + 4465];
+    const uint8_t *quote = w->quote.data;
+    size_t len = w->quote.len;
+    const ee_span malformed[] = {{quote, 0}, {quote, 300}, {quote, len - 1}, {quote + 1, len - 1}, {big, sizeof big}};
+    eei_buf json = EEI_BUF_INIT(1 << 20);
+    ee_collateral *fresh = NULL;
+    ee_verdict *verdict = NULL;
+    MUST(simtdx_root_collateral(w->root, &json, err));
+    MUST(ee_collateral_parse(eei_buf_span(&json), &fresh, err));
+    for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++) {
+        must_fail_at("malformed", malformed[i], fresh, w->any, NOW, "quote_format");
+        if (fresh->known) fail_msg("malformed %zu: the collateral's signatures were verified", i);
+    }
+    assert_int_equal(verify_at(malformed[4], fresh, w->any, NOW, &verdict, NULL), EE_E_ATTESTATION);
+    assert_non_null(strstr(ee_verdict_json(verdict), "quote is 70001 bytes, limit 65536"));
+    assert_true(verdict->quote_bytes.len == 0);
+    ee_verdict_free(verdict);
+    must_verify("read", eei_buf_span(&w->quote), fresh, w->any, NOW);
+    assert_true(fresh->known);
+    ee_collateral_free(fresh);
+    eei_buf_clear(&json);
 }
 
 /* The default policy is Intel's root and no measurements: nothing passes until people pin something. */
@@ -1238,6 +1265,7 @@ int main(void) {
         cmocka_unit_test(test_good_quote_verifies),
         cmocka_unit_test(test_report_data),
         cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_what_cannot_be_read_costs_no_signature),
         cmocka_unit_test(test_production_policy_refuses_until_pinned),
         cmocka_unit_test(test_trailing_bytes_change_nothing),
         cmocka_unit_test(test_Q1_forged_attestation_key),

@@ -39,6 +39,7 @@ static bool collateral_format(run *r) {
 }
 
 static bool quote_format(run *r) {
+    if (r->v->rows[EEI_CHECK_QUOTE_FORMAT].state == EEI_CHECK_FAILED) return false; /* by its length */
     ee_error why = {0};
     eei_quote *q = &r->v->quote;
     ee_status st = eei_quote_parse(r->v->quote_bytes, q, &why);
@@ -432,12 +433,13 @@ static bool report_data(run *r) {
 }
 
 ee_status eei_verify_into(ee_verdict *v, bool strict, ee_error *err) {
-    static const step authenticity[] = {collateral_format,     quote_format,        pck_chain,       pck_crl,        tcb_info_signature,
-                                        qe_identity_signature, qe_report_signature, attestation_key, quote_signature};
+    static const step authenticity[] = {pck_chain,           pck_crl,         tcb_info_signature, qe_identity_signature,
+                                        qe_report_signature, attestation_key, quote_signature};
     static const step acceptance[] = {validity,    qe_identity, tdx_module, tcb_status, td_attributes,
                                       measurement, boot_log,    machine,    report_data};
     run r = {.v = v, .strict = strict, .qe_status = EEI_TCB_NOT_SUPPORTED};
-    ERR_set_mark(); /* OpenSSL's queue is left as it was found */
+    if (!collateral_format(&r) || !quote_format(&r)) return v->nomem ? eei_nomem(err) : EE_OK; /* what cannot be read costs no signature */
+    ERR_set_mark();                                                                            /* OpenSSL's queue is left as it was found */
     ee_status st = eei_p256_new(&r.p256, err);
     if (!st) st = eei_collateral_known(v->collateral, r.p256, &r.facts, err);
     bool go = !st;
@@ -472,8 +474,8 @@ static ee_span ccel_option(const ee_verify_options *options) {
 
 /* One that cannot be read is a failed check like any other. */
 static void take_boot_log(ee_verdict *v, ee_span ccel) {
-    ee_error why = {0};
     if (!ccel.data) return;
+    ee_error why = {0};
     v->has_boot_log = true;
     ee_status st = eei_boot_log_compact(ccel, &v->arena, &v->boot_events, &v->boot_event_count, &why);
     if (st) eei_verdict_judge(v, EEI_CHECK_BOOT_LOG, st, &why, NULL);
@@ -484,8 +486,12 @@ static ee_verdict *bare_verdict(ee_span quote, const ee_policy *policy, uint64_t
     uint32_t image = policy->has_image ? EEI_CHECK_BIT(EEI_CHECK_IMAGE) : 0;
     ee_verdict *v = eei_verdict_new(policy, eei_checks_of_quote | image, now_unix_s ? now_unix_s : eei_wall_ms() / 1000);
     if (!v) return NULL;
-    /* One byte too many is enough for quote_format to say so. */
-    v->quote_bytes = eei_verdict_copy(v, eei_span(quote.data, quote.len <= EEI_QUOTE_BYTES_MAX ? quote.len : EEI_QUOTE_BYTES_MAX + 1));
+    if (quote.len <= EEI_QUOTE_BYTES_MAX) {
+        v->quote_bytes = eei_verdict_copy(v, quote);
+    } else { /* judged by its length alone, and not kept */
+        ee_error why = {0};
+        eei_verdict_judge(v, EEI_CHECK_QUOTE_FORMAT, eei_quote_parse(quote, &v->quote, &why), &why, NULL);
+    }
     v->expect.has_report_data = expected.len == 64;
     if (expected.len) memcpy(v->expect.report_data, expected.data, 64);
     if (image) eei_verdict_fail(v, EEI_CHECK_IMAGE, "the policy pins an image, and a bare quote does not say which image runs");
