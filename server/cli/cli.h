@@ -39,6 +39,8 @@ int cmd_policy(cli *c, int argc, char **argv);
 int cmd_config(cli *c, int argc, char **argv);
 int cmd_devnet(cli *c, int argc, char **argv);
 
+/* Ctrl-C ends the process where it is: right while files are read, for then nothing is under way that would have to be ended in order. */
+void cli_interrupt_ends(bool now);
 ee_status cli_client_make(cli *c, ee_error *err); /* c->client; made on first use */
 /* The client, or an error already told (exit code in *code). */
 ee_client *cli_client(cli *c, int *code);

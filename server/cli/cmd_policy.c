@@ -90,6 +90,7 @@ static int init(cli *c, const char *what) {
 static int check(cli *c, const char *path) {
     ee_policy *policy = NULL;
     ee_error err = {0};
+    cli_interrupt_ends(true);
     if (ee_policy_load(path, &policy, &err)) {
         (void)cli_error(c, &err);
         return 2; /* as for `ee verify --policy`: the input cannot be used */

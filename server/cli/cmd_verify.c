@@ -4,13 +4,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { STATUSES_MAX = 8, COLLATERAL_BYTES_MAX = 1 << 20, CCEL_BYTES_MAX = 1 << 20, ROOT_BYTES_MAX = 8192, REPORT_DATA_BYTES = 64 };
-enum { EXIT_UNUSABLE = 2 };
+enum { EXIT_UNUSABLE = 2, TELL_MS = 1000, INPUT_MS = 30000 };
 static const char INTEL_PCS[] = "https://api.trustedservices.intel.com";
 
 typedef struct verify_line {
@@ -40,18 +42,45 @@ static int no_file(const cli *c, const char *option, const char *path) {
     return EXIT_UNUSABLE;
 }
 
+static int nothing_comes(const cli *c, const char *option, const char *path, const char *what) {
+    ee_error err = {.status = EE_E_TIMEOUT};
+    (void)snprintf(err.word, sizeof err.word, "%s", ee_status_word(err.status));
+    (void)snprintf(err.message, sizeof err.message, "%s %.300s: %s", option, path, what);
+    return unusable(c, &err);
+}
+
+/* A pipe may never give anything, or never end: that is told after a second, and not waited for without end. */
+static int read_bytes(const cli *c, const char *option, const char *path, int fd, size_t max, input *out) {
+    const uint64_t started = cli_clock_ms();
+    struct pollfd one = {.fd = fd, .events = POLLIN};
+    bool told = false;
+    while (out->len <= max) {
+        if (cli_clock_ms() - started > INPUT_MS) return nothing_comes(c, option, path, "did not end within 30 seconds");
+        int ready = poll(&one, 1, TELL_MS);
+        if (ready < 0 && errno == EINTR) continue;
+        if (ready == 0 && fd == STDIN_FILENO) errno = EAGAIN; /* it blocks */
+        ssize_t n = ready == 0 && fd == STDIN_FILENO ? -1 : read(fd, out->bytes + out->len, max + 1 - out->len);
+        if (n == 0) return ready || out->len ? 0 : nothing_comes(c, option, path, "nobody writes to it");
+        if (n > 0) {
+            out->len += (size_t)n;
+        } else if (errno != EAGAIN && errno != EINTR) {
+            return no_file(c, option, path);
+        } else if (!told) {
+            cli_talk(c, "waiting for %s %s: nothing has come for a second, Ctrl-C ends it", option, path);
+            told = true;
+        }
+    }
+    return 0;
+}
+
 /* Whole, or one byte more than it may have: then what judges it says so. "-" is standard input. */
 static int read_input(const cli *c, const char *option, const char *path, size_t max, input *out) {
     bool standard = strcmp(path, "-") == 0;
-    FILE *from = standard ? stdin : fopen(path, "rb");
-    if (!from) return no_file(c, option, path);
-    errno = 0;
-    out->bytes = cli_read_stream(from, max, &out->len);
-    bool failed = !out->bytes || ferror(from);
-    int why = errno;
-    if (!standard) (void)fclose(from);
-    errno = why;
-    return failed ? no_file(c, option, path) : 0;
+    int fd = standard ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    out->bytes = malloc(max + 1);
+    int code = fd < 0 || !out->bytes ? no_file(c, option, path) : read_bytes(c, option, path, fd, max, out);
+    if (fd >= 0 && !standard) (void)close(fd);
+    return code;
 }
 
 /* ---- flags that make a policy ---------------------------------------------------------------------------------------- */
@@ -74,6 +103,20 @@ static bool put_root(char *toml, size_t cap, size_t *at, const input *der) {
     return fits && put(toml, cap, at, "\"\n");
 }
 
+/* The words of --accept-tcb are known by now, so it is the certificate that is wrong. `why` names it as the key of a policy. */
+static int no_root(const cli *c, const verify_line *line, const input *root, const ee_error *why) {
+    static const char pem[] = "-----BEGIN";
+    const char *tail = strstr(why->message, "\"anchor_der\": ");
+    ee_error err = {.status = EE_E_MALFORMED};
+    if (why->status == EE_E_NOMEM) return unusable(c, why);
+    (void)snprintf(err.word, sizeof err.word, "%s", ee_status_word(err.status));
+    (void)snprintf(err.message, sizeof err.message, "--root %.300s: %.600s", line->root,
+                   tail ? tail + strlen("\"anchor_der\": ") : why->message);
+    if (root->len > strlen(pem) && memcmp(root->bytes, pem, strlen(pem)) == 0)
+        (void)snprintf(err.hint, sizeof err.hint, "it is PEM: openssl x509 -in %.300s -outform DER -out root.der", line->root);
+    return unusable(c, &err);
+}
+
 /* --root and --accept-tcb as the policy.toml they stand for: any measurement, and UpToDate in any case. */
 static int policy_from_flags(const cli *c, const verify_line *line, const input *root, ee_policy **out) {
     size_t cap = 2 * ROOT_BYTES_MAX + 1024, at = 0;
@@ -86,7 +129,8 @@ static int policy_from_flags(const cli *c, const verify_line *line, const input 
         fits = put(toml, cap, &at, ", \"") && put(toml, cap, &at, line->statuses[i]) && put(toml, cap, &at, "\"");
     fits = fits && put(toml, cap, &at, "]\n");
     int code = !toml ? 1 : !fits ? cli_usage(c, "verify", "--root %s is too large to be a certificate", line->root) : 0;
-    if (!code && ee_policy_parse(toml, root->bytes ? "--root and --accept-tcb" : "--accept-tcb", out, &err)) code = unusable(c, &err);
+    if (!code && ee_policy_parse(toml, root->bytes ? "--root and --accept-tcb" : "--accept-tcb", out, &err))
+        code = root->bytes ? no_root(c, line, root, &err) : unusable(c, &err);
     free(toml);
     return code;
 }
@@ -140,9 +184,11 @@ static int parse_at(const cli *c, verify_line *line) {
         line->at_unix_s = strtoull(line->at, &end, 10);
         if (!errno && line->at_unix_s && line->at_unix_s < (UINT64_C(1) << 40)) return 0;
     } else if ((end = strptime(line->at, "%Y-%m-%dT%H:%M:%SZ", &utc)) && !*end) {
+        char same[32] = "";
         time_t seconds = timegm(&utc);
+        (void)strftime(same, sizeof same, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&seconds, &utc)); /* there is no 31 February */
         line->at_unix_s = (uint64_t)seconds;
-        if (seconds > 0) return 0;
+        if (seconds > 0 && strcmp(same, line->at) == 0) return 0;
     }
     return cli_usage(c, "verify", "--at %.60s is neither unix seconds nor a time such as 2026-01-31T13:04:11Z", line->at);
 }
@@ -174,14 +220,24 @@ static int print_verdict(cli *c, const ee_verdict *verdict) {
     return 0;
 }
 
+/* 0, or the exit code of what was told. A refusal has the last word, and under --json the only one. */
+static int export_verdict(cli *c, const verify_line *line, bool refused, const ee_verdict *verdict) {
+    ee_error err = {0};
+    if (!ee_verdict_export(verdict, line->export_path, &err)) {
+        cli_talk(c, "wrote %s", line->export_path);
+        return 0;
+    }
+    if (!refused) return cli_error(c, &err);
+    if (!c->json) (void)cli_error(c, &err);
+    return 0;
+}
+
 /* What came of it: the table, the file that was asked for, and for a refusal its one line. */
 static int tell(cli *c, const verify_line *line, ee_status st, const ee_verdict *verdict, const ee_error *why) {
-    ee_error err = {0}, told = *why;
+    ee_error told = *why;
     int code = verdict ? print_verdict(c, verdict) : 0;
-    if (!code && verdict && line->export_path) {
-        if (ee_verdict_export(verdict, line->export_path, &err)) return cli_error(c, &err);
-        cli_talk(c, "wrote %s", line->export_path);
-    }
+    cli_interrupt_ends(false);
+    if (!code && verdict && line->export_path) code = export_verdict(c, line, st != EE_OK, verdict);
     if (verdict) told.refusal = 0; /* its table was shown */
     if (!code && st) code = cli_error(c, &told);
     return code;
@@ -201,6 +257,7 @@ static int get_collateral(const cli *c, const verify_line *line, const input *qu
     ee_collateral_options_init(&options);
     options.pccs_url = strcmp(line->pccs, "intel") == 0 ? INTEL_PCS : line->pccs;
     options.cancel = c->cancel;
+    cli_interrupt_ends(false); /* it is cancelled instead: what it keeps is written whole */
     if (ee_collateral_fetch(span_of(quote), &options, &fetched, &err))
         return err.status == EE_E_MALFORMED ? unusable(c, &err) : cli_error(c, &err);
     ee_span json = ee_collateral_json(fetched);
@@ -273,13 +330,14 @@ static ee_status configured_policy(cli *c, const ee_policy **policy, ee_policy *
     return EE_OK;
 }
 
-static int verify_file(cli *c, const verify_line *line, const char *path) {
+static int verify_file(cli *c, const verify_line *line, const char *what) {
+    const char *path = strcmp(what, "-") == 0 ? "/dev/stdin" : what;
     char origin[512] = "";
     const ee_policy *policy = line->chosen;
     ee_policy *owned = NULL;
     ee_verdict *verdict = NULL;
     ee_error err = {0};
-    if (access(path, R_OK) != 0) return no_file(c, "", path);
+    if (access(path, R_OK) != 0) return no_file(c, "", what);
     if (!policy && configured_policy(c, &policy, &owned, origin, &err)) return unusable(c, &err);
     if (!line->chosen) cli_talk(c, "policy  %s", origin);
     ee_status st = ee_verify_file(path, policy, line->at_unix_s, &verdict, &err);
@@ -305,10 +363,20 @@ static int verify_subject_line(cli *c, const verify_line *line, const char *what
     return code;
 }
 
-/* "app-name" is on the network; what has a dot or another slash, or is there, is a file. */
+/* "app-name" is on the network, also beside a folder of that name, as its sources often are; what has a dot or another slash, or is a file
+ * that is there, is a file. */
 static bool names_file(const char *what) {
+    struct stat s;
     if (strncmp(what, "app/", 4) == 0 || strncmp(what, "node/", 5) == 0) return false;
-    return strpbrk(what, "./") || access(what, F_OK) == 0;
+    return strcmp(what, "-") == 0 || strpbrk(what, "./") || (stat(what, &s) == 0 && !S_ISDIR(s.st_mode));
+}
+
+/* Standard input is one of the inputs at most. */
+static int check_standard_input(const cli *c, const verify_line *line, const char *file) {
+    const char *const all[] = {line->quote, line->collateral, line->ccel, line->root, file};
+    int count = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) count += all[i] && strcmp(all[i], "-") == 0;
+    return count > 1 ? cli_usage(c, "verify", "- is standard input: only one of the inputs can be that") : 0;
 }
 
 static int dispatch(cli *c, verify_line *line, int count, char **rest) {
@@ -328,9 +396,12 @@ static int dispatch(cli *c, verify_line *line, int count, char **rest) {
         return cli_usage(c, "verify", "%s goes with a file; \"%s\" is none", line->at ? "--at" : "--offline", rest[0]);
     if ((line->quote || file) && line->strict) return cli_usage(c, "verify", "--strict asks for a new quote; a file has the one it has");
     if (file && line->export_path) return cli_usage(c, "verify", "--export: %s is an evidence file already", rest[0]);
-    int code = parse_at(c, line);
+    int code = check_standard_input(c, line, file ? rest[0] : NULL);
+    if (!code) code = parse_at(c, line);
+    cli_interrupt_ends(true);
     if (!code) code = choose_policy(c, line);
     if (code) return code;
+    cli_interrupt_ends(line->quote || file);
     return line->quote ? verify_quote(c, line) : file ? verify_file(c, line, rest[0]) : verify_subject_line(c, line, rest[0]);
 }
 

@@ -63,39 +63,45 @@ const cli_command cli_commands[] = {
      "  The agent reads the file (node.ticket, EE_NODE_TICKET). A ticket is no secret: it fits no other machine, and works once.\n",
      cmd_node},
     {"verify", "APP|NODE|control|FILE|--quote FILE", "check attestation, step by step",
-     "  ee verify APP|NODE|control  attest it now: the app's agent, the node's agent, the control plane\n"
-     "    --policy F                judge by this policy.toml instead of the configured one\n"
-     "    --strict                  a new quote for this connection, not a signed statement on one\n"
-     "    --export F                keep the evidence, also of a refusal\n"
-     "  ee verify FILE              check a saved evidence file; no network is used, with --offline or without\n"
+     "  ee verify APP|NODE|control    attest it now: the app's agent, the node's agent, the control plane\n"
+     "    --policy F                  judge by this policy.toml, or by production, instead of the configured policy\n"
+     "    --strict                    a new quote for this connection, not a signed statement on one; of an app or a node\n"
+     "    --export F                  keep the evidence, also of a refusal\n"
+     "  ee verify FILE                a saved evidence file; no network is used, with --offline or without\n"
+     "    --policy F  --at TIME       by EE_POLICY, else the configured network's policy, else production; for the time stored in it\n"
      "  ee verify --quote FILE --collateral FILE\n"
-     "    --root intel|FILE.der     trust anchor; the default is intel\n"
-     "    --accept-tcb STATUS       accept this TCB status too; UpToDate is the only one otherwise. May be repeated\n"
-     "    --pccs URL|intel          fetch the collateral, in place of --collateral\n"
-     "    --ccel FILE               the machine's boot log; it must give RTMR0 to RTMR2\n"
-     "    --report-data HEX         the 64 bytes the quote must carry\n"
-     "  With a file: --at TIME (unix seconds or 2026-01-31T13:04:11Z), and --policy F or the word production in place of --root and\n"
-     "  --accept-tcb. Without a flag an evidence file is judged by EE_POLICY, else by the configured network's policy, else by "
-     "production.\n"
-     "  app/NAME and node/NAME say which of the two is meant. Exit code: 0 verified, 6 refused, 2 nothing that could be judged.\n",
+     "    --root intel|FILE.der       trust anchor; the default is intel. With it any measurement is acceptable: read the table\n"
+     "    --accept-tcb STATUS         accept this TCB status too; UpToDate is the only one otherwise. May be repeated\n"
+     "    --policy F                  a whole policy in place of the two\n"
+     "    --pccs URL|intel            fetch the collateral, in place of --collateral\n"
+     "    --ccel FILE                 the machine's boot log; it must give RTMR0 to RTMR2\n"
+     "    --report-data HEX           the 64 bytes the quote must carry\n"
+     "    --at TIME  --export F\n"
+     "  TIME is unix seconds or 2026-01-31T13:04:11Z. FILE may be -, standard input. app/NAME and node/NAME say which of the two is "
+     "meant.\n"
+     "  Exit code: 0 verified; 6 refused; 2 nothing that could be judged; else that of the error's word, as for any command.\n"
+     "  --json has all checks and fields. What a policy says: `ee help policy`.\n",
      cmd_verify},
     {"policy", "init|check|show", "what is acceptable: make, check and show a policy.toml",
      "  ee policy init APP|NODE|control > policy.toml   accept exactly what it and the control plane run now\n"
-     "  ee policy check FILE                            say what is wrong with it, by line; its hash when nothing is\n"
-     "  ee policy show                                  the policy in use, and where it comes from\n",
+     "  ee policy check FILE                            say what is wrong with it, by line (exit code 2); its hash when nothing is\n"
+     "  ee policy show                                  the policy in use, and where it comes from\n"
+     "  EE_POLICY=policy.toml, or `policy` of a profile, judges by it from then on; `ee verify --policy policy.toml` once.\n",
      cmd_policy},
     {"config", "show", "where every setting comes from", "", cmd_config},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static ee_cancel *cancel_for_signal;
-static volatile sig_atomic_t interrupts;
+static volatile sig_atomic_t interrupts, at_once;
 
 static void on_interrupt(int signal_number) {
     (void)signal_number;
-    if (interrupts++) _exit(130);
+    if (interrupts++ || at_once) _exit(130);
     ee_cancel_fire(cancel_for_signal);
 }
+
+void cli_interrupt_ends(bool now) { at_once = now; }
 
 static void print_help(FILE *to) {
     (void)fprintf(to, "ee: run private jobs, pay in credits, reach private APIs\n\nusage: ee [--json] [--profile P] [--url U] "
