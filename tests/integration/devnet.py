@@ -1,13 +1,17 @@
 """devnet.py - a devnet for integration tests: real processes on loopback, folders of its own, down again whatever happens.
 Not a test itself. Imported by the test_*.py beside it."""
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
@@ -121,6 +125,21 @@ class Devnet:
 
     def ee(self, *args, input=None, timeout=60, env=None, text=True):
         return subprocess.run([str(BIN / "ee"), *args], env={**self.env, **(env or {})}, input=input, capture_output=True, text=text, timeout=timeout, cwd=self.home)
+
+    def terminal(self, *args, columns=80, timeout=30):
+        """(exit code, what a terminal of that width shows on standard output)."""
+        parent, child = pty.openpty()
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        process = subprocess.Popen([str(BIN / "ee"), *args], env=self.env, stdin=child, stdout=child, stderr=subprocess.DEVNULL, cwd=self.home)
+        os.close(child)
+        shown = b""
+        try:
+            while block := os.read(parent, 65536):
+                shown += block
+        except OSError:  # the other side is closed: that is how a terminal ends
+            pass
+        os.close(parent)
+        return process.wait(timeout), shown
 
     def json(self, *args, **kw):
         result = self.ee("--json", *args, **kw)

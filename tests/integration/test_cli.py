@@ -27,21 +27,10 @@ class Cli(DevnetCase):
     def shell(self, line, timeout=60, env=None):
         return subprocess.run(["bash", "-c", line], env={**self.net.env, **(env or {})}, capture_output=True, text=True, timeout=timeout, cwd=self.net.home)
 
-    def terminal(self, *args, columns=80, timeout=30):
-        """What a terminal of that width shows."""
-        parent, child = pty.openpty()
-        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        process = subprocess.Popen([str(BIN / "ee"), *args], env=self.net.env, stdin=child, stdout=child, stderr=subprocess.PIPE, cwd=self.net.home)
-        os.close(child)
-        shown = b""
-        try:
-            while block := os.read(parent, 65536):
-                shown += block
-        except OSError:  # the other side is closed: that is how a terminal ends
-            pass
-        os.close(parent)
-        process.stderr.close()
-        self.assertEqual(process.wait(timeout), 0, shown)
+    def terminal(self, *args, columns=80):
+        """What a terminal of that width shows of a command that goes well."""
+        status, shown = self.net.terminal(*args, columns=columns)
+        self.assertEqual(status, 0, shown)
         return shown
 
     # ---- 1: output that nobody reads
