@@ -21,7 +21,8 @@ typedef struct ee_verdict ee_verdict;
 
 /** Intel's root, sealed and non-debug TDs, TCB UpToDate. The default everywhere, and the strictest there is. */
 EE_API EE_MUST_USE ee_status ee_policy_production(ee_policy **out, ee_error *err);
-/** Read policy.toml. Errors name file, line and key; an unknown key is an error. */
+/** Read policy.toml, at most 1 MiB. Errors name file, line and key; an unknown key is an error. EE_E_TIMEOUT: it is a pipe that nobody
+ * writes to, or that does not end within 30 s. */
 EE_API EE_MUST_USE ee_status ee_policy_load(const char *path, ee_policy **out, ee_error *err);
 /** The same from text; @p name stands for the file in errors. */
 EE_API EE_MUST_USE ee_status ee_policy_parse(const char *toml, const char *name, ee_policy **out, ee_error *err);
@@ -113,7 +114,9 @@ EE_API EE_MUST_USE ee_status ee_verify_quote(ee_span quote, const ee_collateral 
 EE_API EE_MUST_USE ee_status ee_verify_quote_json(ee_span quote, ee_span collateral_json, const ee_policy *policy,
                                                   const ee_verify_options *options, ee_verdict **out, ee_error *err);
 
-/** Check a saved evidence file (ee_verdict_export()) with no network at all. @param at_unix_s 0 = the time stored in the file */
+/** Check a saved evidence file (ee_verdict_export()) with no network at all. @param at_unix_s 0 = the time stored in the file
+ *  @return as ee_verify_quote(), and EE_E_NOT_FOUND, EE_E_IO or EE_E_TIMEOUT (a pipe that nobody writes to, or that does not end within 30
+ * s) for a path that has nothing to check. What is no evidence, or is over 4 MiB, is a failed check. At most 100 MiB of memory. */
 EE_API EE_MUST_USE ee_status ee_verify_file(const char *path, const ee_policy *policy, uint64_t at_unix_s, ee_verdict **out, ee_error *err);
 
 typedef enum ee_check_result { EE_CHECK_PASS = 0, EE_CHECK_FAIL = 1, EE_CHECK_SKIPPED = 2 } ee_check_result;
