@@ -9,8 +9,8 @@ Tests are found by convention, there is no list to keep:
   integration/...    tests/integration/test_*.py and test_*.sh, against the release programs in build/bin
   python/...         tests/bindings/python/test_*.py, each with unittest
   go/...             every folder with a go.mod under bindings, tests/bindings and examples: vet, and each package's tests
-A script exits 77 to say that it was skipped; its last line is the reason. A line `# deadline: 600` near its top gives it more seconds,
-`# needs: build/tsan` names a build that it takes besides the release. A test whose build failed is left out, and said to be.
+A script exits 77 to say that it was skipped; its last line is the reason. A line `# deadline: 600` near its top gives it more seconds (in C
+`/* deadline: 600 s`, through CTest), `# needs: build/tsan` names a build that it takes besides the release. A test whose build failed is left out, and said to be.
 Not here: what a test does, or how anything is built.
 """
 import argparse

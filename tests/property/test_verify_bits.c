@@ -1,5 +1,7 @@
 /* test_verify_bits.c - no single changed bit of a good quote, nor of any item of its collateral, verifies: all of them are tried, on every
  * core at once. Changed on purpose and signed again is test_verify.c's matter. Threats Q1, Q3. */
+/* deadline: 900 s: 80,000 verifications take half a minute of two idle cores, and more where others work beside them. Under
+ * ThreadSanitizer, which looks for races and not for bits, a part of them is tried. */
 #include "attest/chain.h"
 #include "unit/attest_world.h"
 
@@ -7,6 +9,11 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#ifdef __SANITIZE_THREAD__
+enum { STRIDE = 31 }; /* odd: all eight bits of a byte have their turn */
+#else
+enum { STRIDE = 1 };
+#endif
 enum { THREADS_MAX = 16 };
 
 /* One text or byte string of the collateral, in the form in which it means something: DER for what travels as PEM or hex. */
@@ -110,7 +117,7 @@ static void *worker(void *user) {
     const eei_buf *source = j->item ? &j->item->bytes : &j->w->quote;
     uint8_t *bytes = malloc(source->len);
     memcpy(bytes, source->data, source->len);
-    for (size_t bit = atomic_fetch_add(&j->next, 1); bit < j->bits; bit = atomic_fetch_add(&j->next, 1)) {
+    for (size_t bit = atomic_fetch_add(&j->next, STRIDE); bit < j->bits; bit = atomic_fetch_add(&j->next, STRIDE)) {
         if (j->item)
             try_item(j, bytes, bit);
         else
@@ -127,7 +134,7 @@ static void run_job(job *j, const char *name) {
     for (size_t i = 0; i < n; i++) assert_int_equal(pthread_create(&threads[i], NULL, worker, j), 0);
     for (size_t i = 0; i < n; i++) assert_int_equal(pthread_join(threads[i], NULL), 0);
     if (j->verified) fail_msg("%s: %zu changed bits verify, bit %zu among them", name, (size_t)j->verified, (size_t)j->last);
-    print_message("%s: none of %zu changed bits verifies\n", name, j->bits);
+    print_message("%s: none of %zu changed bits verifies\n", name, (j->bits + STRIDE - 1) / STRIDE);
 }
 
 static void test_Q1_every_bit_of_the_quote(void **state) {
