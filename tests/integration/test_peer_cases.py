@@ -9,9 +9,10 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "peer"))
 from cases import CASES, STRICT, strict_expectation  # noqa: E402
-from verdicts import BUILD, Relaxed, seed, strict  # noqa: E402
+from verdicts import BUILD, Relaxed, must_be_built, seed, strict  # noqa: E402
 from world import DAY, Sample, date  # noqa: E402
 
+must_be_built()
 SEED = seed()
 
 

@@ -359,6 +359,7 @@ row("root_another", "no", "no", "the chain ends in another root than the one tha
 row("root_renewed", "no", "ok", "same name, same key, other certificate: ours pins the certificate, the peer name and key",
     lambda s: setattr(s, "root_override", (lambda t: (cert("root", serial=0x7777)(t), t.certificate("root"))[1])(Sample(s.shape, s.seed))), "root")
 row("tcb_ca_no_crl_sign", "no", "no", "a CA that may not sign CRLs", cert("tcb_ca", usage=(SIGN, CERT_SIGN)), "IssuerNotCrlSigner")
+row("root_no_crl_sign", "no", "ok", "a root that may not sign CRLs, and has signed one; a trust anchor's usage is nothing to the peer", cert("root", usage=(SIGN, CERT_SIGN)), "IssuerNotCrlSigner")
 row("root_empty", "no", "no", "no root at all", lambda s: setattr(s, "root_override", b"\x30\0"), "root")
 row("pck_is_ca", "no", "no", "CA as end entity", cert("pck", ca=True), "CaUsedAsEndEntity")
 row("signer_is_ca", "no", "no", "CA as end entity", cert("signer", ca=True), "CaUsedAsEndEntity")
@@ -486,6 +487,8 @@ for status in ("SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHa
 for name, ids in (("blank", ["INTEL SA 1"]), ("empty", [""]), ("escape", ["INTEL-SA-1\x1b"])):
     row(f"tcb_info_advisory_{name}", "no", "ok", "an advisory's id is shown to people and compared with a policy's: letters, digits, - _ . alone; the peer takes any text", level(advisoryIDs=ids), "odd item")
 row("tcb_info_no_tdx_components", "no", "no", "the suite's missing components", lambda s: s.tcb_info["tcbLevels"][0]["tcb"].pop("tdxtcbcomponents"), "tdxtcbcomponents")
+row("tcb_info_lower_level_no_tdx_components", "no", "ok", "every level has them, also one that is not come by; the peer looks at those it comes by",
+    lambda s: s.tcb_info["tcbLevels"].append(dict(tcb=dict(sgxtcbcomponents=svns(), pcesvn=0), tcbDate="2023-01-01T00:00:00Z", tcbStatus="OutOfDate")), "tdxtcbcomponents")
 row("tcb_info_15_components", "no", "no", "a component is missing", level(sgxtcbcomponents=svns()[:15]), "sgxtcbcomponents")
 row("tcb_info_17_components", "no", "no", "one too many", level(tdxtcbcomponents=svns() + [dict(svn=0)]), "tdxtcbcomponents")
 row("tcb_info_component_256", "no", "no", "an SVN is one byte", level(sgxtcbcomponents=svns(256)), "svn")
@@ -528,6 +531,7 @@ row("seam_attributes_masked", "no", "no", "even where the identity's mask would 
 row("seam_attributes_allowed_by_identity", "no", "ok", "SEAM attributes are zero in every production module; ours refuses others even where a signed identity asks for them",
     all_of(body(seam_attributes=b"\1" + bytes(7)), module(attributes="01" + "00" * 7, attributesMask="ff" * 8)), "SEAM attributes")
 row("module_attributes", "no", "no", "the identity asks for a bit that is off", module(attributes="01" + "00" * 7, attributesMask="ff" * 8), "SEAM attributes")
+row("module_attributes_beyond_mask", "no", "ok", "an identity that asks for bits its own mask hides cannot be met; the peer masks both sides", module(attributes="01" + "00" * 7), "SEAM attributes")
 row("module0_mrsigner", "no", "no", "version 0 is judged by tdxModule", all_of(body(tee_tcb_svn=b"\1\0" + b"\1" * 14), level(tdxtcbcomponents=svns()), lambda s: s.tcb_info["tdxModule"].update(mrsigner="03" * 48)), "another signer")
 row("svn2_unappraisable", "no", "no", "the suite's: the module that runs now is below every level", version5(tee_tcb_svn2=b"\0\1" + b"\1" * 14), "TEE_TCB_SVN2")
 row("svn2_unknown_module", "no", "no", "the module that runs now is unknown", version5(tee_tcb_svn2=b"\1\7" + b"\1" * 14), "TEE_TCB_SVN2")

@@ -2,6 +2,7 @@
 Spec: ITU-T X.690; RFC 5280 appendix A."""
 import base64
 import datetime as dt
+import functools
 
 
 def tlv(tag, *parts):
@@ -36,6 +37,7 @@ def bits(value, unused=0):
     return tlv(0x03, bytes([unused]), value)
 
 
+@functools.lru_cache(maxsize=None)
 def oid(dotted):
     numbers = [int(n) for n in dotted.split(".")]
     out = bytearray([numbers[0] * 40 + numbers[1]])

@@ -26,6 +26,15 @@ class Verdict:
     why: str  # of the refused
 
 
+def must_be_built():
+    """Ends the program where what is asked is not built: every case would fail for that, and say something else. By hand as under ./dev test."""
+    sys.path.append(str(BUILD / "python"))
+    wanted = [VERIFY_CASE, BUILD / "python/easyenclave/__init__.py"]
+    missing = [str(path) for path in wanted if not path.exists()]
+    if missing:
+        sys.exit(f"not there: {', '.join(missing)}: run ./dev build (or set EE_BUILD_DIR to where it was built)")
+
+
 def seed():
     """Of this run: fresh, or the one of EE_CASE_SEED. Printed, so that a failure can be had again."""
     value = os.environ.get("EE_CASE_SEED") or str(random.SystemRandom().randrange(10**9))
@@ -101,8 +110,11 @@ class Peer:
         return self.log.read().decode(errors="replace").strip()
 
     def close(self):
-        self.process.stdin.close()
-        self.process.stdout.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                pass  # what a panic left unread
         self.process.wait(10)
         self.log.close()
 
@@ -117,11 +129,8 @@ class Peer:
             pass
         if line:
             return Verdict(**json.loads(line))
-        self.process.wait(10)
         words = self.last_words()
-        self.process.stdin = None
-        self.process.stdout.close()
-        self.log.close()
+        self.close()
         self.start()
         return Verdict(False, None, "ended by a panic: " + " / ".join(words.splitlines()[:2]))
 
