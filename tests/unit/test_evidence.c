@@ -462,10 +462,14 @@ static eei_evidence session_evidence(const session *s) {
 
 static void session_must_fail(const char *name, const session *s, const ee_verdict *base, uint64_t now, const char *check) {
     ee_verdict *verdict = NULL;
+    ee_error told = {0};
     const eei_evidence e = session_evidence(s);
-    ee_status st = eei_appraise_session(&e, base, &s->expect, now, &verdict, NULL);
+    ee_status st = eei_appraise_session(&e, base, &s->expect, now, &verdict, &told);
     if (st != EE_E_ATTESTATION || ee_verdict_verified(verdict) || strcmp(first_failed(verdict), check))
         fail_msg("%s: status %d, failed \"%s\", wanted \"%s\"", name, (int)st, first_failed(verdict), check);
+    /* What failed is told, not what was not reached because of it. */
+    if (strncmp(told.message, check, strlen(check)) || told.message[strlen(check)] != ':')
+        fail_msg("%s: told \"%s\", wanted \"%s: ...\"", name, told.message, check);
     ee_verdict_free(verdict);
 }
 

@@ -175,23 +175,30 @@ ee_status eei_verdict_judge(ee_verdict *v, eei_check_id id, ee_status st, const 
 
 /* ---- sealing ---- */
 
+static ee_status tell_check(const ee_verdict *v, size_t id, ee_error *err) {
+    const eei_check_row *row = &v->rows[id];
+    const char *actual = row->actual ? row->actual : "", *expected = row->expected ? row->expected : "";
+    if (*expected || *actual)
+        eei_fail(err, EE_E_ATTESTATION, "%s: %.200s; expected %.110s, actual %.110s", checks[id].name,
+                 eei_check_explain(v, (eei_check_id)id), *expected ? expected : "-", *actual ? actual : "-");
+    else
+        eei_fail(err, EE_E_ATTESTATION, "%s: %.400s", checks[id].name, eei_check_explain(v, (eei_check_id)id));
+    if (err)
+        snprintf(err->details, sizeof err->details, "{\"check\":\"%s\",\"reason\":\"%s\"}", checks[id].name,
+                 row->state == EEI_CHECK_FAILED ? ee_status_word(row->reason) : ee_status_word(EE_E_ATTESTATION));
+    return EE_E_ATTESTATION;
+}
+
+/* The first that failed; where none did, the first that was not made. */
 static ee_status tell(const ee_verdict *v, ee_error *err) {
-    for (size_t i = 0; i < EEI_CHECK_COUNT; i++) {
+    size_t told = EEI_CHECK_COUNT;
+    for (size_t i = EEI_CHECK_COUNT; i-- > 0;) {
         const eei_check_row *row = &v->rows[i];
+        bool better = told == EEI_CHECK_COUNT || row->state == EEI_CHECK_FAILED || v->rows[told].state != EEI_CHECK_FAILED;
         if (!(v->wanted & EEI_CHECK_BIT(i)) || row->state == EEI_CHECK_PASSED) continue;
-        if (row->state == EEI_CHECK_NOT_ASKED && checks[i].optional) continue;
-        const char *actual = row->actual ? row->actual : "", *expected = row->expected ? row->expected : "";
-        if (*expected || *actual)
-            eei_fail(err, EE_E_ATTESTATION, "%s: %.200s; expected %.110s, actual %.110s", checks[i].name,
-                     eei_check_explain(v, (eei_check_id)i), *expected ? expected : "-", *actual ? actual : "-");
-        else
-            eei_fail(err, EE_E_ATTESTATION, "%s: %.400s", checks[i].name, eei_check_explain(v, (eei_check_id)i));
-        if (err)
-            snprintf(err->details, sizeof err->details, "{\"check\":\"%s\",\"reason\":\"%s\"}", checks[i].name,
-                     row->state == EEI_CHECK_FAILED ? ee_status_word(row->reason) : ee_status_word(EE_E_ATTESTATION));
-        return EE_E_ATTESTATION;
+        if (better && !(row->state == EEI_CHECK_NOT_ASKED && checks[i].optional)) told = i;
     }
-    return EE_OK;
+    return told == EEI_CHECK_COUNT ? EE_OK : tell_check(v, told, err);
 }
 
 ee_status eei_verdict_seal(ee_verdict **v, ee_verdict **out, ee_error *err) {
