@@ -198,7 +198,7 @@ class Devnet:
             pathlib.Path(env["EE_NODE_TICKET"]).write_text(self.ticket(name))
         os.kill(pid, signal.SIGKILL)
         wait_for("the old one is gone", lambda: ended(pid))
-        with open(self.dir / f"logs/{name}-2.log", "w") as log:
+        with open(self.dir / f"logs/{name}-2.log", "a") as log:
             return subprocess.Popen([program], env=env, stdout=log, stderr=log)
 
     def beside(self, name, called, program=None, machine=None, **more):
