@@ -100,6 +100,25 @@ class JobBadDays(DevnetCase):
         again = self.net.ee("run", "--node", "node-b", "myapp:latest", "--", "echo", "again")
         self.assertEqual((again.returncode, again.stdout), (0, "again\n"), again.stderr)
 
+    def test_Q14_a_registry_that_serves_other_bytes_is_found_out(self):
+        """One byte of a layer changes behind the digest that was asked for: nothing of it runs."""
+        before, storage = self.net.balance(), f"{self.cache}/easyenclave/devnet/registry/docker/registry/v2/blobs/sha256"
+        known = {b for d in os.scandir(storage) for b in os.listdir(d.path)}
+        self.net.push_hello()
+        new = [f"{d.path}/{b}/data" for d in os.scandir(storage) for b in os.listdir(d.path) if b not in known]
+        layer = max(new, key=os.path.getsize)
+        with open(layer, "r+b") as blob:
+            blob.seek(os.path.getsize(layer) // 2)
+            byte = blob.read(1)
+            blob.seek(-1, os.SEEK_CUR)
+            blob.write(bytes([byte[0] ^ 1]))
+        result = self.net.ee("--json", "run", "hello:latest")
+        self.assertEqual((result.returncode, result.stdout), (125, ""))
+        error = json.loads(result.stderr.splitlines()[-1])["error"]
+        self.assertEqual(error["code"], "image")
+        self.assertRegex(error["message"], r"/hello@sha256:[0-9a-f]{12}\.\.\.: the registry delivered something else than was asked for$")
+        wait_for("the lock is back", lambda: self.net.balance() == before, 20)
+
     def test_job_whose_caller_never_comes_is_let_go(self):
         """Cancelled by its caller between admission and channel: the agent's room and the lock come back."""
         before = self.net.balance()

@@ -300,6 +300,15 @@ class Pages(unittest.TestCase):
             text = page.read_text()
             self.assertEqual(with_tables(text, LAGS), text, f"{page.relative_to(ROOT)}: run python3 tests/integration/test_docs.py --write")
 
+    def test_every_threat_to_attestation_and_session_has_a_test(self):
+        known = negative_tests()
+        for threat in (*(f"Q{i}" for i in range(1, 20)), *(f"S{i}" for i in range(1, 7))):
+            with self.subTest(threat=threat):
+                self.assertIn(threat, known)
+        for threat in ("Q7", "Q9", "Q11", "Q12", "Q17", "S1", "S3", "S6"):  # between processes: a test with processes
+            with self.subTest(threat=threat):
+                self.assertTrue([place for place in known[threat] if place.startswith("tests/integration/") and not place.endswith("test_model.py")])
+
     def test_tests_that_the_pages_name_exist(self):
         known = {name for places in negative_tests().values() for tests in places.values() for name in tests}
         for page in PAGES:

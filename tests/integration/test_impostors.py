@@ -292,7 +292,7 @@ class Proxies(Impostors):
 
 
 class Stolen(Impostors):
-    def test_Q12_S9_a_stolen_instance_key_on_another_machine_is_refused(self):
+    def test_Q12_a_stolen_instance_key_on_another_machine_is_refused(self):
         """All keys of the instance and its ticket, which may come again: but the quote is of another machine."""
         self.lie("node-b", "leak", self.folder)
         instance = self.net.node("node-b")["instance_id"]
