@@ -212,7 +212,7 @@ static ee_status read_tcb_levels(eei_document *d, const char *name, void *into) 
         if (!st) st = EEI_READ_OBJECT(d, tcb_level_members, item);
     }
     if (!st) st = eei_doc_status(d);
-    if (!st && (!l.items || !l.count)) st = eei_doc_wrong(d, name, "is empty");
+    if (!st && (!l.items || !l.count)) return eei_doc_wrong(d, name, "is empty");
     if (st) return st;
     info->levels = l.items;
     info->level_count = l.count;
