@@ -45,11 +45,13 @@ bench *bench_open(int argc, char **argv, const char *name) {
 
 bool bench_is_quick(const bench *b) { return b->quick; }
 
-uint64_t bench_now_ns(void) {
+static uint64_t clock_ns(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
+uint64_t bench_now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
+uint64_t bench_cpu_ns(void) { return clock_ns(CLOCK_THREAD_CPUTIME_ID); }
 
 void bench_use(const void *memory) { __asm__ volatile("" : : "g"(memory) : "memory"); }
 

@@ -15,6 +15,9 @@ bench *bench_open(int argc, char **argv, const char *name);
 bool bench_is_quick(const bench *b);
 
 uint64_t bench_now_ns(void);
+/* Time that this thread has computed, as `openssl speed` counts it: what others do on the machine is not in it. For work that waits for
+ * nothing. */
+uint64_t bench_cpu_ns(void);
 /* Keeps the compiler from leaving out work whose result nobody reads. */
 void bench_use(const void *memory);
 
