@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Ours beside other people's verifiers: the same quote and collateral, nothing kept from one verification to the next, in turns. Those that
-cannot be installed are left out, and said to be. Not for what they judge (tests/integration/test_peer_differential.py).
-Run by ./dev bench peers [--quick]."""
+cannot be installed are left out, and said to be. In processor time, so that it holds on a machine where others work. Not for what they
+judge (tests/integration/test_peer_differential.py). Run by ./dev bench peers [--quick]."""
 import json
 import os
 import pathlib

@@ -184,7 +184,7 @@ static double log_replayed(void *user) {
     return micros_each(start, w->rounds);
 }
 
-/* ---- for bench_peers.py: a number in, that many verifications of FOLDER's files, microseconds for each out -------------------- */
+/* ---- for bench_peers.py: a number in, that many verifications of FOLDER's files, microseconds of each out ---------------------- */
 
 static void read_into(const char *folder, const char *name, eei_buf *out) {
     char path[4096];
