@@ -13,6 +13,7 @@ words that only this file sees:
     <!-- around: -->                                       the block is a part of the program in the comment, at the line that says ...
 In a `console` block `$ ` begins a command, and what stands below it must come out, with any numbers and with anything for `...`."""
 # deadline: 900
+import json
 import os
 import pathlib
 import re
@@ -23,6 +24,9 @@ import tempfile
 import unittest
 
 from devnet import BIN, BUILD, ROOT, environment
+
+sys.path.insert(0, str(ROOT / "tests/peer"))
+from disagreements import KNOWN  # noqa: E402
 
 DOCS = ROOT / "docs"
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not {"build", ".git"} & set(p.relative_to(ROOT).parts))
@@ -191,9 +195,36 @@ def threats():
     return table(("threat", "tests that answer it"), rows)
 
 
+def differential():
+    """The last kept run of test_peer_differential.py, which must be of the table and the peer that are here."""
+    kept = json.loads(read("tests/peer/differential.json"))
+    anew = "keep a run anew: python3 tests/integration/test_peer_differential.py --count 20000 --record"
+    if list(kept["otherwise"]) != [known.kind for known in KNOWN]:
+        raise AssertionError(f"tests/peer/differential.json has other rows than tests/peer/disagreements.py; {anew}")
+    if kept["peer"].replace(" ", "==") not in read("tests/peer/requirements.txt"):
+        raise AssertionError(f"tests/peer/differential.json is of {kept['peer']}, tests/peer/requirements.txt is not; {anew}")
+    return kept
+
+
+def peer_run():
+    kept = differential()
+    otherwise = sum(row["inputs"] for row in kept["otherwise"].values())
+    alike = kept["accepted"] + kept["refused"]
+    return table(("day", "peer", "seed", "inputs", "judged alike", "accepted by both", "refused by both", "judged otherwise", "not explained"),
+                 [(kept["date"], kept["peer"], kept["seed"], *(f"{n:,}" for n in (alike + otherwise, alike, kept["accepted"], kept["refused"], otherwise)), 0)])
+
+
+def disagreements():
+    kept = differential()["otherwise"]
+    who = {"ours": "ours", "peer": "the peer"}
+    return table(("what", "who is stricter", "why", "inputs", "for example"),
+                 [(known.kind, who[known.stricter], known.why, f"{kept[known.kind]['inputs']:,}", f"`{kept[known.kind]['case']}`") for known in KNOWN])
+
+
 LAGS = ("threats",)  # a new test need not touch the page; what the page names must exist
 GENERATED = {"messages": messages, "frames": frames, "signed": signed, "purposes": purposes, "limits": limits, "checks": checks, "layers": layers,
-             "keys controlplane": lambda: keys("controlplane"), "keys agent": lambda: keys("agent"), "keys uptime": lambda: keys("uptime"), "threats": threats}
+             "keys controlplane": lambda: keys("controlplane"), "keys agent": lambda: keys("agent"), "keys uptime": lambda: keys("uptime"), "threats": threats, "peer run": peer_run,
+             "disagreements": disagreements}
 MARK = re.compile(r"(<!-- generated: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.S)
 
 
