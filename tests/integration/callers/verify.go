@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	ee "github.com/easyenclave/easyenclave/bindings/go"
@@ -85,10 +86,19 @@ func ask(q question) (*ee.Attestation, error) {
 	return ee.VerifyQuote(q.Quote, q.Collateral, policy, bound, at)
 }
 
+// spent is the processor time of this process so far.
+func spent() time.Duration {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		panic(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
 func judge(q question) answer {
-	started := time.Now()
+	started := spent()
 	found, err := ask(q)
-	told := answer{Word: "ok", Verdict: value(found), Seconds: time.Since(started).Seconds()}
+	told := answer{Word: "ok", Verdict: value(found), Seconds: (spent() - started).Seconds()}
 	var call *ee.CallError
 	var refused *ee.AttestationError
 	if errors.As(err, &call) {

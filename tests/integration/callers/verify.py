@@ -27,7 +27,7 @@ def ask(q):
 
 
 def judge(q):
-    started = time.monotonic()
+    started = time.process_time()
     told = {"word": "ok", "message": "", "hint": "", "check": "", "verdict": None}
     try:
         told["verdict"] = value(ask(q))
@@ -35,7 +35,7 @@ def judge(q):
         told.update(word=e.code, message=e.message, hint=e.hint)
         if isinstance(e, ee.AttestationError):
             told.update(check=e.failed_check, verdict=value(e.attestation))
-    return {**told, "seconds": time.monotonic() - started}
+    return {**told, "seconds": time.process_time() - started}
 
 
 for line in sys.stdin:
