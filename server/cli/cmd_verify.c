@@ -292,6 +292,8 @@ static int verify_quote(cli *c, const verify_line *line) {
     if (!code) {
         ee_status st =
             ee_verify_quote_json(span_of(&quote), span_of(&collateral), line->chosen ? line->chosen : any, &options, &verdict, &err);
+        if (st && !collateral.len)
+            (void)snprintf(err.hint, sizeof err.hint, "give it with --collateral FILE, or have it fetched with --pccs URL|intel");
         code = tell(c, line, st, verdict, &err);
     }
     ee_verdict_free(verdict);

@@ -126,6 +126,13 @@ class Input(unittest.TestCase):
                     self.assertEqual((other.word, other.check, other.message), (answer.word, answer.check, answer.message))
                     self.assertLess(other.seconds, SECONDS)
 
+    def test_no_collateral(self):
+        for words in (["--quote", self.files["q"]], ["--quote", self.files["q"], "--collateral", "/dev/null"]):
+            answer = self.run_words(*words)
+            self.sane(answer, 6, "attestation", "collateral_format", says="there is no collateral")
+            self.assertIn("--collateral FILE", answer.hint)
+            self.assertIn("mrtd", answer.document["unverified"])
+
     def test_line_ends_do_not_matter_where_nothing_is_signed(self):
         document = json.loads(self.good.collateral)
         windows = json.dumps(document, indent=2).replace("\n", "\r\n").encode()

@@ -62,6 +62,7 @@ ee_status ee_collateral_parse(ee_span json, ee_collateral **out, ee_error *err) 
     ee_error local; /* readers write to it whether the caller wants to know or not */
     if (!out) return eei_fail(err, EE_E_INVALID, "out is NULL");
     *out = NULL;
+    if (!json.len) return eei_fail(err, EE_E_MALFORMED, "there is no collateral: without it nothing vouches for a quote");
     ee_collateral *c = eei_calloc(1, sizeof *c);
     if (!c) return eei_nomem(err);
     atomic_init(&c->refs, 1);
