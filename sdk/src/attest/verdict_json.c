@@ -1,6 +1,7 @@
 /* verdict_json.c - a verdict for programs: every check, then what the quote says. It decides nothing.
  * Called through eesdk/verify.h, and by evidence_file.c. */
 #include "attest/boot_log.h"
+#include "attest/chain.h"
 #include "attest/verdict.h"
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -68,13 +69,28 @@ static void quote_json(const eei_quote *q, json_t *out, bool *ok) {
     set(out, "cert_data_type", json_integer(q->cert_type), ok);
 }
 
+static void pck_json(const eei_pck *pck, json_t *out, bool *ok) {
+    set(out, "fmspc", hex_json(pck->fmspc, 6), ok);
+    set(out, "pceid", hex_json(pck->pceid, 2), ok);
+    set(out, "pcesvn", json_integer(pck->pcesvn), ok);
+    set(out, "cpusvn", hex_json(pck->cpusvn, 16), ok);
+    set(out, "ppid", hex_json(pck->ppid, 16), ok);
+    set(out, "machine_id", hex_json(eei_pck_machine_id(pck), 16), ok);
+}
+
+/* Of a quote that is not authentic: as its own certificate says, where that can be read. */
+static void claimed_platform_json(const eei_quote *q, json_t *out, bool *ok) {
+    eei_chain chain;
+    eei_pck pck;
+    if (q->cert_type != EEI_CERT_PCK_CHAIN) return;
+    ee_status st = eei_chain_parse(q->cert_data, &chain, NULL);
+    if (!st && !(st = eei_pck_parse(&chain.certs[0], &pck, NULL))) pck_json(&pck, out, ok);
+    if (st == EE_E_NOMEM) *ok = false;
+    eei_chain_clear(&chain);
+}
+
 static void platform_json(const ee_verdict *v, json_t *out, bool *ok) {
-    set(out, "fmspc", hex_json(v->pck.fmspc, 6), ok);
-    set(out, "pceid", hex_json(v->pck.pceid, 2), ok);
-    set(out, "pcesvn", json_integer(v->pck.pcesvn), ok);
-    set(out, "cpusvn", hex_json(v->pck.cpusvn, 16), ok);
-    set(out, "ppid", hex_json(v->pck.ppid, 16), ok);
-    set(out, "machine_id", hex_json(eei_pck_machine_id(&v->pck), 16), ok);
+    pck_json(&v->pck, out, ok);
     set(out, "tcb_evaluation", json_integer((json_int_t)v->tcb_evaluation), ok);
     set(out, "qe_evaluation", json_integer((json_int_t)v->qe_evaluation), ok);
     if (v->tcb_date) set(out, "tcb_date", json_string(v->tcb_date), ok);
@@ -90,10 +106,12 @@ static void fields_json(const ee_verdict *v, json_t *out, bool *ok) {
     quote_json(&v->quote, fields, ok);
     set(fields, "quote_len_used", json_integer((json_int_t)(v->quote.bytes_used)), ok);
     set(fields, "trailing_bytes", json_integer((json_int_t)v->quote.trailing.len), ok);
-    if (v->authentic)
+    if (v->authentic) {
         platform_json(v, fields, ok);
-    else
+    } else {
+        claimed_platform_json(&v->quote, fields, ok);
         set(out, "unverified", fields, ok);
+    }
 }
 
 json_t *eei_verdict_to_json(const ee_verdict *v) {
