@@ -106,6 +106,7 @@ class JobBadDays(DevnetCase):
         known = {b for d in os.scandir(storage) for b in os.listdir(d.path)}
         self.net.push_hello()
         new = [f"{d.path}/{b}/data" for d in os.scandir(storage) for b in os.listdir(d.path) if b not in known]
+        self.addCleanup(lambda: [shutil.rmtree(os.path.dirname(blob)) for blob in new])
         layer = max(new, key=os.path.getsize)
         with open(layer, "r+b") as blob:
             blob.seek(os.path.getsize(layer) // 2)

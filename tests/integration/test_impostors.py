@@ -158,9 +158,9 @@ class Answers(Impostors):
         """It hands the caller's challenge to a genuine agent, which answers it, for a connection with somebody else."""
         relay = self.relay("node-a")
         self.lie("node-b", "relay", relay.path)
-        self.assertEqual(self.failed(self.run_on("node-b")), ["session"])  # another instance signed it
+        self.assertEqual(self.failed(self.run_on("node-b")), ["instance_key"])  # another instance signed it
         self.nothing_happened()
-        self.assertEqual(self.verify("node-b"), ["session"])
+        self.assertEqual(self.verify("node-b"), ["instance_key"])
         self.assertEqual(self.verify("node-b", "--strict"), ["channel", "tls_key", "instance", "node"])
         self.assertEqual(relay.failed, [])
         self.assertGreaterEqual(len(relay.answers), 3)
