@@ -18,10 +18,26 @@ ee_status tickets_used_by(store *db, const uint8_t serial[16], const uint8_t ins
     return find(db, serial, instance_id, &found, used, err);
 }
 
+/* Whoever has a boot behind it that came after this ticket's is not that node any more, or two instances would replace each other for ever.
+ */
+static ee_status is_newest(store *db, const ticket_use *use, ee_error *err) {
+    store_rows *rows = NULL;
+    bool newer = false;
+    ee_status st =
+        store_query(db, "SELECT 1 FROM ticket WHERE node_id = $1 AND used_ms > (SELECT used_ms FROM ticket WHERE serial = $2) LIMIT 1",
+                    STORE_WITH(store_bytes(use->node_id, 32), store_bytes(use->serial, 16)), &rows, err);
+    if (st) return st;
+    st = store_next(rows, &newer, err);
+    store_rows_close(rows);
+    if (st || !newer) return st;
+    return eei_fail(err, EE_E_ATTESTATION, "a later boot of this node has taken its place: it needs a boot ticket of its own to come back");
+}
+
 ee_status tickets_use(store *db, const ticket_use *use, ee_error *err) {
     bool found = false, same = false;
     ee_status st = find(db, use->serial, use->instance_id, &found, &same, err);
-    if (st || same) return st;
+    if (!st && same) return is_newest(db, use, err);
+    if (st) return st;
     if (found)
         return eei_fail(err, EE_E_ATTESTATION,
                         "the boot ticket was used before, by another instance: its provider signs one for each boot");

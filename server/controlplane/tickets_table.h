@@ -8,7 +8,8 @@ typedef struct ticket_use {
     uint8_t serial[16], node_id[32], instance_id[32];
     uint64_t now_ms;
 } ticket_use;
-/* Once, and again by the same instance. EE_E_ATTESTATION when another instance has used it. */
+/* Once, and again by the same instance, until a later ticket of the node is used. EE_E_ATTESTATION when another instance has used it, or
+ * one of a later boot has its place. */
 ee_status tickets_use(store *db, const ticket_use *use, ee_error *err) EE_MUST_USE;
 /* Whether this instance has used it before. */
 ee_status tickets_used_by(store *db, const uint8_t serial[16], const uint8_t instance_id[32], bool *used, ee_error *err) EE_MUST_USE;

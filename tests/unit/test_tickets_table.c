@@ -20,7 +20,9 @@ static ticket_use use(uint8_t serial, uint8_t instance) {
 static ee_status use_it(store *db, void *arg, ee_error *err) { return tickets_use(db, arg, err); }
 
 static ee_status used(ledger_fixture *f, uint8_t serial, uint8_t instance) {
+    static uint64_t now_ms = FIX_NOW;
     ticket_use u = use(serial, instance);
+    u.now_ms = ++now_ms;
     return store_run(f->db, use_it, &u, &fix_err);
 }
 
@@ -45,6 +47,20 @@ static void test_S3_a_ticket_is_used_once(void **state) {
     assert_int_equal(fix_count(f, "SELECT count(*) FROM ticket"), 2);
 }
 
+static void test_S2_a_later_boot_has_the_nodes_place_for_good(void **state) {
+    ledger_fixture *f = *state;
+    fix_ok(used(f, 1, 1));
+    fix_ok(used(f, 2, 2));
+    assert_int_equal(used(f, 1, 1), EE_E_ATTESTATION);
+    assert_non_null(strstr(fix_err.message, "a later boot of this node has taken its place"));
+    fix_ok(used(f, 2, 2));
+    ticket_use other = use(3, 3); /* of another node */
+    memset(other.node_id, 8, sizeof other.node_id);
+    other.now_ms = FIX_LATE;
+    fix_ok(store_run(f->db, use_it, &other, &fix_err));
+    fix_ok(used(f, 2, 2));
+}
+
 static void test_S3_a_used_ticket_outlives_a_restart(void **state) {
     ledger_fixture *f = *state;
     fix_ok(used(f, 1, 1));
@@ -58,6 +74,7 @@ static void test_S3_a_used_ticket_outlives_a_restart(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_S3_a_ticket_is_used_once, fix_setup, fix_teardown),
+        cmocka_unit_test_setup_teardown(test_S2_a_later_boot_has_the_nodes_place_for_good, fix_setup, fix_teardown),
         cmocka_unit_test_setup_teardown(test_S3_a_used_ticket_outlives_a_restart, fix_setup, fix_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
