@@ -35,9 +35,9 @@ def must_be_built():
         sys.exit(f"not there: {', '.join(missing)}: run ./dev build (or set EE_BUILD_DIR to where it was built)")
 
 
-def seed():
-    """Of this run: fresh, or the one of EE_CASE_SEED. Printed, so that a failure can be had again."""
-    value = os.environ.get("EE_CASE_SEED") or str(random.SystemRandom().randrange(10**9))
+def seed(usual=None):
+    """Of this run: the one of EE_CASE_SEED, else the usual one, else a fresh one. Printed, so that a failure can be had again."""
+    value = os.environ.get("EE_CASE_SEED") or usual or str(random.SystemRandom().randrange(10**9))
     print(f"seed {value} (again: EE_CASE_SEED={value})", flush=True)
     return value
 
