@@ -65,7 +65,7 @@ class HttpApi(DevnetCase):
         self.assertEqual((response.status, json.loads(answer)["error"]["code"]), (404, "not_found"))
 
     def test_head_is_get_without_its_body(self):
-        for path in ("/health", "/v1/nodes", "/v1/apps/app-name", "/v1/collateral/00"):
+        for path in ("/health", "/v1/nodes", "/v1/apps/app-name", "/v1/collateral/454553494d00?ca=platform"):
             with self.subTest(path=path):
                 get, body = self.ask("GET", path)
                 head, nothing = self.ask("HEAD", path)
