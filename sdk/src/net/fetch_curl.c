@@ -203,11 +203,9 @@ bool eei_curl_unreached(const eei_curl *c) {
            c->result == CURLE_PEER_FAILED_VERIFICATION || c->result == CURLE_SSL_CACERT_BADFILE;
 }
 
-/* "" where there is nothing to say that the message does not. */
+/* "" where there is nothing to say that the message does not, or where who knows whence the address came has more to say. */
 static const char *next_step(CURLcode result) {
     switch (result) {
-    case CURLE_COULDNT_RESOLVE_HOST: return "check the name, and that this machine can resolve names";
-    case CURLE_COULDNT_CONNECT: return "check address and port, and that it runs";
     case CURLE_SSL_CONNECT_ERROR: return "the other side must speak TLS, of a version that is taken here (1.2 or newer)";
     case CURLE_PEER_FAILED_VERIFICATION: return "its certificate must be for this very name, in date, and by a CA that is trusted here";
     case CURLE_SSL_CACERT_BADFILE: return "the file of trusted certificates must be there, in PEM";
