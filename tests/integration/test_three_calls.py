@@ -10,7 +10,7 @@ import tempfile
 import textwrap
 import unittest
 
-from devnet import BUILD, ROOT, DevnetCase, environment
+from devnet import BUILD, ROOT, DevnetCase, environment, in_python
 
 HEADLINE = textwrap.dedent(
     """\
@@ -54,6 +54,7 @@ class ThreeCalls(DevnetCase):
         self.assertEqual(body, {"hello": "from behind the tunnel"})
         self.effects(before, cost)
 
+    @in_python
     def test_boot_log_of_the_node_is_checked(self):
         script = self.net.home / "boot_log.py"
         script.write_text(textwrap.dedent(
@@ -67,6 +68,7 @@ class ThreeCalls(DevnetCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(json.loads(result.stdout), [["pass"], ["console=hvc0 ro panic=-1 simulated"]])
 
+    @in_python
     def test_Q15_settings_of_the_node_are_measured(self):
         script = self.net.home / "config.py"
         script.write_text(textwrap.dedent(
