@@ -170,7 +170,7 @@ static size_t place_of(const char *name) {
 ee_status devnet_write_ticket(const devnet *net, const char *name, ee_error *err) {
     const ee_span release = eei_span_text(ee_version());
     eei_ticket ticket = {.releases = {(void *)(uintptr_t)&release, 1}, .not_after_ms = eei_wall_ms() + EEI_TICKET_LIFE_MAX_MS};
-    eei_buf envelope = EEI_BUF_INIT(EEI_TICKET_BYTES_MAX), text = EEI_BUF_INIT(2 * EEI_TICKET_BYTES_MAX);
+    eei_buf text = EEI_BUF_INIT(2 * EEI_TICKET_BYTES_MAX);
     char file[64];
     size_t place = place_of(name);
     bool uptime = strcmp(name, UPTIME) == 0;
@@ -179,14 +179,11 @@ ee_status devnet_write_ticket(const devnet *net, const char *name, ee_error *err
     if (!st) st = eei_hex_decode(net->network_id, ticket.network_id, 32, err);
     if (!st) st = eei_hex_decode(net->machine_ids[place], ticket.machine_id, 16, err);
     if (!st) st = eei_random(ticket.serial, sizeof ticket.serial, err);
-    if (!st) eei_node_id(ticket.network_id, eei_key_public(key), name, ticket.node_id);
     ticket.role = uptime ? EEI_ROLE_UPTIME : EEI_ROLE_AGENT;
-    if (!st) st = eei_ticket_make(key, &ticket, &envelope, err);
-    if (!st) st = eei_base64url_encode(eei_buf_span(&envelope), &text);
+    if (!st) st = eei_ticket_line(key, name, &ticket, &text, err);
     (void)snprintf(file, sizeof file, "%s.ticket", name);
     if (!st) st = save(net, file, eei_buf_span(&text), err);
     eei_key_free(key);
-    eei_buf_clear(&envelope);
     eei_buf_clear(&text);
     return st;
 }

@@ -13,7 +13,6 @@
 
 enum { STATUSES_MAX = 8, COLLATERAL_BYTES_MAX = 1 << 20, CCEL_BYTES_MAX = 1 << 20, ROOT_BYTES_MAX = 8192, REPORT_DATA_BYTES = 64 };
 enum { EXIT_UNUSABLE = 2, TELL_MS = 1000, INPUT_MS = 30000 };
-static const char INTEL_PCS[] = "https://api.trustedservices.intel.com";
 
 typedef struct verify_line {
     const char *quote, *collateral, *pccs, *ccel, *root, *at, *policy, *report_data, *export_path;
@@ -255,7 +254,7 @@ static int get_collateral(const cli *c, const verify_line *line, const input *qu
     if (line->collateral) return read_input(c, "--collateral", line->collateral, COLLATERAL_BYTES_MAX, out);
     if (!line->pccs) return 0;
     ee_collateral_options_init(&options);
-    options.pccs_url = strcmp(line->pccs, "intel") == 0 ? INTEL_PCS : line->pccs;
+    options.pccs_url = strcmp(line->pccs, "intel") == 0 ? EE_PCS_INTEL : line->pccs;
     options.cancel = c->cancel;
     cli_interrupt_ends(false); /* it is cancelled instead: what it keeps is written whole */
     if (ee_collateral_fetch(span_of(quote), &options, &fetched, &err))

@@ -39,7 +39,7 @@ ee_status cp_collateral_new(const cp_collateral_options *o, cp_collateral **out,
     *out = NULL;
     if (!options.pccs_url && !options.files)
         return eei_hint(err, eei_fail(err, EE_E_CONFIG, "neither pccs.url nor collateral is set: there is nothing to judge agents with"),
-                        "give EE_PCCS_URL, a PCCS or Intel's PCS (" EEI_PCS_INTEL "), or a file as EE_COLLATERAL");
+                        "give EE_PCCS_URL, a PCCS or Intel's PCS (" EE_PCS_INTEL "), or a file as EE_COLLATERAL");
     cp_collateral *self = eei_calloc(1, sizeof *self);
     if (!self) return eei_nomem(err);
     self->work.data = self;

@@ -26,11 +26,8 @@ ee_status enrolment_find(const cp_context *cp, uint64_t role, ee_span name, enro
     ee_status st = registry_get(cp->registry, name, &node, err);
     if (st) return st;
     const registry_profile *p = &node->profile;
-    *out = (enrolment){.name = p->name,
-                       .node_id = p->node_id,
-                       .provider_pub = p->provider_pub,
-                       .machine_id = p->machine_pinned ? p->machine_id : NULL,
-                       .node = node};
+    *out = (enrolment){
+        .name = p->name, .node_id = p->node_id, .provider_pub = p->provider_pub, .machine_id = p->machine_pinned ? p->machine_id : NULL};
     return EE_OK;
 }
 

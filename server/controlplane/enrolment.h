@@ -10,7 +10,6 @@ typedef struct enrolment {
     const char *name;
     const uint8_t *node_id, *provider_pub; /* 32 */
     const uint8_t *machine_id;             /* 16; NULL = any of the policy's, in sandbox networks */
-    registry_node *node;                   /* NULL for uptime servers */
 } enrolment;
 /* EE_E_NOT_FOUND, for nodes with a close name; EE_E_PERMISSION for a role that is not enrolled. */
 ee_status enrolment_find(const cp_context *cp, uint64_t role, ee_span name, enrolment *out, ee_error *err) EE_MUST_USE;

@@ -87,9 +87,9 @@ class Beside:
         self.process.wait()
 
 
-def in_python(test):
-    """Marks a test whose caller is the Python package: test_sanitized.py leaves it out."""
-    test.in_python = True
+def own_caller(test):
+    """Marks a test whose caller is a program of its own, in Python, Go or C, and not `ee`: test_sanitized.py leaves it out."""
+    test.own_caller = True
     return test
 
 

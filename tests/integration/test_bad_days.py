@@ -9,7 +9,7 @@ import signal
 import subprocess
 import unittest
 
-from devnet import BIN, Devnet, DevnetCase, environment, in_python, wait_for
+from devnet import BIN, Devnet, DevnetCase, environment, own_caller, wait_for
 
 
 class BadInput(DevnetCase):
@@ -90,7 +90,7 @@ class BadInput(DevnetCase):
         self.assertIn("app ends did not start: it ended with exit code 3\n  an app's output is not kept in this version: run its image and command as a job", result.stderr)
         self.assertEqual(self.net.ee("apps", "stop", "ends").returncode, 0)
 
-    @in_python
+    @own_caller
     def test_too_much_stdin_says_what_there_is(self):
         program = "import easyenclave as ee\ntry:\n    ee.run_private_job('myapp:latest', stdin=bytes(1048577))\nexcept ee.LimitError as error:\n    print(error)"
         result = self.net.run(["python3", "-c", program])

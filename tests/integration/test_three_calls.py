@@ -10,7 +10,7 @@ import tempfile
 import textwrap
 import unittest
 
-from devnet import BUILD, ROOT, DevnetCase, environment, in_python
+from devnet import BUILD, ROOT, DevnetCase, environment, own_caller
 
 HEADLINE = textwrap.dedent(
     """\
@@ -40,9 +40,11 @@ class ThreeCalls(DevnetCase):
             r"job       exit 0, cost \$0\.0\d+ \(\d+\.\d{3} vCPU-s at \$0\.0\d+/vCPU-h\), printed: " + HELLO + r"paid      \$200\.00 to contractor-id\n"
             r'app-name  HTTP 200 \{"hello": "from behind the tunnel"\}\n\Z')
 
+    @own_caller
     def test_python_example_headline(self):
         self.told(self.net.run(["python3", str(ROOT / "examples/python/headline.py")]))
 
+    @own_caller
     def test_python_headline_verbatim(self):
         before = self.net.balance()
         script = self.net.home / "it.py"
@@ -54,7 +56,7 @@ class ThreeCalls(DevnetCase):
         self.assertEqual(body, {"hello": "from behind the tunnel"})
         self.effects(before, cost)
 
-    @in_python
+    @own_caller
     def test_boot_log_of_the_node_is_checked(self):
         script = self.net.home / "boot_log.py"
         script.write_text(textwrap.dedent(
@@ -68,7 +70,7 @@ class ThreeCalls(DevnetCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(json.loads(result.stdout), [["pass"], ["console=hvc0 ro panic=-1 simulated"]])
 
-    @in_python
+    @own_caller
     def test_Q15_settings_of_the_node_are_measured(self):
         script = self.net.home / "config.py"
         script.write_text(textwrap.dedent(
@@ -86,6 +88,7 @@ class ThreeCalls(DevnetCase):
         self.assertEqual(list(config), ["network.id", "node.name", "node.vcpus_milli", "node.memory_bytes", "policy", "runtime.dir", "runtime.images",
                                         "runtime.program", "runtime.shim"])
 
+    @own_caller
     def test_go_headline(self):
         before = self.net.balance()
         result = self.net.run(["go", "run", "."], cwd=ROOT / "examples/go/headline", timeout=280)
@@ -93,6 +96,7 @@ class ThreeCalls(DevnetCase):
         available, locked = self.net.balance()
         self.assertEqual(before[0] + before[1] - available - locked, 200_000_000)
 
+    @own_caller
     def test_c_headline(self):
         before = self.net.balance()
         program = self.net.home / "headline"

@@ -626,6 +626,12 @@ def strict_expectation(c):
 STRICT: "list[Case]" = []
 
 
+def library_cases():
+    """Each case that the library's profile is asked, in hardware's shape, with what it must say."""
+    expected = [*((c, strict_expectation(c)) for c in CASES), *((c, c.ours) for c in STRICT)]
+    return [(c, says) for c, says in expected if says is not None]
+
+
 def strict(name, ours, peer, why, edit, error="", status=None):
     STRICT.append(Case(name, ours, peer, why, edit, error, status))
 

@@ -59,6 +59,9 @@ EE_API ee_span ee_collateral_json(const ee_collateral *collateral);
  *  thread. */
 EE_API uint64_t ee_collateral_valid_until(const ee_collateral *collateral);
 
+/** Intel's own PCS, as pccs_url: where the environment may name another one and this one is meant. */
+#define EE_PCS_INTEL "https://api.trustedservices.intel.com"
+
 /** Options of ee_collateral_fetch(). Fill with ee_collateral_options_init(); new fields are only ever appended. */
 typedef struct ee_collateral_options {
     size_t struct_bytes;

@@ -6,7 +6,6 @@
 #define EEI_PCS_H
 #include "attest/evidence.h"
 
-#define EEI_PCS_INTEL          "https://api.trustedservices.intel.com"
 #define EEI_PCS_INTEL_ROOT_CRL "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der" /* the PCS itself does not have it */
 
 enum { EEI_PCS_PATH_MAX = 96 };

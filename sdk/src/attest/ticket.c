@@ -2,6 +2,7 @@
 #include "attest/ticket.h"
 
 #include "attest/statement.h"
+#include "base/encoding.h"
 #include "base/limits.h"
 
 #include <string.h>
@@ -19,6 +20,15 @@ ee_status eei_ticket_make(const eei_key *provider, const eei_ticket *ticket, eei
     if (!st) st = eei_encode(&eei_ticket_schema, ticket, &body, err);
     if (!st) st = eei_envelope_seal(provider, EEI_SIGNED_TICKET, eei_buf_span(&body), out, err);
     eei_buf_clear(&body);
+    return st;
+}
+
+ee_status eei_ticket_line(const eei_key *provider, const char *name, eei_ticket *ticket, eei_buf *text, ee_error *err) {
+    eei_buf envelope = EEI_BUF_INIT(EEI_TICKET_BYTES_MAX);
+    eei_node_id(ticket->network_id, eei_key_public(provider), name, ticket->node_id);
+    ee_status st = eei_ticket_make(provider, ticket, &envelope, err);
+    if (!st && eei_base64url_encode(eei_buf_span(&envelope), text)) st = eei_nomem(err);
+    eei_buf_clear(&envelope);
     return st;
 }
 

@@ -9,6 +9,9 @@
 
 /* The envelope. EE_E_INVALID for what no control plane would take. */
 ee_status eei_ticket_make(const eei_key *provider, const eei_ticket *ticket, eei_buf *out, ee_error *err) EE_MUST_USE;
+/* The same as launchers hand it on, a line of base64url, for the provider's node `name`: node_id is filled in. Appends; nothing on failure.
+ */
+ee_status eei_ticket_line(const eei_key *provider, const char *name, eei_ticket *ticket, eei_buf *text, ee_error *err) EE_MUST_USE;
 /* What its bearer may know of it before anybody checked it. Spans borrow from the envelope, the list from the arena. */
 ee_status eei_ticket_read(ee_span envelope, eei_arena *arena, eei_ticket *out, ee_error *err) EE_MUST_USE;
 

@@ -36,7 +36,7 @@ static ee_status fetch(const eei_collateral_id *id, const ee_collateral_options 
     ee_status st = client_pccs_load(options->pccs_url, options->pccs_ca, options->cache, &pccs, err);
     if (st) return st;
     if (!pccs.url.origin[0]) {
-        memcpy(pccs.url.text, EEI_PCS_INTEL, sizeof EEI_PCS_INTEL);
+        memcpy(pccs.url.text, EE_PCS_INTEL, sizeof EE_PCS_INTEL);
         memcpy(pccs.url.origin, "default", sizeof "default");
     }
     st = client_supply_new(&pccs, NULL, 0, &supply, err);

@@ -40,7 +40,7 @@ static ee_status take_releases(const ee_ticket_options *options, ee_span out[EEI
 
 ee_status ee_ticket_make(ee_client *client, const ee_ticket_options *options, char **out, ee_error *err) {
     ee_span releases[EEI_TICKET_RELEASES_MAX];
-    eei_buf envelope = EEI_BUF_INIT(EEI_TICKET_BYTES_MAX), text = EEI_BUF_INIT(2 * EEI_TICKET_BYTES_MAX);
+    eei_buf text = EEI_BUF_INIT(2 * EEI_TICKET_BYTES_MAX);
     eei_ticket ticket = {.releases = {releases, 0}};
     if (!out) return eei_fail(err, EE_E_INVALID, "out is NULL");
     *out = NULL;
@@ -52,14 +52,11 @@ ee_status ee_ticket_make(ee_client *client, const ee_ticket_options *options, ch
     if (!st) st = eei_random(ticket.serial, sizeof ticket.serial, err);
     if (st) return st;
     memcpy(ticket.network_id, client->network_id, 32);
-    eei_node_id(client->network_id, eei_key_public(client->key), options->node, ticket.node_id);
     ticket.role = options->uptime_server ? EEI_ROLE_UPTIME : EEI_ROLE_AGENT;
     ticket.not_after_ms = eei_wall_ms() + (options->life_ms ? options->life_ms : EEI_TICKET_LIFE_MAX_MS);
-    st = eei_ticket_make(client->key, &ticket, &envelope, err);
-    if (!st) st = eei_base64url_encode(eei_buf_span(&envelope), &text);
+    st = eei_ticket_line(client->key, options->node, &ticket, &text, err);
     if (!st && !eei_buf_cstr(&text)) st = eei_nomem(err);
     if (!st) *out = (char *)eei_take(&text.data);
-    eei_buf_clear(&envelope);
     eei_buf_clear(&text);
     return st;
 }

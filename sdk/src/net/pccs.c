@@ -49,7 +49,7 @@ static bool names_loopback(const char *url) {
 
 static ee_status wrong_url(ee_error *err, const char *url, const char *why) {
     return eei_hint(err, eei_fail(err, EE_E_CONFIG, "\"%.200s\" is no address of a PCCS: %s", url, why),
-                    "write https://host:port, as in " EEI_PCS_INTEL);
+                    "write https://host:port, as in " EE_PCS_INTEL);
 }
 
 /* The connection itself is held to loopback, too, whatever the name resolves to. */
@@ -108,9 +108,9 @@ ee_status eei_pccs_new(const eei_pccs_options *options, eei_pccs **out, ee_error
     *out = NULL;
     eei_pccs *self = eei_calloc(1, sizeof *self);
     if (!self) return eei_nomem(err);
-    ee_status st = take_url(self, options->url ? options->url : EEI_PCS_INTEL, err);
+    ee_status st = take_url(self, options->url ? options->url : EE_PCS_INTEL, err);
     const char *root = options->root_crl_url;
-    if (!st && !root && !strcasecmp(self->main.base, EEI_PCS_INTEL)) root = EEI_PCS_INTEL_ROOT_CRL;
+    if (!st && !root && !strcasecmp(self->main.base, EE_PCS_INTEL)) root = EEI_PCS_INTEL_ROOT_CRL;
     if (!st) st = open_site(&self->main, options->ca_file, err);
     if (!st && root) st = open_root(self, root, options->ca_file, err);
     if (st)

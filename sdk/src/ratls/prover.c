@@ -192,6 +192,13 @@ static void statement_make(eei_prover *p, const eei_prove *what, uint8_t out[EEI
     eei_statement_encode(&s, out);
 }
 
+/* What all evidence has: a new statement, and it in an envelope by the instance key. */
+static ee_status statement_signed(eei_prover *p, const eei_prove *what, uint8_t out[EEI_STATEMENT_BYTES], eei_buf *envelope,
+                                  ee_error *err) {
+    statement_make(p, what, out);
+    return eei_envelope_seal(p->key, EEI_SIGNED_STATEMENT, eei_span(out, EEI_STATEMENT_BYTES), envelope, err);
+}
+
 /* Proto: docs/protocol.md#boot-log. Periodic quotes and strict channels go without: it does not change within a boot. */
 static bool wants_boot_log(const eei_prover *p, uint8_t purpose) {
     if (purpose == EEI_PURPOSE_REGISTER || purpose == EEI_PURPOSE_CERTIFICATE) return true;
@@ -231,9 +238,8 @@ ee_status eei_prover_quote(eei_prover *p, const eei_prove *what, eei_buf *out, e
     uint8_t statement[EEI_STATEMENT_BYTES], report_data[EEI_REPORT_DATA_BYTES];
     eei_buf quote = EEI_BUF_INIT(EEI_QUOTE_BYTES_MAX), envelope = EEI_BUF_INIT(SIGNED_BYTES_MAX);
 
-    statement_make(p, what, statement);
+    ee_status st = statement_signed(p, what, statement, &envelope, err);
     eei_report_data(statement, report_data);
-    ee_status st = eei_envelope_seal(p->key, EEI_SIGNED_STATEMENT, eei_span(statement, sizeof statement), &envelope, err);
     pthread_mutex_lock(&p->quoting);
     if (!st) st = p->o.quoter.quote(p->o.quoter.user, report_data, &quote, err);
     if (!st) {
@@ -255,10 +261,8 @@ ee_status eei_prover_quote(eei_prover *p, const eei_prove *what, eei_buf *out, e
 ee_status eei_prover_session(eei_prover *p, const eei_prove *what, eei_buf *out, ee_error *err) {
     uint8_t statement[EEI_STATEMENT_BYTES];
     eei_buf envelope = EEI_BUF_INIT(SIGNED_BYTES_MAX);
-    ee_status st;
 
-    statement_make(p, what, statement);
-    st = eei_envelope_seal(p->key, EEI_SIGNED_STATEMENT, eei_span(statement, sizeof statement), &envelope, err);
+    ee_status st = statement_signed(p, what, statement, &envelope, err);
     if (!st) {
         const eei_evidence e = {.statement = eei_span(statement, sizeof statement), .signature = eei_buf_span(&envelope)};
         st = eei_evidence_encode(&e, out, err);
