@@ -2,11 +2,11 @@
  * holds every key to one or the other. */
 #ifndef AGENT_CONFIG_H
 #define AGENT_CONFIG_H
-#include "common/config.h"
+#include "common/trust.h"
 
 typedef struct agent_settings {
-    char control[512], network_id[80], node[64], ticket[512], policy[512], machine[512], runtime_dir[512], image_dir[512], runtime[256],
-        shim[512], log_level[16], pccs_url[512], pccs_ca[512];
+    trust_settings trust;
+    char runtime_dir[512], image_dir[512], runtime[256], shim[512], log_level[16];
     uint64_t vcpus_milli, memory_bytes;
 } agent_settings;
 

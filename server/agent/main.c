@@ -3,13 +3,10 @@
 #include "agent/agent_config.h"
 #include "attest/statement.h"
 #include "base/alloc.h"
-#include "base/encoding.h"
 #include "base/limits.h"
-#include "common/boot_ticket.h"
-#include "common/quote_source.h"
 #include "common/renewal.h"
 #include "common/service.h"
-#include "net/collateral_supply.h"
+#include "common/trust.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,10 +16,7 @@
 typedef struct program {
     agent_settings settings;
     agent agent;
-    ee_policy *policy;
-    eei_supply *collateral; /* of the judge */
-    quote_source *quotes;
-    eei_buf ticket;
+    trust trust;
     service service;
     renewal certificate;
     bool told_ready;
@@ -59,38 +53,12 @@ static void on_closed(void *user, const ee_error *why, uint64_t retry_in_ms) {
 
 static ee_status open_trust(program *p, ee_error *err) {
     agent *self = &p->agent;
-    uint8_t node_id[32];
-    quote_source_options quotes = {.machine_file = p->settings.machine[0] ? p->settings.machine : NULL};
-    eei_supply_options collateral = {.pccs_url = p->settings.pccs_url[0] ? p->settings.pccs_url : NULL,
-                                     .pccs_ca = p->settings.pccs_ca[0] ? p->settings.pccs_ca : NULL,
-                                     .control_url = p->settings.control};
-    ee_status st = eei_hex_decode(p->settings.network_id, self->network_id, 32, err);
-    if (st) return eei_prefix(err, EE_E_CONFIG, "network.id");
-    st = ee_policy_load(p->settings.policy, &p->policy, err);
-    if (!st) st = eei_supply_new(&collateral, &p->collateral, err);
-    if (st) return st;
-    eei_collateral_source source = eei_supply_source(p->collateral);
-    memcpy(self->policy_hash, eei_policy_hash_bytes(p->policy), 32);
-    st = eei_judge_new(p->policy, &source, eei_clock_system(), &self->judge, err);
-    if (!st) st = quote_source_open(&quotes, &p->quotes, err);
-    p->ticket = (eei_buf)EEI_BUF_INIT(EEI_TICKET_BYTES_MAX);
-    if (!st) st = boot_ticket_load(p->settings.ticket, EEI_ROLE_AGENT, self->network_id, &p->ticket, node_id, err);
-    if (st) return st;
-    eei_buf config = EEI_BUF_INIT(EEI_EVENT_PAYLOAD_MAX);
-    const config_content contents[] = {{"policy", self->policy_hash}};
-    st = config_event(agent_keys, agent_key_count, &p->settings, contents, 1, &config, err);
-    eei_prover_options prover = {.role = EEI_ROLE_AGENT,
-                                 .node = self->node,
-                                 .release = ee_version(),
-                                 .config = eei_buf_span(&config),
-                                 .dns_name = self->node,
-                                 .quoter = quote_source_quoter(p->quotes),
-                                 .clock = eei_clock_system()};
-    prover.ticket = eei_buf_span(&p->ticket);
-    memcpy(prover.node_id, node_id, 32);
-    memcpy(prover.policy_hash, self->policy_hash, 32);
-    if (!st) st = eei_prover_new(&prover, &self->prover, err);
-    eei_buf_clear(&config);
+    const trust_program me = {EEI_ROLE_AGENT, agent_keys, agent_key_count, &p->settings};
+    ee_status st = trust_open(&p->settings.trust, &me, &p->trust, err);
+    memcpy(self->network_id, p->trust.network_id, 32);
+    memcpy(self->policy_hash, p->trust.policy_hash, 32);
+    self->judge = p->trust.judge;
+    self->prover = p->trust.prover;
     return st;
 }
 
@@ -109,7 +77,7 @@ static ee_status open_runtime(program *p, ee_error *err) {
 }
 
 static ee_status open_link(program *p, ee_error *err) {
-    eei_link_options options = {.url = p->settings.control,
+    eei_link_options options = {.url = p->settings.trust.control,
                                 .role = EEI_ROLE_AGENT,
                                 .node = p->agent.node,
                                 .release = ee_version(),
@@ -142,7 +110,7 @@ static void stop(void *user) {
     p->agent.stopping = true;
     eei_log(EEI_LOG_INFO, "stopping", "orderly");
     renewal_stop(&p->certificate);
-    eei_supply_stop(p->collateral);
+    eei_supply_stop(p->trust.collateral);
     agent_jobs_close(&p->agent);
     agent_apps_close(&p->agent);
     p->closing = 2;
@@ -152,12 +120,7 @@ static void stop(void *user) {
 
 static void clear(program *p) {
     agent_runtime_free(p->agent.runtime);
-    eei_prover_free(p->agent.prover);
-    eei_judge_free(p->agent.judge);
-    eei_supply_free(p->collateral);
-    ee_policy_free(p->policy);
-    quote_source_free(p->quotes);
-    eei_buf_clear(&p->ticket);
+    trust_clear(&p->trust);
 }
 
 int main(int argc, char **argv) {
@@ -173,7 +136,7 @@ int main(int argc, char **argv) {
     p.agent.loop = &loop;
     p.agent.vcpus_milli = p.settings.vcpus_milli;
     p.agent.memory_bytes = p.settings.memory_bytes;
-    (void)snprintf(p.agent.node, sizeof p.agent.node, "%s", p.settings.node);
+    (void)snprintf(p.agent.node, sizeof p.agent.node, "%s", p.settings.trust.node);
     if (!st) st = open_trust(&p, &err);
     if (!st) st = open_runtime(&p, &err);
     if (!st) st = open_link(&p, &err);

@@ -1,14 +1,11 @@
 /* main.c - ee-uptime: wiring only. A second attested observer whose health checks count like the control plane's. */
 #include "attest/statement.h"
 #include "base/alloc.h"
-#include "base/encoding.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "common/boot_ticket.h"
-#include "common/quote_source.h"
 #include "common/renewal.h"
 #include "common/service.h"
-#include "net/collateral_supply.h"
+#include "common/trust.h"
 #include "uptime/prober.h"
 #include "uptime/uptime_config.h"
 
@@ -17,14 +14,8 @@
 
 typedef struct program {
     uptime_settings settings;
-    uint8_t network_id[32];
     uv_loop_t *loop;
-    ee_policy *policy;
-    eei_supply *collateral; /* of the judge */
-    eei_judge *judge;
-    quote_source *quotes;
-    eei_buf ticket;
-    eei_prover *prover;
+    trust trust;
     eei_fetch *api;
     eei_link *link;
     prober *prober;
@@ -72,49 +63,14 @@ static void on_closed(void *user, const ee_error *why, uint64_t retry_in_ms) {
 
 /* ---- start ----------------------------------------------------------------------------------------------------------- */
 
-static ee_status open_trust(program *p, ee_error *err) {
-    uint8_t node_id[32];
-    quote_source_options quotes = {.machine_file = p->settings.machine[0] ? p->settings.machine : NULL};
-    eei_supply_options collateral = {.pccs_url = p->settings.pccs_url[0] ? p->settings.pccs_url : NULL,
-                                     .pccs_ca = p->settings.pccs_ca[0] ? p->settings.pccs_ca : NULL,
-                                     .control_url = p->settings.control};
-    ee_status st = eei_hex_decode(p->settings.network_id, p->network_id, 32, err);
-    if (st) return eei_prefix(err, EE_E_CONFIG, "network.id");
-    st = ee_policy_load(p->settings.policy, &p->policy, err);
-    if (!st) st = eei_supply_new(&collateral, &p->collateral, err);
-    if (st) return st;
-    eei_collateral_source source = eei_supply_source(p->collateral);
-    st = eei_judge_new(p->policy, &source, eei_clock_system(), &p->judge, err);
-    if (!st) st = quote_source_open(&quotes, &p->quotes, err);
-    p->ticket = (eei_buf)EEI_BUF_INIT(EEI_TICKET_BYTES_MAX);
-    if (!st) st = boot_ticket_load(p->settings.ticket, EEI_ROLE_UPTIME, p->network_id, &p->ticket, node_id, err);
-    if (st) return st;
-    eei_buf config = EEI_BUF_INIT(EEI_EVENT_PAYLOAD_MAX);
-    const config_content contents[] = {{"policy", eei_policy_hash_bytes(p->policy)}};
-    st = config_event(uptime_keys, uptime_key_count, &p->settings, contents, 1, &config, err);
-    eei_prover_options prover = {.role = EEI_ROLE_UPTIME,
-                                 .node = p->settings.name,
-                                 .release = ee_version(),
-                                 .config = eei_buf_span(&config),
-                                 .dns_name = p->settings.name,
-                                 .quoter = quote_source_quoter(p->quotes),
-                                 .clock = eei_clock_system()};
-    prover.ticket = eei_buf_span(&p->ticket);
-    memcpy(prover.node_id, node_id, 32);
-    memcpy(prover.policy_hash, eei_policy_hash_bytes(p->policy), 32);
-    if (!st) st = eei_prover_new(&prover, &p->prover, err);
-    eei_buf_clear(&config);
-    return st;
-}
-
 static ee_status open_work(program *p, ee_error *err) {
-    eei_fetch_options api = {.url = p->settings.control, .trust = EEI_FETCH_ATTESTED, .judge = p->judge, .timeout_ms = 10000};
-    eei_link_options link = {.url = p->settings.control,
+    eei_fetch_options api = {.url = p->settings.trust.control, .trust = EEI_FETCH_ATTESTED, .judge = p->trust.judge, .timeout_ms = 10000};
+    eei_link_options link = {.url = p->settings.trust.control,
                              .role = EEI_ROLE_UPTIME,
-                             .node = p->settings.name,
+                             .node = p->settings.trust.node,
                              .release = ee_version(),
-                             .judge = p->judge,
-                             .prover = p->prover,
+                             .judge = p->trust.judge,
+                             .prover = p->trust.prover,
                              .reconnect = true,
                              .user = p,
                              .on_open = on_open,
@@ -122,15 +78,15 @@ static ee_status open_work(program *p, ee_error *err) {
                              .on_opened = on_opened,
                              .on_stream = on_stream,
                              .on_closed = on_closed};
-    memcpy(api.network_id, p->network_id, 32);
-    memcpy(link.network_id, p->network_id, 32);
+    memcpy(api.network_id, p->trust.network_id, 32);
+    memcpy(link.network_id, p->trust.network_id, 32);
     ee_status st = eei_fetch_new(&api, &p->api, err);
     if (!st) st = eei_link_new(p->loop, &link, &p->link, err);
     prober_options options = {.loop = p->loop,
-                              .observer = p->settings.name,
+                              .observer = p->settings.trust.node,
                               .api = p->api,
-                              .judge = p->judge,
-                              .prover = p->prover,
+                              .judge = p->trust.judge,
+                              .prover = p->trust.prover,
                               .link = p->link,
                               .interval_ms = p->settings.interval_ms};
     if (!st) st = prober_new(&options, &p->prober, err);
@@ -152,18 +108,13 @@ static void stop(void *user) {
     if (p->stopping) return;
     p->stopping = true;
     renewal_stop(&p->certificate);
-    eei_supply_stop(p->collateral);
+    eei_supply_stop(p->trust.collateral);
     prober_free(eei_take(&p->prober), prober_gone, p);
 }
 
 static void clear(program *p) {
     eei_fetch_free(p->api);
-    eei_prover_free(p->prover);
-    eei_judge_free(p->judge);
-    eei_supply_free(p->collateral);
-    ee_policy_free(p->policy);
-    quote_source_free(p->quotes);
-    eei_buf_clear(&p->ticket);
+    trust_clear(&p->trust);
 }
 
 int main(int argc, char **argv) {
@@ -177,14 +128,15 @@ int main(int argc, char **argv) {
     if (!st) st = service_log(p.settings.log_level, &err);
     if (!st && uv_loop_init(&loop) != 0) st = eei_fail(&err, EE_E_IO, "no event loop");
     p.loop = &loop;
-    if (!st) st = open_trust(&p, &err);
+    const trust_program me = {EEI_ROLE_UPTIME, uptime_keys, uptime_key_count, &p.settings};
+    if (!st) st = trust_open(&p.settings.trust, &me, &p.trust, &err);
     if (!st) st = open_work(&p, &err);
     if (!st) st = service_watch(&p.service, &loop, stop, &p, &err);
     if (st) {
         fprintf(stderr, "ee-uptime: %s: %s%s%s\n", err.word, err.message, err.hint[0] ? "\n  " : "", err.hint);
         return ee_status_exit_code(st);
     }
-    renewal_start(&p.certificate, &loop, p.prover);
+    renewal_start(&p.certificate, &loop, p.trust.prover);
     uv_run(&loop, UV_RUN_DEFAULT);
     clear(&p);
     (void)uv_loop_close(&loop);

@@ -2,10 +2,11 @@
  * holds every key to one or the other. */
 #ifndef UPTIME_CONFIG_H
 #define UPTIME_CONFIG_H
-#include "common/config.h"
+#include "common/trust.h"
 
 typedef struct uptime_settings {
-    char control[512], network_id[80], name[64], ticket[512], policy[512], machine[512], log_level[16], pccs_url[512], pccs_ca[512];
+    trust_settings trust;
+    char log_level[16];
     uint64_t interval_ms;
 } uptime_settings;
 
