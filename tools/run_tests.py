@@ -377,6 +377,8 @@ def self_test():
 
 
 def main():
+    # A shell that runs this in the background has SIGINT ignored, and so would all that the tests start and end with it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="./dev test", description="build and run the tests")
     parser.add_argument("pattern", nargs="?", default="", help="run only tests whose name contains this")
     parser.add_argument("--quick", action="store_true", help="unit, property, fuzz-corpus and header tests and the checks of the sources")

@@ -1,9 +1,9 @@
-/* renewal.c - hourly, one at a time, on a worker. */
+/* renewal.c - one at a time, on a worker. See renewal.h. */
 #include "common/renewal.h"
 
 #include "base/log.h"
 
-enum { EVERY_MS = 3600000 };
+enum { EVERY_MS = 60000 }; /* well below EEI_CERT_RENEW_S: one that failed is tried again soon */
 
 static void renew(uv_work_t *work) {
     renewal *r = work->data;

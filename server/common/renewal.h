@@ -1,6 +1,6 @@
-/* renewal.h - keeps a program's certificate young: asks the prover hourly for a new one, on a worker, because a new certificate means a
- * new quote and that may take seconds. The prover does something past half the certificate's life only. Loop thread only. Called by the
- * main.c of each program. Not for the certificates of others. */
+/* renewal.h - keeps a program's certificate young: asks the prover each minute for a new one, on a worker, because a new certificate means
+ * a new quote and that may take seconds. The prover makes one past EEI_CERT_RENEW_S only. Loop thread only. Called by the main.c of each
+ * program. Not for the certificates of others. */
 #ifndef RENEWAL_H
 #define RENEWAL_H
 #include "ratls/prover.h"

@@ -136,6 +136,15 @@ static int result_of(const ee_verdict *verdict, const char *name) {
     return -1;
 }
 
+/* The sentence of one named check; "" when the verdict does not have it. */
+static const char *explanation_of(const ee_verdict *verdict, const char *name) UNUSED;
+static const char *explanation_of(const ee_verdict *verdict, const char *name) {
+    ee_check check;
+    for (size_t i = 0; ee_verdict_check_at(verdict, i, &check, NULL) == EE_OK; i++)
+        if (!strcmp(check.name, name)) return check.explain;
+    return "";
+}
+
 /* Name of the first failed check; "" when none failed. */
 static const char *first_failed(const ee_verdict *verdict) UNUSED;
 static const char *first_failed(const ee_verdict *verdict) {

@@ -216,13 +216,6 @@ static void test_round_trip(void **state) {
 
 /* ---- the check ------------------------------------------------------------------------------------------------------- */
 
-static const char *explanation_of(const ee_verdict *verdict, const char *name) {
-    ee_check check;
-    for (size_t i = 0; ee_verdict_check_at(verdict, i, &check, NULL) == EE_OK; i++)
-        if (!strcmp(check.name, name)) return check.explain;
-    return "";
-}
-
 static json_t *verdict_json(const ee_verdict *verdict) {
     json_t *json = json_loads(ee_verdict_json(verdict), 0, NULL);
     assert_non_null(json);

@@ -394,6 +394,29 @@ static void test_Q11_the_instance_as_another_node_is_refused(void **state) {
     }
 }
 
+/* An instance that never renews: its certificate stands until its quote is too old, by its own signed clock, and then nothing opens on it.
+ */
+static void test_Q17_quote_that_is_too_old_is_refused(void **state) {
+    fixture *f = *state;
+    pair p;
+
+    f->world.mono_ms += EEI_EVIDENCE_AGE_MAX_MS;
+    pair_ready(&p, f, false);
+    pair_close(&p);
+    f->world.mono_ms += 1;
+    pair_open(&p, f, false);
+    pair_run(&p);
+    assert_refused(&p);
+    assert_non_null(strstr(eei_channel_error(p.client)->message, "the quote was made 1800 s before the statement that stands on it"));
+    pair_close(&p);
+    pair_ready(&p, f, true); /* a quote of its own is always young */
+    pair_close(&p);
+    f->world.wall_ms += EEI_CERT_RENEW_S * 1000;
+    assert_int_equal(eei_prover_renew(f->agent, NULL), EE_OK);
+    pair_ready(&p, f, false);
+    pair_close(&p);
+}
+
 /* The attacker holds the TLS key and certificate of the agent, ends the TLS itself, and answers the challenge by asking whoever it likes.
  */
 typedef struct thief {
@@ -697,6 +720,7 @@ int main(void) {
         TEST(test_steps_out_of_turn_are_errors),
         TEST(test_Q11_another_genuine_instance_is_refused),
         TEST(test_Q11_the_instance_as_another_node_is_refused),
+        TEST(test_Q17_quote_that_is_too_old_is_refused),
         TEST(test_Q12_leaked_tls_key_with_a_genuine_certificate_is_refused),
         TEST(test_Q9_challenge_relayed_to_the_genuine_agent_is_refused),
         TEST(test_Q7_statement_for_another_nonce_is_refused),

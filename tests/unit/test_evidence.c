@@ -573,6 +573,29 @@ static void test_session_refusals(void **state) {
         }
         eei_buf_clear(&s.signature);
     }
+    const struct {
+        uint64_t uptime_ms; /* the quote's is 1000 */
+        bool good;
+        const char *says;
+    } ages[] = {
+        {1000, true, ""},
+        {1000 + EEI_EVIDENCE_AGE_MAX_MS, true, ""},
+        {1000 + EEI_EVIDENCE_AGE_MAX_MS + 1, false,
+         "the quote was made 1800 s before the statement that stands on it, limit 1800"}, /* Q17 */
+        {UINT64_MAX, false, "s before the statement that stands on it"},
+        {999, false, "made before the quote"},
+    };
+    for (size_t i = 0; i < sizeof ages / sizeof ages[0]; i++) {
+        ee_verdict *verdict = NULL;
+        session_init(&a, &s);
+        s.statement.uptime_ms = ages[i].uptime_ms;
+        sign_session(&s, a.key, EEI_SIGNED_STATEMENT);
+        const eei_evidence se = session_evidence(&s);
+        assert_int_equal(eei_appraise_session(&se, base, &s.expect, NOW, &verdict, NULL), ages[i].good ? EE_OK : EE_E_ATTESTATION);
+        assert_non_null(strstr(explanation_of(verdict, "statement"), ages[i].says));
+        ee_verdict_free(verdict);
+        eei_buf_clear(&s.signature);
+    }
     for (uint64_t sequence = 5; sequence <= 7; sequence++) {
         session_init(&a, &s);
         s.statement.sequence = sequence;

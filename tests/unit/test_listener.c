@@ -492,7 +492,7 @@ static void test_certificate_is_renewed_while_running(void **state) {
         X509_free(certificate);
         assert_int_equal(ask(&p, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"), 200);
         tls_peer_close(&p);
-        atomic_fetch_add(&fix.world.wall_ms, (uint64_t)EEI_CERT_LIFE_S * 1000 * 3 / 4);
+        atomic_fetch_add(&fix.world.wall_ms, (uint64_t)EEI_CERT_RENEW_S * 1000);
         assert_int_equal(eei_prover_renew(fix.prover, NULL), EE_OK);
     }
     assert_memory_not_equal(before, after, 32);

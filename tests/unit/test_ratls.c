@@ -223,6 +223,30 @@ static void test_Q12_quote_under_another_tls_key_is_refused(void **state) {
     EVP_PKEY_free(key);
 }
 
+/* Otherwise who has the TLS key could wrap a quote once more, for years. */
+static void test_Q17_certificate_for_long_is_refused(void **state) {
+    fixture *f = *state;
+    X509 *genuine = certificate_of(f->prover);
+    ee_verdict *v = NULL;
+    const uint64_t now_s = f->world.wall_ms / 1000;
+    for (int longer = 0; longer < 2; longer++) {
+        X509 *c = X509_dup(genuine);
+        ee_span der = eei_prover_tls_key_der(f->prover);
+        const unsigned char *at = der.data;
+        EVP_PKEY *key = d2i_PrivateKey(EVP_PKEY_EC, NULL, &at, (long)der.len);
+        assert_non_null(ASN1_TIME_set(X509_getm_notBefore(c), (time_t)now_s));
+        assert_non_null(ASN1_TIME_set(X509_getm_notAfter(c), (time_t)(now_s + EEI_CERT_LIFE_S + (unsigned)longer)));
+        assert_true(X509_sign(c, key, EVP_sha256()) > 0);
+        f->world.wall_ms += 1000;
+        assert_int_equal(judge(f, c, EEI_ROLE_AGENT, NULL, &v), longer ? EE_E_ATTESTATION : EE_OK);
+        assert_int_equal(v == NULL, longer); /* refused for the certificate, before the evidence is looked at */
+        ee_verdict_free(v);
+        EVP_PKEY_free(key);
+        X509_free(c);
+    }
+    X509_free(genuine);
+}
+
 static void test_certificate_shell_is_checked(void **state) {
     fixture *f = *state;
     X509 *c = certificate_of(f->prover);
@@ -313,6 +337,7 @@ int main(void) {
         TEST(test_genuine_certificate_is_accepted_and_remembered),
         TEST(test_a_remembered_verdict_answers_no_other_question),
         TEST(test_Q12_quote_under_another_tls_key_is_refused),
+        TEST(test_Q17_certificate_for_long_is_refused),
         TEST(test_certificate_shell_is_checked),
         TEST(test_collateral_that_cannot_be_had_is_no_verdict),
         TEST(test_signed_statement_is_no_quote),

@@ -338,6 +338,10 @@ static ee_status stands_on(const eei_statement *s, const ee_verdict *base, uint6
     if (s->sequence <= b->sequence)
         return eei_fail(why, EE_E_AUTH, "statement %llu is not newer than the quoted one, %llu", (unsigned long long)s->sequence,
                         (unsigned long long)b->sequence);
+    if (s->uptime_ms < b->uptime_ms) return eei_fail(why, EE_E_AUTH, "the statement was made before the quote it stands on");
+    if (s->uptime_ms - b->uptime_ms > EEI_EVIDENCE_AGE_MAX_MS) /* both by the instance's own clock, which runs through one boot */
+        return eei_fail(why, EE_E_EXPIRED, "the quote was made %llu s before the statement that stands on it, limit %llu",
+                        (unsigned long long)((s->uptime_ms - b->uptime_ms) / 1000), (unsigned long long)age_max);
     if (now > base->now_unix_s && now - base->now_unix_s > age_max)
         return eei_fail(why, EE_E_EXPIRED, "the quote was checked %llu s ago, limit %llu", (unsigned long long)(now - base->now_unix_s),
                         (unsigned long long)age_max);

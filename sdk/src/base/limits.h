@@ -43,9 +43,11 @@
 #define EEI_JOB_CONNECT_DEADLINE_MS 30000u /* an admitted job whose caller does not connect is cancelled, its lock returned */
 #define EEI_NONCE_LIFE_MS           60000u
 #define EEI_REQUEST_SKEW_MS         300000u  /* Ee-Time against the control plane's clock */
-#define EEI_EVIDENCE_AGE_MAX_MS     1800000u /* routing and clients refuse older evidence */
-#define EEI_CERT_LIFE_S             86400u
-#define EEI_TICKET_LIFE_MAX_MS      600000u /* a boot ticket is for the boot that is about to be: it is worth little to who steals it */
-#define EEI_TICKET_BYTES_MAX        2048u   /* a boot ticket with that many releases, twice over */
-#define EEI_TICKET_RELEASES_MAX     16u     /* what a provider may boot next */
+#define EEI_EVIDENCE_AGE_MAX_MS     1800000u /* older evidence is not routed to, and no connection opens on an older quote */
+#define EEI_CERT_LIFE_S             3600u    /* a certificate outlives no quote by much; longer ones are refused */
+#define EEI_CERT_RENEW_S            600u     /* a third of that age: two renewals may fail before anybody is refused */
+#define EEI_CONNECTION_LIFE_S       900u     /* a request after that opens a new connection, which is proved anew (threat Q17) */
+#define EEI_TICKET_LIFE_MAX_MS      600000u  /* a boot ticket is for the boot that is about to be: it is worth little to who steals it */
+#define EEI_TICKET_BYTES_MAX        2048u    /* a boot ticket with that many releases, twice over */
+#define EEI_TICKET_RELEASES_MAX     16u      /* what a provider may boot next */
 #endif

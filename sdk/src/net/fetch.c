@@ -255,6 +255,7 @@ static ee_status set_options(slot *s, ee_error *err) {
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)KEPT_S);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_MAXLIFETIME_CONN, (long)EEI_CONNECTION_LIFE_S);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)(attested ? CURL_SSLVERSION_TLSv1_3 : CURL_SSLVERSION_TLSv1_2));
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_SSL_VERIFYPEER, web ? 1L : 0L);

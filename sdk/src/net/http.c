@@ -205,6 +205,7 @@ static ee_status set_options(eei_http *http, ee_error *err) {
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
+    if (!bad) bad = curl_easy_setopt(e, CURLOPT_MAXLIFETIME_CONN, (long)EEI_CONNECTION_LIFE_S);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_PROXY, "");
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_CONNECT_TO, http->connect_to);
     if (!bad) bad = curl_easy_setopt(e, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);

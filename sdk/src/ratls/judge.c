@@ -340,6 +340,10 @@ static ee_status check_shell(eei_judge *judge, X509 *certificate, ee_error *err)
     if (!key || EVP_PKEY_get_group_name(key, group, sizeof group, NULL) != 1 || strcmp(group, "prime256v1") != 0)
         return eei_tls_fail(err, EE_E_ATTESTATION, "certificate's key is not P-256");
     if (X509_verify(certificate, key) != 1) return eei_tls_fail(err, EE_E_ATTESTATION, "certificate's signature");
+    int days = 0, seconds = 0;
+    if (ASN1_TIME_diff(&days, &seconds, X509_get0_notBefore(certificate), X509_get0_notAfter(certificate)) != 1 || days ||
+        (unsigned)seconds > EEI_CERT_LIFE_S)
+        return eei_fail(err, EE_E_ATTESTATION, "certificate is valid for longer than %u s", EEI_CERT_LIFE_S);
     if (X509_cmp_time(X509_get0_notBefore(certificate), &now) != -1 || X509_cmp_time(X509_get0_notAfter(certificate), &now) != 1)
         return eei_fail(err, EE_E_ATTESTATION, "certificate is not valid at this time");
     return EE_OK;

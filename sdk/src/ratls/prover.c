@@ -343,7 +343,7 @@ static ee_status shown_make(eei_prover *p, uint64_t now_s, shown *out, ee_error 
     X509 *certificate = NULL;
     ee_status st = certificate_make(p, now_s, &certificate, err);
 
-    *out = (shown){.der = EEI_BUF_INIT(CERTIFICATE_DER_MAX), .renew_at_s = now_s + EEI_CERT_LIFE_S / 2};
+    *out = (shown){.der = EEI_BUF_INIT(CERTIFICATE_DER_MAX), .renew_at_s = now_s + EEI_CERT_RENEW_S};
     if (!st) st = certificate_der(certificate, &out->der, err);
     if (!st) st = server_ctx_new(p->tls_key, certificate, &out->ctx, err);
     if (st) shown_clear(out);

@@ -48,7 +48,7 @@ ee_span eei_prover_tls_key_der(const eei_prover *prover); /* secret; for a TLS l
 /* TLS 1.3 only, this certificate, no tickets, no resumption, no 0-RTT. For inner channels; shared by all of them. */
 SSL_CTX *eei_prover_server_ctx(const eei_prover *prover); /* borrowed; good for one renewal, as the certificate above */
 ee_status eei_prover_ssl_new(eei_prover *prover, SSL **out, ee_error *err) EE_MUST_USE; /* one connection of it; any thread */
-/* Make a new certificate when the old one is past half its life, or when events came after it, so that what is shown is what runs; else
+/* Make a new certificate when the old one is past EEI_CERT_RENEW_S, or when events came after it, so that what is shown is what runs; else
  * nothing. Quotes, so it may block: for a worker thread. */
 ee_status eei_prover_renew(eei_prover *prover, ee_error *err) EE_MUST_USE;
 
