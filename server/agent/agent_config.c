@@ -25,6 +25,8 @@ const config_key agent_keys[] = {
     {"pccs.ca", CONFIG_TEXT, CONFIG_FIELD(agent_settings, trust.pccs_ca), 0, 0, "",
      "PEM file that its certificate is checked against; default: this machine's CAs", CONFIG_NEUTRAL,
      "the source of collateral is not trusted"},
+    {"sealed", CONFIG_BOOL, CONFIG_FIELD(agent_settings, trust.sealed), 0, 0, "false",
+     "nobody can log in to this image, nor change it: said in every statement", CONFIG_MEASURED, NULL},
     {"tdx.machine", CONFIG_TEXT, CONFIG_FIELD(agent_settings, trust.machine), 0, 0, "", "simulated machine file (devnets)", CONFIG_NEUTRAL,
      "which device quotes: the root above it shows in every verdict"},
     {"runtime.dir", CONFIG_TEXT, CONFIG_FIELD(agent_settings, runtime_dir), 0, 0, NULL, "state of sandboxes", CONFIG_MEASURED, NULL},

@@ -24,8 +24,12 @@ static ee_status open_prover(const trust_settings *s, const trust_program *progr
     quote_source_options quotes = {.machine_file = given(s->machine)};
     eei_buf config = EEI_BUF_INIT(EEI_EVENT_PAYLOAD_MAX);
     const config_content contents[] = {{"policy", t->policy_hash}};
-    eei_prover_options prover = {
-        .role = program->role, .node = s->node, .release = ee_version(), .dns_name = s->node, .clock = eei_clock_system()};
+    eei_prover_options prover = {.role = program->role,
+                                 .node = s->node,
+                                 .release = ee_version(),
+                                 .dns_name = s->node,
+                                 .sealed = s->sealed,
+                                 .clock = eei_clock_system()};
     memcpy(prover.policy_hash, t->policy_hash, 32);
     ee_status st = quote_source_open(&quotes, &t->quotes, err);
     if (!st) st = boot_ticket_load(s->ticket, program->role, t->network_id, &t->ticket, prover.node_id, err);

@@ -12,6 +12,7 @@
 /* The settings that both programs have. Fields as in docs/operations.md; "" is not set. */
 typedef struct trust_settings {
     char control[512], network_id[80], node[64], ticket[512], policy[512], machine[512], pccs_url[512], pccs_ca[512];
+    bool sealed;
 } trust_settings;
 
 /* Which program it is, and all of its settings, for the CONFIG event. */

@@ -25,6 +25,8 @@ const config_key cp_keys[] = {
     {"collateral", CONFIG_TEXT, CONFIG_FIELD(cp_settings, collateral), 0, 0, "",
      "collateral file, or folder of them (*.json): in place of a PCCS, or for when it cannot be reached", CONFIG_NEUTRAL,
      "signed under the anchor and dated: another file can be refused, not believed"},
+    {"sealed", CONFIG_BOOL, CONFIG_FIELD(cp_settings, sealed), 0, 0, "false",
+     "nobody can log in to this image, nor change it: said in every statement", CONFIG_MEASURED, NULL},
     {"tdx.machine", CONFIG_TEXT, CONFIG_FIELD(cp_settings, machine), 0, 0, "", "simulated machine file (devnets)", CONFIG_NEUTRAL,
      "which device quotes: the root above it shows in every verdict"},
     {"admin.token", CONFIG_SECRET, CONFIG_FIELD(cp_settings, admin_token), 0, 0, "", "owner's token; empty = the owner's calls are closed",

@@ -7,6 +7,7 @@
 typedef struct cp_settings {
     char bind[64], db_path[512], genesis[512], policy[512], collateral[512], machine[512], admin_token[256], log_level[16], dns_name[256];
     char pccs_url[512], pccs_ca[512], pccs_cache[512];
+    bool sealed;
     uint64_t port, health_interval_ms, attest_interval_ms, pccs_refresh_ms;
 } cp_settings;
 

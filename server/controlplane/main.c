@@ -100,6 +100,7 @@ static ee_status open_trust(program *p, ee_error *err) {
                                  .dns_name = p->settings.dns_name,
                                  .ip_address = p->settings.bind,
                                  .quoter = p->quoter,
+                                 .sealed = p->settings.sealed,
                                  .clock = eei_clock_system()};
     memcpy(prover.node_id, cp->network_id, 32);
     memcpy(prover.policy_hash, eei_policy_hash_bytes(cp->policy), 32);

@@ -18,6 +18,8 @@ const config_key uptime_keys[] = {
     {"pccs.ca", CONFIG_TEXT, CONFIG_FIELD(uptime_settings, trust.pccs_ca), 0, 0, "",
      "PEM file that its certificate is checked against; default: this machine's CAs", CONFIG_NEUTRAL,
      "the source of collateral is not trusted"},
+    {"sealed", CONFIG_BOOL, CONFIG_FIELD(uptime_settings, trust.sealed), 0, 0, "false",
+     "nobody can log in to this image, nor change it: said in every statement", CONFIG_MEASURED, NULL},
     {"tdx.machine", CONFIG_TEXT, CONFIG_FIELD(uptime_settings, trust.machine), 0, 0, "", "simulated machine file (devnets)", CONFIG_NEUTRAL,
      "which device quotes: the root above it shows in every verdict"},
     {"health.interval_ms", CONFIG_NUMBER, CONFIG_FIELD(uptime_settings, interval_ms), 100, 3600000, "60000", "between rounds",

@@ -85,7 +85,7 @@ class ThreeCalls(DevnetCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         kind, config, node, policy = json.loads(result.stdout)
         self.assertEqual((kind, config["node.name"], config["policy"]), (2, node, policy))
-        self.assertEqual(list(config), ["network.id", "node.name", "node.vcpus_milli", "node.memory_bytes", "policy", "runtime.dir", "runtime.images",
+        self.assertEqual(list(config), ["network.id", "node.name", "node.vcpus_milli", "node.memory_bytes", "policy", "sealed", "runtime.dir", "runtime.images",
                                         "runtime.program", "runtime.shim"])
 
     @own_caller

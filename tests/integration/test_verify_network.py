@@ -14,7 +14,7 @@ import textwrap
 import unittest
 
 from callers import sdk_callers
-from devnet import BIN, DevnetCase, environment
+from devnet import BIN, DevnetCase, environment, wait_for
 from verifiers import Package, SOURCES
 
 REGISTERS = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3")
@@ -285,6 +285,26 @@ class Network(DevnetCase):
                 wide = self.net.ee(*words).stdout
                 folded, whole = (re.sub(r"\d{4}-\S+\s+\S+\s+UTC", "", text) for text in (shown, wide))
                 self.assertEqual("".join(folded.split()), "".join(whole.split()))
+
+
+class Sealed(DevnetCase):
+    def test_require_sealed(self):
+        """The default of a policy. An image that says it is sealed says so in its quote; the devnet's programs do not."""
+        policy = self.net.home / "sealed.toml"
+        policy.write_text(self.net.ee("policy", "init", "node-b").stdout.replace("require_sealed = false", "require_sealed = true"))
+        for subject in ("node-b", "control"):
+            refused = self.net.ee("--json", "verify", subject, "--policy", str(policy))
+            told = json.loads(refused.stdout)
+            self.assertEqual((refused.returncode, [row["name"] for row in told["checks"] if row["passed"] is False]), (6, ["statement"]), refused.stderr)
+            self.assertIn("the image is not sealed, and the policy demands one that is", refused.stderr)
+        ticket = self.net.home / "sealed.ticket"
+        ticket.write_text(self.net.ticket("node-b"))
+        sealed = self.net.beside("node-b", "sealed", EE_NODE_TICKET=str(ticket), EE_SEALED="true")
+        self.addCleanup(sealed.stop)
+        # The network's own policy does not ask for it, so this boot takes the node's place; then the default policy is content.
+        wait_for("the sealed boot is the node", lambda: self.net.ee("verify", "node-b", "--policy", str(policy)).returncode == 0, 30)
+        self.assertIn("sealed image", self.net.ee("verify", "node-b", "--policy", str(policy)).stdout)
+        self.assertEqual(self.net.ee("verify", "control", "--policy", str(policy)).returncode, 6)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ static const decision of_agent[] = {
     {"pccs.url", CONFIG_NEUTRAL, "", "https://b:1"},
     {"pccs.ca", CONFIG_NEUTRAL, "", "/b/ca.pem"},
     /* A simulated machine's quotes hang under a simulated root, which the verdict says; a real one cannot be made by a file. */
+    {"sealed", CONFIG_MEASURED, "false", "true"},
     {"tdx.machine", CONFIG_NEUTRAL, "/a/machine", "/b/machine"},
     {"runtime.dir", CONFIG_MEASURED, "/run/a", "/run/b"},
     {"runtime.images", CONFIG_MEASURED, "", "/disk/images"},
@@ -65,6 +66,7 @@ static const decision of_control[] = {
     {"pccs.ca", CONFIG_NEUTRAL, "", "/b/ca.pem"},
     {"pccs.cache", CONFIG_NEUTRAL, "", "/b/cache"},
     {"pccs.refresh_ms", CONFIG_NEUTRAL, "3600000", "86400000"},
+    {"sealed", CONFIG_MEASURED, "false", "true"},
     {"tdx.machine", CONFIG_NEUTRAL, "", "/b/machine"},
     {"admin.token", CONFIG_PRESENCE, "", "secret"},
     {"health.interval_ms", CONFIG_MEASURED, "60000", "60001"},
@@ -81,6 +83,7 @@ static const decision of_uptime[] = {
     /* Collateral is signed under the anchor and dated, whoever hands it out, and judged by the policy, which is measured. */
     {"pccs.url", CONFIG_NEUTRAL, "", "https://b:1"},
     {"pccs.ca", CONFIG_NEUTRAL, "", "/b/ca.pem"},
+    {"sealed", CONFIG_MEASURED, "false", "true"},
     {"tdx.machine", CONFIG_NEUTRAL, "/a/machine", "/b/machine"},
     {"health.interval_ms", CONFIG_MEASURED, "60000", "3600000"},
     {"log.level", CONFIG_NEUTRAL, "info", "debug"},
@@ -126,11 +129,13 @@ static void *settings_with(const program *p, const char *changed) {
             assert_int_equal(setenv("EE_ADMIN_TOKEN", value, 1), 0);
             continue;
         }
+        bool flag = key_of(p, d->key)->kind == CONFIG_BOOL; /* there or not */
+        if (flag && !strcmp(value, "false")) continue;
         snprintf(flags[i], sizeof flags[i], "--%s", d->key);
         for (char *c = flags[i]; *c; c++)
             if (*c == '.' || *c == '_') *c = '-';
         argv[argc++] = flags[i];
-        argv[argc++] = value;
+        if (!flag) argv[argc++] = value;
     }
     if (config_load(p->keys, *p->key_count, NULL, argc, argv, out, &err)) fail_msg("%s: %s", p->name, err.message);
     unsetenv("EE_ADMIN_TOKEN");

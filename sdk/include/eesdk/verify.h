@@ -19,7 +19,7 @@ typedef struct ee_collateral ee_collateral;
 /** The outcome: an ordered list of named checks. Immutable; thread-safe. */
 typedef struct ee_verdict ee_verdict;
 
-/** Intel's root, sealed and non-debug TDs, TCB UpToDate. The default everywhere, and the strictest there is. */
+/** Intel's root, sealed images and non-debug TDs, TCB UpToDate. The default everywhere, and the strictest there is. */
 EE_API EE_MUST_USE ee_status ee_policy_production(ee_policy **out, ee_error *err);
 /** Read policy.toml, at most 1 MiB. Errors name file, line and key; an unknown key is an error. EE_E_TIMEOUT: it is a pipe that nobody
  * writes to, or that does not end within 30 s. */

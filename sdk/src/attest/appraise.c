@@ -46,10 +46,10 @@ static void statement_decoded(ee_verdict *v) {
     v->has_statement = true;
     ee_status st = eei_statement_decode(v->statement_bytes, &v->statement, &why);
     if (!st && v->policy->require_sealed && !(v->statement.flags & EEI_STATEMENT_SEALED))
-        st = eei_fail(&why, EE_E_AUTH, "the build is not sealed, and the policy demands one that is");
+        st = eei_fail(&why, EE_E_AUTH, "the image is not sealed, and the policy demands one that is");
     if (!st && v->statement.sequence == 0) st = eei_fail(&why, EE_E_MALFORMED, "statement sequence is 0; the first is 1");
     eei_verdict_judge(v, EEI_CHECK_STATEMENT, st, &why,
-                      v->statement.flags & EEI_STATEMENT_SEALED ? "complete; sealed build" : "complete; the build is not sealed");
+                      v->statement.flags & EEI_STATEMENT_SEALED ? "complete; sealed image" : "complete; the image is not sealed");
 }
 
 static void report_data_is_statement(ee_verdict *v) {

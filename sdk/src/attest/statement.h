@@ -28,7 +28,7 @@ typedef enum eei_role {
     EEI_ROLE_CLIENT = 5
 } eei_role;
 
-#define EEI_STATEMENT_SEALED 1u /* flags bit 0: sealed build */
+#define EEI_STATEMENT_SEALED 1u /* flags bit 0: sealed image */
 #define EEI_STATEMENT_SIM    2u /* flags bit 1: simulated device */
 
 typedef struct eei_statement {

@@ -24,7 +24,7 @@ typedef struct eei_prover_options {
     uint8_t node_id[32]; /* control plane: network id; others: of their boot ticket */
     ee_span ticket;      /* boot ticket, shown with every quote; empty for the control plane */
     uint8_t policy_hash[32];
-    bool sealed;            /* production build: goes into every statement, and only the measurements vouch for it */
+    bool sealed; /* nobody can log in to the image, nor change it: said in every statement, and only the measurements vouch for it */
     const char *release;    /* RELEASE event payload */
     ee_span config;         /* CONFIG event payload: what the program's behaviour depends on */
     const char *dns_name;   /* certificate's DNS SAN */
