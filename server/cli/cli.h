@@ -42,6 +42,12 @@ int cmd_devnet(cli *c, int argc, char **argv);
 /* Ctrl-C ends the process where it is: right while files are read, for then nothing is under way that would have to be ended in order. */
 void cli_interrupt_ends(bool now);
 ee_status cli_client_make(cli *c, ee_error *err); /* c->client; made on first use */
+#define CLI_ORIGIN_BYTES 512
+/* What EE_POLICY names, as *out and where it is from; *out stays NULL when it is not set. */
+ee_status cli_policy_named(ee_policy **out, char origin[CLI_ORIGIN_BYTES], ee_error *err);
+/* That, else the policy this client would judge the network by. Making a client sends nothing. No network configured is no failure: then it
+ * is the strictest policy there is, NULL. *owned is the caller's to free. */
+ee_status cli_policy_configured(cli *c, const ee_policy **policy, ee_policy **owned, char origin[CLI_ORIGIN_BYTES], ee_error *err);
 /* The client, or an error already told (exit code in *code). */
 ee_client *cli_client(cli *c, int *code);
 /* The settings a client would be made of: {"url": {"value", "origin"}, ...}, as far as they were found. err->status says what is wrong. */

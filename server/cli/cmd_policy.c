@@ -85,6 +85,40 @@ static int init(cli *c, const char *what) {
     return code;
 }
 
+/* ---- which one ------------------------------------------------------------------------------------------------------- */
+
+ee_status cli_policy_named(ee_policy **out, char origin[CLI_ORIGIN_BYTES], ee_error *err) {
+    const char *named = getenv("EE_POLICY");
+    origin[0] = 0;
+    if (!named || !*named) return EE_OK;
+    (void)snprintf(origin, CLI_ORIGIN_BYTES, "%s", named);
+    ee_status st = strcmp(named, "production") == 0 ? ee_policy_production(out, err) : ee_policy_load(named, out, err);
+    if (st != EE_E_NOT_FOUND) return st;
+    err->status = EE_E_CONFIG; /* as the SDK says it: a setting is wrong */
+    (void)snprintf(err->word, sizeof err->word, "%s", ee_status_word(EE_E_CONFIG));
+    (void)snprintf(err->message, sizeof err->message, "EE_POLICY names %s, which does not exist", named);
+    return EE_E_CONFIG;
+}
+
+ee_status cli_policy_configured(cli *c, const ee_policy **policy, ee_policy **owned, char origin[CLI_ORIGIN_BYTES], ee_error *err) {
+    ee_status st = cli_policy_named(owned, origin, err);
+    *policy = *owned;
+    if (st || *owned) return st;
+    (void)snprintf(origin, CLI_ORIGIN_BYTES, "production");
+    ee_error why = {0};
+    st = cli_client_make(c, &why);
+    if (st && (c->profile || c->url || st != EE_E_CONFIG)) {
+        *err = why;
+        return st;
+    }
+    if (st) return EE_OK;
+    json_t *config = json_loads(ee_client_config_json(c->client), 0, NULL);
+    (void)snprintf(origin, CLI_ORIGIN_BYTES, "%s", cli_text(json_object_get(config, "policy_hash"), "origin"));
+    json_decref(config);
+    *policy = ee_client_policy(c->client);
+    return EE_OK;
+}
+
 /* ---- check and show -------------------------------------------------------------------------------------------------- */
 
 static int check(cli *c, const char *path) {
@@ -106,15 +140,18 @@ static int check(cli *c, const char *path) {
 }
 
 static int show(cli *c) {
-    int code = 0;
-    char head[600];
-    ee_client *client = cli_client(c, &code);
-    if (!client) return code;
-    json_t *config = json_loads(ee_client_config_json(client), 0, NULL);
-    (void)snprintf(head, sizeof head, "# policy %s\n# from %s\n", ee_policy_hash(ee_client_policy(client)),
-                   cli_text(json_object_get(config, "policy_hash"), "origin"));
-    json_decref(config);
-    return print_policy(c, ee_client_policy(client), head);
+    char origin[CLI_ORIGIN_BYTES], head[CLI_ORIGIN_BYTES + 128];
+    const ee_policy *policy = NULL;
+    ee_policy *owned = NULL;
+    ee_error err = {0};
+    ee_status st = cli_policy_configured(c, &policy, &owned, origin, &err);
+    if (!st && !policy) st = ee_policy_production(&owned, &err);
+    if (st) return cli_error(c, &err);
+    if (!policy) policy = owned;
+    (void)snprintf(head, sizeof head, "# policy %s\n# from %s\n", ee_policy_hash(policy), origin);
+    int code = print_policy(c, policy, head);
+    ee_policy_free(owned);
+    return code;
 }
 
 int cmd_policy(cli *c, int argc, char **argv) {

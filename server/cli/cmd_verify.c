@@ -266,11 +266,29 @@ static int get_collateral(const cli *c, const verify_line *line, const input *qu
     return out->bytes ? 0 : 1;
 }
 
+/* With no flag: EE_POLICY, else any measurement under Intel's root, because a first look at a quote shows what could be pinned. */
+static int quote_policy(cli *c, ee_policy **out) {
+    char origin[CLI_ORIGIN_BYTES];
+    ee_error err = {0};
+    if (cli_policy_named(out, origin, &err)) return unusable(c, &err);
+    if (*out) {
+        cli_talk(c, "policy  %s", origin);
+        return 0;
+    }
+    ee_status st = ee_policy_production(out, &err);
+    ee_policy *pinned = *out;
+    if (!st) st = ee_policy_unpinned(pinned, out, &err);
+    ee_policy_free(pinned);
+    if (st) return cli_error(c, &err);
+    cli_talk(c, "policy  Intel's root, UpToDate alone, any measurement");
+    return 0;
+}
+
 static int verify_quote(cli *c, const verify_line *line) {
     input quote = {NULL, 0}, collateral = {NULL, 0}, ccel = {NULL, 0};
     uint8_t report_data[REPORT_DATA_BYTES];
     ee_verify_options options;
-    ee_policy *any = NULL;
+    ee_policy *unasked = NULL;
     ee_verdict *verdict = NULL;
     ee_error err = {0};
     ee_verify_options_init(&options);
@@ -284,19 +302,16 @@ static int verify_quote(cli *c, const verify_line *line) {
     if (!code && line->ccel) code = read_input(c, "--ccel", line->ccel, CCEL_BYTES_MAX, &ccel);
     if (line->ccel) options.ccel = span_of(&ccel);
     if (!code) code = get_collateral(c, line, &quote, &collateral);
-    if (!code && !line->chosen) {
-        if (ee_policy_parse("anchor = \"intel\"\nallow_any_measurement = true\n", "the default", &any, &err)) code = cli_error(c, &err);
-        cli_talk(c, "policy  Intel's root, UpToDate alone, any measurement");
-    }
+    if (!code && !line->chosen) code = quote_policy(c, &unasked);
     if (!code) {
         ee_status st =
-            ee_verify_quote_json(span_of(&quote), span_of(&collateral), line->chosen ? line->chosen : any, &options, &verdict, &err);
+            ee_verify_quote_json(span_of(&quote), span_of(&collateral), line->chosen ? line->chosen : unasked, &options, &verdict, &err);
         if (st && !collateral.len)
             (void)snprintf(err.hint, sizeof err.hint, "give it with --collateral FILE, or have it fetched with --pccs URL|intel");
         code = tell(c, line, st, verdict, &err);
     }
     ee_verdict_free(verdict);
-    ee_policy_free(any);
+    ee_policy_free(unasked);
     free(quote.bytes);
     free(collateral.bytes);
     free(ccel.bytes);
@@ -305,41 +320,15 @@ static int verify_quote(cli *c, const verify_line *line) {
 
 /* ---- an evidence file ------------------------------------------------------------------------------------------------ */
 
-/* EE_POLICY, else the policy this client would judge the network by. Making a client sends nothing. No network configured is no failure:
- * then it is the strictest policy there is, NULL. */
-static ee_status configured_policy(cli *c, const ee_policy **policy, ee_policy **owned, char origin[512], ee_error *err) {
-    const char *named = getenv("EE_POLICY");
-    *policy = NULL;
-    (void)snprintf(origin, 512, "production");
-    if (named && *named) {
-        (void)snprintf(origin, 512, "%s", named);
-        ee_status st = strcmp(named, "production") == 0 ? EE_OK : ee_policy_load(named, owned, err);
-        *policy = *owned;
-        return st;
-    }
-    ee_error why = {0};
-    ee_status st = cli_client_make(c, &why);
-    if (st && (c->profile || c->url || st != EE_E_CONFIG)) {
-        *err = why;
-        return st;
-    }
-    if (st) return EE_OK;
-    json_t *config = json_loads(ee_client_config_json(c->client), 0, NULL);
-    (void)snprintf(origin, 512, "%s", cli_text(json_object_get(config, "policy_hash"), "origin"));
-    json_decref(config);
-    *policy = ee_client_policy(c->client);
-    return EE_OK;
-}
-
 static int verify_file(cli *c, const verify_line *line, const char *what) {
     const char *path = strcmp(what, "-") == 0 ? "/dev/stdin" : what;
-    char origin[512] = "";
+    char origin[CLI_ORIGIN_BYTES] = "";
     const ee_policy *policy = line->chosen;
     ee_policy *owned = NULL;
     ee_verdict *verdict = NULL;
     ee_error err = {0};
     if (access(path, R_OK) != 0) return no_file(c, "", what);
-    if (!policy && configured_policy(c, &policy, &owned, origin, &err)) return unusable(c, &err);
+    if (!policy && cli_policy_configured(c, &policy, &owned, origin, &err)) return unusable(c, &err);
     if (!line->chosen) cli_talk(c, "policy  %s", origin);
     ee_status st = ee_verify_file(path, policy, line->at_unix_s, &verdict, &err);
     int code = st && !verdict ? unusable(c, &err) : tell(c, line, st, verdict, &err);

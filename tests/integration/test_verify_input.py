@@ -126,6 +126,21 @@ class Input(unittest.TestCase):
                     self.assertEqual((other.word, other.check, other.message), (answer.word, answer.check, answer.message))
                     self.assertLess(other.seconds, SECONDS)
 
+    def test_a_quote_is_judged_by_the_policy_that_is_in_use(self):
+        """EE_POLICY, as for everything else; flags stand in its place, and without either any measurement is acceptable."""
+        words = ["--quote", self.files["q"], "--collateral", self.files["c"], "--at", str(NOW)]
+        root = self.good.root.hex()
+        pinned = self.file("pinned.toml", f'anchor_der = "{root}"\nsimulated = true\n[[profile]]\nmrtd = "{"0" * 96}"\n'.encode())
+        free = self.file("free.toml", f'anchor_der = "{root}"\nsimulated = true\nallow_any_measurement = true\n'.encode())
+        for policy, flags, code, check in ((pinned, [], 6, "measurement"), (free, [], 0, ""), (pinned, ["--policy", free], 0, ""), (free, ["--policy", pinned], 6, "measurement"),
+                                           (pinned, ["--root", self.files["r"]], 0, ""), ("production", ["--root", self.files["r"]], 0, ""), ("production", [], 6, "pck_chain"), ("", [], 6, "pck_chain")):
+            with self.subTest(policy=policy, flags=flags):
+                answer = self.run_words(*words, *flags, env={"EE_POLICY": policy})
+                self.assertEqual((answer.code, answer.check), (code, check), answer.stderr)
+        for words in (words, [self.file("e.json", b"{}")]):
+            answer = self.run_words(*words, env={"EE_POLICY": "/nope"})
+            self.assertEqual((answer.code, answer.word, answer.message), (2, "config", "EE_POLICY names /nope, which does not exist"))
+
     def test_no_collateral(self):
         for words in (["--quote", self.files["q"]], ["--quote", self.files["q"], "--collateral", "/dev/null"]):
             answer = self.run_words(*words)

@@ -118,9 +118,9 @@ class Command:
     def ask(self, q):
         return self.run(*self.arguments(q))
 
-    def run(self, *words, **how):
+    def run(self, *words, env=None, **how):
         """`ee --json verify WORDS`; its one document, or its error, or both."""
-        code, out, err, seconds, rss = measured([str(BIN / "ee"), "--json", "verify", *words], self.env, **how)
+        code, out, err, seconds, rss = measured([str(BIN / "ee"), "--json", "verify", *words], {**self.env, **(env or {})}, **how)
         answer = Answer("ok", seconds=seconds, code=code, rss_mib=rss, stderr=err.decode())
         if out:
             answer.document = json.loads(out)
