@@ -409,6 +409,35 @@ class Input(unittest.TestCase):
         self.assertEqual(process.returncode, 0, err)
         self.assertIn("quote signature", out)
 
+    # ---- signed by somebody
+
+    def test_very_much_collateral_of_somebody(self):
+        """Signed under a root of its maker's, so that all of it is read: a failed check like any other, with files and with evidence."""
+        levels = [dict(tcb=dict(isvsvn=n), tcbDate="2024-01-01T00:00:00Z", tcbStatus="UpToDate", advisoryIDs=["a"] * 64) for n in range(255, -1, -1)]
+        for document in ("tcb_info", "qe_identity"):
+            sample = Sample("intel", self.seed)
+            if document == "tcb_info":
+                modules = sample.tcb_info["tdxModuleIdentities"]
+                sample.tcb_info["tdxModuleIdentities"] = [dict(modules[0], id=f"TDX_{number:02X}", tcbLevels=levels) for number in range(1, 8)]
+            else:
+                sample.qe_identity["tcbLevels"] = levels
+            built = sample.build()
+            with self.subTest(document):
+                q = Question(built.quote, json.dumps(built.collateral).encode(), built.root, (), NOW)
+                answer = self.all.command.ask(q)
+                self.sane(answer, 6, "attestation", f"{document}_signature", says="over 2048 items together")
+                for package in self.all.packages.values():
+                    other = package.ask(q)
+                    self.assertEqual((other.word, other.check, other.message), (answer.word, answer.check, answer.message))
+                    self.assertLess(other.seconds, SECONDS)
+                intel = self.all.command.ask(Question(self.good.quote, q.collateral, b"", (), NOW))
+                self.sane(intel, 6, "attestation", "pck_chain")
+                path = self.file("evidence", json.dumps({**json.loads(self.kept), "collateral": built.collateral}).encode())
+                kept = self.run_words(path, "--offline", "--policy", self.files["p"])
+                self.sane(kept, 6, "attestation", "evidence_file")
+                self.assertIn(f"{document}_signature", kept.failed())
+                self.through_packages(kept, evidence=path, policy=self.good.toml)
+
     # ---- expired, and forged
 
     def test_expired_is_told_apart_from_forged(self):

@@ -263,6 +263,13 @@ class Modes:
         return pccs.send(connection, answer)
 
     @staticmethod
+    def escapes(pccs, connection, part, path):
+        """A signature written in escapes, and far too long."""
+        answer = pccs.good(part, path)
+        answer.body = answer.body.replace(b'"signature":"', b'"signature":"' + rb"\u0041" * 1000)
+        return pccs.send(connection, answer)
+
+    @staticmethod
     def cut_off(pccs, connection, part, path):
         """Ends in the middle of what was announced."""
         answer = pccs.good(part, path)

@@ -35,15 +35,24 @@ static void test_objects_are_zeroed_aligned_and_apart(void **state) {
     eei_arena_clear(&a);
 }
 
+/* The ceiling is the reason, not the machine's memory. */
+static void must_be_full(eei_arena *a, size_t bytes) {
+    assert_null(eei_arena_alloc(a, bytes));
+    assert_int_equal(eei_arena_error(a, NULL), EE_E_LIMIT);
+}
+
 static void test_ceiling(void **state) {
     (void)state;
     eei_arena a = EEI_ARENA_INIT(64);
-    assert_null(eei_arena_alloc(&a, 65));
-    assert_null(eei_arena_alloc(&a, SIZE_MAX));
-    assert_null(eei_arena_alloc(&a, SIZE_MAX - 8));
+    ee_error why = {0};
+    must_be_full(&a, 65);
+    must_be_full(&a, SIZE_MAX);
+    must_be_full(&a, SIZE_MAX - 8);
     assert_non_null(eei_arena_alloc(&a, 64));
-    assert_null(eei_arena_alloc(&a, 1));
-    assert_null(eei_arena_alloc(&a, 0)); /* even nothing takes a place of its own */
+    must_be_full(&a, 1);
+    must_be_full(&a, 0); /* even nothing takes a place of its own */
+    assert_int_equal(eei_arena_error(&a, &why), EE_E_LIMIT);
+    assert_non_null(strstr(why.message, "over 64 bytes"));
     eei_arena_clear(&a);
     a = (eei_arena)EEI_ARENA_INIT(100000);
     assert_non_null(eei_arena_alloc(&a, 50000)); /* larger than a block */
@@ -66,7 +75,13 @@ static void test_out_of_memory(void **state) {
     eei_alloc_fail_at(1);
     assert_null(eei_arena_alloc(&a, 10));
     eei_alloc_fail_at(0);
+    assert_int_equal(eei_arena_error(&a, NULL), EE_E_NOMEM);
     assert_int_equal(a.used, 0);
+    must_be_full(&a, 1001);
+    eei_alloc_fail_at(1);
+    assert_null(eei_arena_alloc(&a, 10)); /* what was refused before does not count */
+    eei_alloc_fail_at(0);
+    assert_int_equal(eei_arena_error(&a, NULL), EE_E_NOMEM);
     assert_non_null(eei_arena_alloc(&a, 10));
     eei_arena_clear(&a);
 }

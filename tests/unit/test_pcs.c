@@ -217,7 +217,7 @@ static void test_every_cut_is_refused(void **state) {
 static void test_sizes_are_bounded(void **state) {
     pcs_world p;
     ee_error why = {0};
-    eei_buf chain = EEI_BUF_INIT(1 << 16), crl = EEI_BUF_INIT(1 << 20);
+    eei_buf chain = EEI_BUF_INIT(1 << 16), crl = EEI_BUF_INIT(1 << 20), body = EEI_BUF_INIT(1 << 16);
     size_t total = 0;
     uint8_t *room;
     open_answers(*state, &p);
@@ -232,10 +232,18 @@ static void test_sizes_are_bounded(void **state) {
     eei_buf_commit(&crl, 700000);
     p.answers[EEI_PCS_PCK_CRL].body = eei_buf_span(&crl);
     assert_int_equal(assemble(&p, &why), EE_E_LIMIT);
+    p.answers[EEI_PCS_PCK_CRL].body = eei_buf_span(&p.body[EEI_PCS_PCK_CRL]);
+    assert_int_equal(eei_buf_append_text(&body, "{\"tcbInfo\":{},\"signature\":\""), EE_OK);
+    for (size_t i = 0; i < 1000; i++) assert_int_equal(eei_buf_append_text(&body, "\\u0041"), EE_OK);
+    assert_int_equal(eei_buf_append_text(&body, "\"}"), EE_OK);
+    p.answers[EEI_PCS_TCB_INFO].body = eei_buf_span(&body);
+    assert_int_equal(assemble(&p, &why), EE_E_LIMIT);
+    assert_non_null(strstr(why.message, "TCB info: JSON has strings with escapes"));
     for (int i = 0; i < EEI_PCS_PARTS; i++) total += eei_pcs_body_max((eei_pcs_part)i);
     assert_true(total < EEI_COLLATERAL_BYTES_MAX);
     eei_buf_clear(&chain);
     eei_buf_clear(&crl);
+    eei_buf_clear(&body);
     pcs_close(&p);
 }
 

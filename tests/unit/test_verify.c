@@ -909,6 +909,79 @@ static void test_Q4_advisories(void **state) {
     eei_buf_clear(&qe);
 }
 
+/* Anybody can sign, under a root of his own, collateral that says very much. It is refused for what it is, whatever root is asked. */
+static void put_module(eei_buf *out, unsigned version, size_t levels, size_t advisories) {
+    static const char zeros[97] = "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000";
+    assert_int_equal(eei_buf_printf(out, "{\"id\":\"TDX_%02X\",\"mrsigner\":\"%s\",\"attributes\":\"%.16s\",\"attributesMask\":\"%.16s\",",
+                                    version, zeros, zeros, zeros),
+                     EE_OK);
+    assert_int_equal(eei_buf_append_text(out, "\"tcbLevels\":["), EE_OK);
+    for (size_t i = 0; i < levels; i++) {
+        assert_int_equal(eei_buf_printf(out, "%s{\"tcb\":{\"isvsvn\":%zu},\"tcbDate\":\"2025-05-14T00:00:00Z\",", i ? "," : "", i), EE_OK);
+        assert_int_equal(eei_buf_append_text(out, "\"tcbStatus\":\"UpToDate\",\"advisoryIDs\":["), EE_OK);
+        for (size_t k = 0; k < advisories; k++) assert_int_equal(eei_buf_append_text(out, k ? ",\"a\"" : "\"a\""), EE_OK);
+        assert_int_equal(eei_buf_append_text(out, "]}"), EE_OK);
+    }
+    assert_int_equal(eei_buf_append_text(out, "]},"), EE_OK);
+}
+
+static void test_Q3_very_much_collateral(void **state) {
+    static const struct {
+        const char *name;
+        size_t modules, levels, advisories;
+        const char *check, *says; /* NULL: verifies */
+    } cases[] = {
+        {"nearly 2048 advisories", 1, 31, 64, NULL, NULL}, /* beside the platform's own */
+        {"65 advisories", 1, 1, 65, "tcb_info_signature", "\"advisoryIDs\" has over 64 items"},
+        {"2048 and the platform's own", 1, 32, 64, "tcb_info_signature", "have over 2048 items together"},
+        {"900 KB of them", 7, 256, 64, "tcb_info_signature", "have over 2048 items together"},
+        {"700 KB of levels", 28, 255, 0, NULL, NULL},
+        {"257 levels", 1, 257, 0, "tcb_info_signature", "\"tcbLevels\" has over 256 items"},
+        {"65 modules", 65, 1, 0, "tcb_info_signature", "\"tdxModuleIdentities\" has over 64 items"},
+    };
+    const world *w = *state;
+    ee_policy *intel = NULL;
+    MUST(ee_policy_parse("allow_any_measurement = true\n", "policy.toml", &intel, err));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        eei_buf text = EEI_BUF_INIT(1 << 20), modules = EEI_BUF_INIT(1 << 20);
+        ee_verdict *verdict = NULL;
+        ee_error why = {0};
+        assert_int_equal(eei_buf_append_text(&modules, "\"tdxModuleIdentities\":["), EE_OK);
+        for (size_t k = 0; k < cases[i].modules; k++) put_module(&modules, (unsigned)(16 + k), cases[i].levels, cases[i].advisories);
+        MUST(simtdx_tcb_info(w->root, &text, err));
+        replace_in(&text, "\"tdxModuleIdentities\":[", eei_buf_cstr(&modules));
+        const simtdx_collateral_parts parts = {.tcb_info = eei_buf_span(&text)};
+        ee_collateral *c = world_collateral(w, &parts);
+        ee_status st = verify_at(eei_buf_span(&w->quote), c, w->any, NOW, &verdict, &why);
+        if (st != (cases[i].check ? EE_E_ATTESTATION : EE_OK) || !verdict)
+            fail_msg("%s: %s %s", cases[i].name, ee_status_word(st), why.message);
+        if (cases[i].check && (strcmp(first_failed(verdict), cases[i].check) || !strstr(why.message, cases[i].says)))
+            fail_msg("%s: %s", cases[i].name, why.message);
+        ee_verdict_free(verdict);
+        must_fail_at(cases[i].name, eei_buf_span(&w->quote), c, intel, NOW, "pck_chain");
+        ee_collateral_free(c);
+        eei_buf_clear(&text);
+        eei_buf_clear(&modules);
+    }
+    ee_policy_free(intel);
+}
+
+/* What is out of memory is told apart from what asks for too much of it. */
+static void test_Q3_arena_is_no_memory(void **state) {
+    const world *w = *state;
+    eei_buf text = EEI_BUF_INIT(1 << 20);
+    eei_tcb_info info;
+    ee_error why = {0};
+    MUST(simtdx_tcb_info(w->root, &text, err));
+    for (size_t max = 16; max <= 4096; max += 16) {
+        eei_arena arena = EEI_ARENA_INIT(max);
+        ee_status st = eei_tcb_info_parse(eei_buf_span(&text), &arena, &info, &why);
+        if (st && st != EE_E_LIMIT) fail_msg("%zu bytes: %s %s", max, ee_status_word(st), why.message);
+        eei_arena_clear(&arena);
+    }
+    eei_buf_clear(&text);
+}
+
 /* ---- Q5: TDX module ---- */
 
 static const struct {
@@ -1288,6 +1361,8 @@ int main(void) {
         cmocka_unit_test(test_Q4_status_and_policy),
         cmocka_unit_test(test_Q4_old_evaluation_refused),
         cmocka_unit_test(test_Q4_advisories),
+        cmocka_unit_test(test_Q3_very_much_collateral),
+        cmocka_unit_test(test_Q3_arena_is_no_memory),
         cmocka_unit_test(test_Q5_tdx_module),
         cmocka_unit_test(test_Q5_module_table_missing),
         cmocka_unit_test(test_Q6_each_td_attribute_bit),

@@ -54,7 +54,7 @@ static ee_status own_data(eei_boot_event *list, size_t count, eei_arena *arena, 
             continue;
         }
         uint8_t *copy = eei_arena_alloc(arena, list[i].data.len);
-        if (!copy) return eei_nomem(err);
+        if (!copy) return eei_arena_error(arena, err);
         memcpy(copy, list[i].data.data, list[i].data.len);
         list[i].data.data = copy;
     }
@@ -69,7 +69,7 @@ ee_status eei_boot_log_compact(ee_span area, eei_arena *arena, eei_boot_event **
     if (st) return st;
     size_t n = sum.events[0] + sum.events[1] + sum.events[2] + sum.events[3];
     eei_boot_event *list = eei_arena_alloc(arena, (n + 1) * sizeof *list);
-    if (!list) return eei_nomem(err);
+    if (!list) return eei_arena_error(arena, err);
     st = take_events(area, list, n, err);
     if (!st) st = own_data(list, n, arena, err);
     if (st) return st;

@@ -78,7 +78,7 @@ static ee_status take_certificate(pem_text *t, eei_chain *chain, ee_error *err) 
     const uint8_t *stop = memchr(t->at, '-', (size_t)(t->end - t->at));
     size_t text = (size_t)((stop ? stop : t->end) - t->at);
     uint8_t *der = eei_arena_alloc(&chain->arena, text / 4 * 3 + 3);
-    if (!der) return eei_nomem(err);
+    if (!der) return eei_arena_error(&chain->arena, err);
     ee_status st = take_base64(t, der, &len, err);
     if (st) return st;
     if (!take(t, "-----END CERTIFICATE-----") || (t->at < t->end && !take_eol(t)))

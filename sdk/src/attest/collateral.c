@@ -22,7 +22,7 @@ static ee_status crl_value(eei_document *d, const char *name, eei_crl *out) {
     ee_status st = eei_doc_text(d, &hex);
     if (st) return st;
     uint8_t *der = eei_arena_alloc(d->arena, hex.len / 2 + 1);
-    if (!der) return eei_nomem(d->err);
+    if (!der) return eei_doc_named(d, eei_arena_error(d->arena, d->err), name);
     st = eei_hex_decode_span(hex, der, hex.len / 2, d->err);
     if (!st) st = eei_crl_parse(eei_span(der, hex.len / 2), out, d->err);
     return eei_doc_named(d, st, name);

@@ -25,8 +25,12 @@ typedef enum eei_tcb_status {
 const char *eei_tcb_status_word(eei_tcb_status status);           /* "UpToDate" */
 bool eei_tcb_status_parse(const char *word, eei_tcb_status *out); /* the words collateral and policies use */
 
-enum { EEI_ADVISORY_BYTES_MAX = 64, EEI_ADVISORIES_MAX = 64 }; /* "INTEL-SA-01234" has 14; a level has had at most a dozen */
-bool eei_advisory_valid(const char *id);                       /* letters, digits, - _ . */
+enum {
+    EEI_ADVISORY_BYTES_MAX = 64,   /* "INTEL-SA-01234" has 14 */
+    EEI_ADVISORIES_MAX = 64,       /* of one level; at most 20 were seen */
+    EEI_ADVISORIES_ALL_MAX = 2048, /* of all levels of a document; at most 68 were seen */
+};
+bool eei_advisory_valid(const char *id); /* letters, digits, - _ . */
 
 typedef struct eei_advisories {
     const char **ids; /* from the arena */

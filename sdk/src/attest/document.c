@@ -92,7 +92,7 @@ ee_status eei_doc_kept(eei_document *d, const char **out) {
     ee_status st = eei_doc_text(d, &text);
     if (st) return st;
     *out = eei_arena_text(d->arena, text);
-    return *out ? EE_OK : eei_nomem(d->err);
+    return *out ? EE_OK : eei_arena_error(d->arena, d->err);
 }
 
 ee_status eei_doc_date(eei_document *d, const char *name, const char **text, uint64_t *out_ms) {
@@ -107,7 +107,7 @@ ee_status eei_doc_add(eei_document *d, eei_doc_list *l, size_t bytes, size_t mos
     if (l->count == l->room) {
         size_t room = l->room ? 2 * l->room : 8;
         void *bigger = eei_arena_alloc(d->arena, room * bytes);
-        if (!bigger) return eei_nomem(d->err);
+        if (!bigger) return eei_arena_error(d->arena, d->err);
         if (l->count) memcpy(bigger, l->items, l->count * bytes);
         l->items = bigger;
         l->room = room;

@@ -7,8 +7,9 @@
 
 typedef struct eei_document {
     eei_pull pull;
-    eei_arena *arena; /* what readers keep */
-    ee_error *err;    /* never NULL */
+    eei_arena *arena;  /* what readers keep */
+    ee_error *err;     /* never NULL */
+    size_t advisories; /* of all levels so far: each list is short, and there may be many (tcb_info.c) */
 } eei_document;
 
 /* Reads the value of the member into *into. It need not look at the cursor's failures. */

@@ -156,7 +156,7 @@ static ee_status bytes_field(const json_t *object, const char *field, eei_arena 
         uint8_t *copy = eei_arena_alloc(arena, bytes.len);
         if (copy) memcpy(copy, bytes.data, bytes.len);
         *out = eei_span(copy, copy ? bytes.len : 0);
-        if (!copy) st = eei_nomem(err);
+        if (!copy) st = eei_arena_error(arena, err);
     }
     eei_buf_clear(&bytes);
     return st;
@@ -209,7 +209,7 @@ static ee_status events_field(saved *s, ee_error *err) {
     size_t count = json_array_size(list);
     if (count > EEI_EVENTS_MAX) return eei_fail(err, EE_E_LIMIT, "the file has %zu events, limit %u", count, EEI_EVENTS_MAX);
     s->evidence.events = eei_arena_alloc(&s->arena, (count + 1) * sizeof *s->evidence.events);
-    if (!s->evidence.events) return eei_nomem(err);
+    if (!s->evidence.events) return eei_arena_error(&s->arena, err);
     s->evidence.event_count = count;
     for (size_t i = 0; !st && i < count; i++) st = event_item(json_array_get(list, i), &s->arena, &s->evidence.events[i], err);
     return st;
@@ -226,7 +226,7 @@ static ee_status boot_item(const json_t *item, eei_arena *arena, eei_boot_event 
     if (st || !len) return st;
     if (len > EEI_BOOT_DATA_MAX) return eei_fail(err, EE_E_LIMIT, "boot event's data is %zu bytes, limit %u", len, EEI_BOOT_DATA_MAX);
     uint8_t *copy = eei_arena_alloc(arena, len);
-    if (!copy) return eei_nomem(err);
+    if (!copy) return eei_arena_error(arena, err);
     out->data = eei_span(copy, len);
     return eei_hex_decode(data, copy, len, err);
 }
@@ -239,7 +239,7 @@ static ee_status boot_log_field(saved *s, ee_error *err) {
     size_t count = json_array_size(list);
     if (count > EEI_CCEL_EVENTS_MAX) return eei_fail(err, EE_E_LIMIT, "the file has %zu boot events, limit %d", count, EEI_CCEL_EVENTS_MAX);
     s->evidence.boot_events = eei_arena_alloc(&s->arena, (count + 1) * sizeof *s->evidence.boot_events);
-    if (!s->evidence.boot_events) return eei_nomem(err);
+    if (!s->evidence.boot_events) return eei_arena_error(&s->arena, err);
     for (size_t i = 0; !st && i < count; i++) st = boot_item(json_array_get(list, i), &s->arena, &s->evidence.boot_events[i], err);
     s->evidence.boot_event_count = count;
     s->has_boot_log = !st;

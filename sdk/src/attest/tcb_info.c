@@ -54,6 +54,8 @@ static ee_status advisories_value(eei_document *d, const char *name, eei_advisor
     size_t count = 0;
     eei_pull_array(&d->pull);
     while (!st && eei_pull_item(&d->pull)) {
+        if (d->advisories++ == EEI_ADVISORIES_ALL_MAX)
+            return eei_fail(d->err, EE_E_LIMIT, "all fields \"%s\" have over %d items together", name, EEI_ADVISORIES_ALL_MAX);
         if (count == EEI_ADVISORIES_MAX) return eei_fail(d->err, EE_E_LIMIT, "field \"%s\" has over %d items", name, EEI_ADVISORIES_MAX);
         st = eei_doc_kept(d, &ids[count]);
         if (!st && !eei_advisory_valid(ids[count++])) st = eei_doc_wrong(d, name, "has an odd item");
@@ -61,7 +63,7 @@ static ee_status advisories_value(eei_document *d, const char *name, eei_advisor
     if (!st) st = eei_doc_status(d);
     if (st || !count) return st;
     out->ids = eei_arena_alloc(d->arena, count * sizeof *out->ids);
-    if (!out->ids) return eei_nomem(d->err);
+    if (!out->ids) return eei_arena_error(d->arena, d->err);
     memcpy(out->ids, ids, count * sizeof *ids);
     out->count = count;
     return EE_OK;

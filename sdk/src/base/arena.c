@@ -28,9 +28,12 @@ static struct eei_arena_block *add_block(eei_arena *arena, size_t bytes) {
 
 void *eei_arena_alloc(eei_arena *arena, size_t bytes) {
     const size_t align = alignof(max_align_t);
-    if (bytes > SIZE_MAX - align) return NULL;
-    bytes = bytes ? (bytes + align - 1) / align * align : align;
-    if (arena->used > arena->max || bytes > arena->max - arena->used) return NULL;
+    arena->full = arena->used > arena->max || bytes > arena->max - arena->used;
+    if (!arena->full) {
+        bytes = bytes ? (bytes + align - 1) / align * align : align; /* no overflow: max is far below SIZE_MAX */
+        arena->full = bytes > arena->max - arena->used;
+    }
+    if (arena->full) return NULL;
     struct eei_arena_block *block = arena->head;
     if (!block || bytes > block->cap - block->used) block = add_block(arena, bytes);
     if (!block) return NULL;
@@ -45,6 +48,10 @@ char *eei_arena_text(eei_arena *arena, ee_span text) {
     char *out = eei_arena_alloc(arena, text.len + 1);
     if (out && text.len) memcpy(out, text.data, text.len);
     return out;
+}
+
+ee_status eei_arena_error(const eei_arena *arena, ee_error *err) {
+    return arena->full ? eei_fail(err, EE_E_LIMIT, "needs over %zu bytes of memory once it is taken apart", arena->max) : eei_nomem(err);
 }
 
 void eei_arena_clear(eei_arena *arena) {

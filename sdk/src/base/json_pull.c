@@ -8,12 +8,16 @@ void eei_pull_begin(eei_pull *p, ee_span text) {
     p->text = text;
     p->at = p->depth = 0;
     p->why = NULL;
-    p->nomem = false;
+    p->failed_as = EE_OK;
 }
 
-static void fail(eei_pull *p, const char *why) {
-    if (!p->why) p->why = why;
+static void fail_as(eei_pull *p, ee_status st, const char *why) {
+    if (p->why) return;
+    p->why = why;
+    p->failed_as = st;
 }
+
+static void fail(eei_pull *p, const char *why) { fail_as(p, EE_E_MALFORMED, why); }
 
 /* The byte at the cursor; 0, which no JSON has outside of nothing, at the end. */
 static uint8_t here(const eei_pull *p) { return p->at < p->text.len ? p->text.data[p->at] : 0; }
@@ -177,8 +181,7 @@ ee_span eei_pull_text(eei_pull *p, eei_arena *arena) {
     if (p->why || plain) return raw;
     uint8_t *out = eei_arena_alloc(arena, raw.len);
     if (!out) {
-        p->nomem = true;
-        fail(p, "needs memory");
+        fail_as(p, eei_arena_error(arena, NULL), "has strings with escapes that need more memory than there is for them");
         return (ee_span){NULL, 0};
     }
     size_t len = unescape(raw, out);
@@ -263,10 +266,10 @@ void eei_pull_skip(eei_pull *p) {
 
 ee_status eei_pull_error(const eei_pull *p, ee_error *err) {
     if (!p->why) return EE_OK;
-    if (p->nomem) return eei_nomem(err);
-    eei_fail(err, EE_E_MALFORMED, "JSON %s, at offset %zu", p->why, p->at);
+    if (p->failed_as == EE_E_NOMEM) return eei_nomem(err);
+    eei_fail(err, p->failed_as, "JSON %s, at offset %zu", p->why, p->at);
     if (err) err->offset_bytes = p->at;
-    return EE_E_MALFORMED;
+    return p->failed_as;
 }
 
 ee_status eei_pull_end(eei_pull *p, ee_error *err) {

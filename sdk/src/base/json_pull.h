@@ -18,9 +18,9 @@ typedef struct eei_pull_level {
 typedef struct eei_pull {
     ee_span text;
     size_t at;
-    size_t depth;    /* of what is open */
-    const char *why; /* NULL: nothing has failed yet; static */
-    bool nomem;
+    size_t depth;        /* of what is open */
+    const char *why;     /* NULL: nothing has failed yet; static */
+    ee_status failed_as; /* EE_E_MALFORMED, unless the arena had no room (EE_E_LIMIT) or there is no memory */
     eei_pull_level levels[EEI_JSON_DEPTH_MAX];
 } eei_pull;
 
@@ -35,7 +35,7 @@ uint64_t eei_pull_u64(eei_pull *p); /* 0 to 2^64-1, without leading zeros */
 /* A string without its escapes: borrowed from the text when it has none, else from the arena. Never holds a NUL. */
 ee_span eei_pull_text(eei_pull *p, eei_arena *arena);
 void eei_pull_skip(eei_pull *p); /* any one value, checked all the same */
-/* EE_OK when nothing failed and nothing but white space is left. EE_E_MALFORMED with the offset, EE_E_NOMEM. */
+/* EE_OK when nothing failed and nothing but white space is left. EE_E_MALFORMED and EE_E_LIMIT with the offset, EE_E_NOMEM. */
 ee_status eei_pull_end(eei_pull *p, ee_error *err) EE_MUST_USE;
 /* The failure so far; EE_OK when there is none. */
 ee_status eei_pull_error(const eei_pull *p, ee_error *err);

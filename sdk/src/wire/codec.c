@@ -386,9 +386,7 @@ static ee_status list_memory(decoder *d, const eei_field *f, size_t count, void 
     size_t bytes = 0;
     if (!eei_mul_size(&bytes, count, each)) return decode_error(d, p, d->at, "too many items");
     *out = eei_arena_alloc(d->arena, bytes);
-    if (*out) return EE_OK;
-    if (bytes + _Alignof(max_align_t) <= d->arena->max - d->arena->used) return eei_nomem(d->err);
-    return eei_fail(d->err, EE_E_LIMIT, "message needs more than %zu bytes of memory", d->arena->max);
+    return *out ? EE_OK : eei_arena_error(d->arena, d->err);
 }
 
 static ee_status decode_list(decoder *d, const eei_field *f, const msgpack_object *o, eei_list *out, const place *p) {

@@ -253,6 +253,9 @@ class MisbehavingTest(Case):
         self.assertRefused(server, ee.ServerError, "HTTP 500")
         self.assertEqual([server.part_of(p) for p in server.asked], [TCB, QE, QE, QE])
 
+    def test_too_much_to_unpack_is_no_lack_of_memory(self):
+        self.refused("escapes", (TCB, QE), ee.LimitError, "escapes that need more memory than there is for them")
+
     def test_redirects(self):
         self.refused("redirect_elsewhere", (TCB, ROOT), ee.ConnectError, "another place than the one configured")
         self.refused("redirect_to_http", (TCB,), ee.ConnectError, "another place than the one configured")
