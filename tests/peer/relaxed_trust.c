@@ -66,8 +66,9 @@ ee_status eei_trust_same_root(const eei_chain *chain, const eei_chain *pck, ee_e
     return eei_fail(err, EE_E_AUTH, "UnknownIssuer: the chain has another root than the one that was given");
 }
 
-ee_status eei_trust_pck(const ee_collateral *c, const eei_chain *pck, eei_p256 *p256, ee_error *err) {
+ee_status eei_trust_pck(const ee_collateral *c, const eei_trust_facts *facts, const eei_chain *pck, eei_p256 *p256, ee_error *err) {
     (void)c;
+    (void)facts;
     return chain_signed(p256, pck, err);
 }
 

@@ -557,6 +557,56 @@ static void test_Q2_chains(void **state) {
     }
 }
 
+/* A CA certificate that the root did not sign is no better for standing in the collateral, too, where the CRLs are signed by its key. */
+static void test_Q2_unsigned_ca_in_quote_and_collateral(void **state) {
+    world *w = *state;
+    static const uint8_t ppid[16] = {9}, piid[16] = {7}, report_data[64] = {0};
+    eei_buf sgx = EEI_BUF_INIT(4096), pem = EEI_BUF_INIT(65536), quote = EEI_BUF_INIT(65536), text = EEI_BUF_INIT(1 << 20);
+    simtdx_cert ca_options = {.cn = "Simulated SGX PCK Platform CA", .key = w->root->ca_key, .issuer = w->root->root, .ca = true, .serial = 2};
+    simtdx_cert leaf_options = {.cn = "Simulated SGX PCK Certificate", .issuer_key = w->root->ca_key, .pathlen = -1, .serial = 77};
+    simtdx_machine *machine = NULL;
+    EVP_PKEY *key = NULL;
+    X509 *leaf = NULL, *ca = NULL;
+    json_t *json = NULL;
+    MUST(simtdx_key(&key, err));
+    MUST(simtdx_sgx_extension(ppid, piid, &sgx, err));
+    ca_options.issuer_key = key; /* whoever's: not the root's */
+    ca_options.not_before_unix_s = leaf_options.not_before_unix_s = NOW - 3600;
+    ca_options.not_after_unix_s = leaf_options.not_after_unix_s = NOW + 86400;
+    MUST(simtdx_cert_make(&ca_options, &ca, err));
+    leaf_options.key = key;
+    leaf_options.issuer = ca;
+    leaf_options.sgx_extension = eei_buf_span(&sgx);
+    MUST(simtdx_cert_make(&leaf_options, &leaf, err));
+    X509 *const chain[] = {leaf, ca, w->root->root};
+    MUST(simtdx_pem(chain, 3, &pem, err));
+    MUST(simtdx_machine_with(key, eei_buf_cstr(&pem), "x", &machine, err));
+    MUST(simtdx_quote(machine, &w->td, report_data, &quote, err));
+    must_fail_at("only in the quote", eei_buf_span(&quote), w->collateral, w->any, NOW, "pck_chain");
+
+    ee_collateral *both = NULL;
+    eei_buf_clear(&pem);
+    MUST(simtdx_pem(chain + 1, 2, &pem, err));
+    MUST(simtdx_root_collateral(w->root, &text, err));
+    MUST(eei_json_parse(eei_buf_span(&text), 1 << 20, &json, err));
+    assert_int_equal(json_object_set_new(json, "pck_crl_issuer_chain", json_string(eei_buf_cstr(&pem))), 0);
+    eei_buf_clear(&text);
+    MUST(eei_json_dump(json, &text, err));
+    MUST(ee_collateral_parse(eei_buf_span(&text), &both, err));
+    must_fail_at("in the collateral, too", eei_buf_span(&quote), both, w->any, NOW, "pck_chain");
+    must_fail_at("only in the collateral", eei_buf_span(&w->quote), both, w->any, NOW, "pck_crl");
+    ee_collateral_free(both);
+    json_decref(json);
+    simtdx_machine_free(machine);
+    X509_free(leaf);
+    X509_free(ca);
+    EVP_PKEY_free(key);
+    eei_buf_clear(&sgx);
+    eei_buf_clear(&pem);
+    eei_buf_clear(&quote);
+    eei_buf_clear(&text);
+}
+
 /* Certification data of types 1 to 4 has no chain: the collateral's is used, and must still sign the QE report. */
 static void test_chain_from_collateral(void **state) {
     world *w = *state;
@@ -1352,6 +1402,7 @@ int main(void) {
         cmocka_unit_test(test_Q1_every_cut),
         cmocka_unit_test(test_Q1_single_bit_flips),
         cmocka_unit_test(test_Q2_chains),
+        cmocka_unit_test(test_Q2_unsigned_ca_in_quote_and_collateral),
         cmocka_unit_test(test_chain_from_collateral),
         cmocka_unit_test(test_Q3_tcb_info),
         cmocka_unit_test(test_Q3_qe_identity),

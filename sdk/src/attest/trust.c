@@ -130,10 +130,15 @@ static ee_status crl_signed(eei_p256 *p256, const eei_crl *crl, const eei_cert *
     return st == EE_E_AUTH && err ? eei_prefix(err, st, what) : st;
 }
 
-static ee_status crls_signed(const ee_collateral *c, eei_p256 *p256, ee_error *err) {
+static ee_status pck_ca_signed(const eei_chain *chain, eei_p256 *p256, ee_error *err) {
+    ee_status st = chain_shape(chain, &crl_shape, err);
+    return st ? st : signed_by(p256, &chain->certs[0], &chain->certs[1], ROLE_PCK_CA, err);
+}
+
+static ee_status crls_signed(const ee_collateral *c, const eei_fact *pck_ca, eei_p256 *p256, ee_error *err) {
     const eei_cert *ca = &c->crl_chain.certs[0], *root = &c->crl_chain.certs[1];
-    ee_status st = chain_shape(&c->crl_chain, &crl_shape, err);
-    if (!st) st = signed_by(p256, ca, root, ROLE_PCK_CA, err);
+    ee_status st = pck_ca->status;
+    if (st) *err = pck_ca->why;
     if (!st) st = crl_signed(p256, &c->root_crl, root, "root CRL", err);
     if (!st) st = crl_signed(p256, &c->pck_crl, ca, "PCK CRL", err);
     return st;
@@ -145,7 +150,8 @@ ee_status eei_trust_collateral(const ee_collateral *c, eei_p256 *p256, eei_trust
     bool known = !out->tcb_info.status && same_chain(&c->tcb_info_chain, &c->qe_identity_chain);
     decide(&out->qe_identity,
            signed_text(p256, &c->qe_identity_chain, known, c->qe_identity, c->qe_identity_signature, &out->qe_identity.why));
-    decide(&out->crls, crls_signed(c, p256, &out->crls.why));
+    decide(&out->pck_ca, pck_ca_signed(&c->crl_chain, p256, &out->pck_ca.why));
+    decide(&out->crls, crls_signed(c, &out->pck_ca, p256, &out->crls.why));
     bool nomem = out->tcb_info.status == EE_E_NOMEM || out->qe_identity.status == EE_E_NOMEM || out->crls.status == EE_E_NOMEM;
     return nomem ? eei_nomem(err) : EE_OK;
 }
@@ -171,12 +177,18 @@ ee_status eei_trust_same_root(const eei_chain *chain, const eei_chain *pck, ee_e
     return eei_fail(err, EE_E_AUTH, "its chain ends in another root certificate than the policy's trust anchor");
 }
 
-ee_status eei_trust_pck(const ee_collateral *c, const eei_chain *pck, eei_p256 *p256, ee_error *err) {
+/* The CA's signature is known when the collateral has the same CA under the same root, and it holds there. */
+static bool pck_ca_known(const ee_collateral *c, const eei_trust_facts *facts, const eei_chain *pck) {
+    const eei_chain *known = &c->crl_chain;
+    return !facts->pck_ca.status && eei_span_equal(known->certs[0].der, pck->certs[1].der) &&
+           eei_span_equal(known->certs[1].der, pck->certs[2].der);
+}
+
+ee_status eei_trust_pck(const ee_collateral *c, const eei_trust_facts *facts, const eei_chain *pck, eei_p256 *p256, ee_error *err) {
     ee_status st = chain_shape(pck, &pck_shape, err);
     if (st) return st;
     const eei_cert *leaf = &pck->certs[0], *ca = &pck->certs[1], *root = &pck->certs[2];
-    bool known = c->crl_chain.count && eei_span_equal(c->crl_chain.certs[0].der, ca->der); /* then facts.crls covers its signature */
-    if (!known) st = signed_by(p256, ca, root, ROLE_PCK_CA, err);
+    if (!pck_ca_known(c, facts, pck)) st = signed_by(p256, ca, root, ROLE_PCK_CA, err);
     return st ? st : signed_by(p256, leaf, ca, ROLE_PCK, err);
 }
 

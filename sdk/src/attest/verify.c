@@ -70,7 +70,7 @@ static bool pck_chain(run *r) {
     ee_error why = {0};
     ee_status st = pick_chain(r, &why);
     if (!st) st = eei_trust_anchor(r->chain, r->v->policy->anchor, &why);
-    if (!st) st = eei_trust_pck(r->v->collateral, r->chain, r->p256, &why);
+    if (!st) st = eei_trust_pck(r->v->collateral, &r->facts->trust, r->chain, r->p256, &why);
     if (!st) st = eei_pck_parse(&r->chain->certs[0], &r->v->pck, &why);
     const char *anchor = r->v->policy->simulated ? "chain to the simulated root of the policy" : "chain to Intel SGX Root CA";
     return !eei_verdict_judge(r->v, EEI_CHECK_PCK_CHAIN, st, &why, anchor);
