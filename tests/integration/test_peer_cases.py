@@ -8,7 +8,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "peer"))
-from cases import CASES, STRICT, library_cases  # noqa: E402
+from cases import CASES, STRICT, crl_of, library_cases  # noqa: E402
 from verdicts import BUILD, Relaxed, must_be_built, seed, strict  # noqa: E402
 from world import DAY, Sample, date  # noqa: E402
 
@@ -75,6 +75,19 @@ class PeerCases(unittest.TestCase):
             verdict = strict(built.quote, built.collateral_json, built.root, sample.time)
             self.assertFalse(verdict.ok)
             self.assertIn(error, verdict.why)
+
+    def test_crls_by_a_forged_ca_in_hardwares_shape(self):
+        """The relaxed profile knows no roles; who signed a CRL it asks all the same."""
+        relaxed = self.relaxed()
+        for forged in (False, True):
+            sample = Sample("intel", SEED)
+            sample.crls["pck"].revoked = [0x2004]
+            if forged:
+                crl_of("forged", "Test SGX PCK Platform CA", 0x2002, signer="forged")(sample)
+            built = sample.build()
+            verdict = relaxed.verify(built.quote, built.collateral_json, built.root, sample.time)
+            self.assertFalse(verdict.ok, verdict.status)
+            self.assertIn("does not verify" if forged else "Revoked", verdict.why)
 
     def test_where_the_peer_differs_the_table_says_why(self):
         for case in [*CASES, *STRICT]:

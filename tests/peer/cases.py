@@ -447,6 +447,29 @@ row("root_crl_twice", "no", "no", "nothing says what the TCB CA revoked", collat
 row("pck_crl_twice", "no", "no", "nothing says what the root revoked", collateral_edit(lambda c: c.update(root_ca_crl=c["pck_crl"])))
 row("pck_crl_by_stranger", "no", "no", "a CRL of a CA that is in no chain", lambda s: (s.certs.update(stranger=Cert("other", "Test Stranger CA", "root", 0x1009, ca=True, usage=(CERT_SIGN, CRL_SIGN))), s.crls.update(pck=Crl("stranger"))), "CRL")
 
+def pck_under_ca(s):
+    """The PCK certificate under the TCB CA, by whose CRL it is judged then; and it is revoked."""
+    s.certs["pck"].issuer = "tcb_ca"
+    s.chains["pck"] = ["pck", "tcb_ca", "root"]
+    s.crls["pck"].revoked = [0x1004]
+
+
+def crl_of(name, subject, serial, signer=None):
+    """An empty CRL, in place of the PCK CRL, by a CA with that name and key; signer: who signed the CA's certificate, if it is not the root."""
+    def edit(s):
+        s.certs[name] = Cert(name, subject, "root", serial, ca=True, critical=True, path_len=0, usage=(CERT_SIGN, CRL_SIGN), usage_critical=True)
+        s.certs[name].signer = signer
+        s.chains["pck_crl"] = [name, "root"]
+        s.crls["pck"] = Crl(name)
+    return edit
+
+
+row("pck_under_ca_revoked", "no", "no", "listed by its issuer, the TCB CA", pck_under_ca, "Revoked")
+row("pck_crl_by_forged_ca", "no", "no", "the issuer's name under another key, which the root never signed: its empty CRL hides the revocation",
+    all_of(pck_under_ca, crl_of("forged", "Test TCB Signing CA", 0x1002, signer="forged")), "does not verify")
+row("pck_crl_by_revoked_ca", "no", "no", "the issuer's name under an old key that the root revoked: the same",
+    all_of(pck_under_ca, crl_of("old", "Test TCB Signing CA", 0x1010), crl("root", revoked=[0x1010])), "Revoked")
+
 # ---- TCB info ----
 
 row("tcb_info_expired", "no", "no", "expired and rightly signed", tcb(issueDate="2020-01-01T00:00:00Z", nextUpdate="2020-12-31T23:59:59Z"), "expired")
@@ -611,6 +634,7 @@ PEER_SHAPE = {
     "tcb_chain_twice", "pck_chain_with_stranger", "pck_revoked", "pck_revoked_among_many", "tcb_ca_revoked", "signer_revoked", "root_revoked", "serial_in_the_other_crl",
     "sgx_component_mismatch", "sgx_component_last", "tdx_component_mismatch", "tdx_component_last", "module_mrsigner_of_quote", "module_isvsvn_too_low", "svn2_newer",
     "relaunch_advised", "qe_isvsvn_too_low", "pck_crl_by_stranger", "tcb_second_level", "tcb_sgx_and_tdx_levels_differ", "tcb_info_signed_by_ca", "qe_identity_signed_by_ca",
+    "pck_under_ca_revoked", "pck_crl_by_forged_ca", "pck_crl_by_revoked_ca",
 }
 # The strict profile's policy allows fewer TD attributes, and wants what every TD has.
 STRICT_REFUSES = {"valid_quote_over_zero_xfam", "attributes_of_tdx15", *(f"attributes_bit_{bit}" for bit in (16, 18, 19, 20, 21, 22, 27, 62, 63))}
@@ -678,6 +702,8 @@ strict("intel_pck_crl_of_other_ca", "no", "no", "a CRL of another PCK CA under t
 strict("intel_pck_crl_same_name_other_key", "no", "no", "same name, other key",
        lambda s: (s.certs.update(other_ca=Cert("other_ca", "Test SGX PCK Platform CA", "root", 0x2009, ca=True, critical=True, path_len=0, usage=(CERT_SIGN, CRL_SIGN))),
                   s.crls.update(pck=Crl("other_ca")), s.chains.update(pck_crl=["other_ca", "root"])))
+strict("intel_pck_crl_by_forged_ca", "no", "no", "name of the PCK CA under another key, which the root never signed: its empty CRL hides the revocation",
+       crl_of("forged", "Test SGX PCK Platform CA", 0x2002, signer="forged"), "PCK CA certificate does not verify")
 strict("intel_documents_of_other_root", "no", "no", "everything is right, under another root", second_root, "another root")
 strict("intel_crl_chain_of_other_root", "no", "ok", "every chain ends in the one root; the peer does not read this chain",
        collateral_edit(lambda c: c.update(pck_crl_issuer_chain=Sample("intel", "another").chain(["pck_ca", "root"]))))

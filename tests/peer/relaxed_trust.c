@@ -9,18 +9,20 @@
 
 static const eei_cert *root_of(const eei_chain *chain) { return &chain->certs[chain->count - 1]; }
 
-/* Leaf first, each signed by the next, the last by itself; the leaf is no CA, the others are. */
-static ee_status chain_signed(eei_p256 *p256, const eei_chain *chain, ee_error *err) {
+/* From this certificate on each is signed by the next, the last by itself; those from first_ca on are CAs, the others are not. */
+static ee_status path_signed(eei_p256 *p256, const eei_chain *chain, size_t from, size_t first_ca, ee_error *err) {
     ee_status st = EE_OK;
-    for (size_t i = 0; !st && i < chain->count; i++) {
+    for (size_t i = from; !st && i < chain->count; i++) {
         const eei_cert *cert = &chain->certs[i], *issuer = &chain->certs[i + 1 < chain->count ? i + 1 : i];
-        if (cert->is_ca != (i > 0)) return eei_fail(err, EE_E_AUTH, "CaUsedAsEndEntity: certificate %zu is in another's place", i);
+        if (cert->is_ca != (i >= first_ca)) return eei_fail(err, EE_E_AUTH, "CaUsedAsEndEntity: certificate %zu is in another's place", i);
         if (!eei_span_equal(cert->issuer, issuer->subject)) return eei_fail(err, EE_E_AUTH, "UnknownIssuer: certificate %zu", i);
         st = eei_p256_verify(p256, issuer->key, cert->tbs, cert->signature, err);
         if (st) st = eei_fail(err, st, "the signature of the %s certificate does not verify", i + 1 < chain->count ? "lower" : "root");
     }
     return st;
 }
+
+static ee_status chain_signed(eei_p256 *p256, const eei_chain *chain, ee_error *err) { return path_signed(p256, chain, 0, 1, err); }
 
 static void decide(eei_fact *fact, ee_status st) { fact->status = fact->why.status = st; }
 
@@ -29,17 +31,21 @@ static ee_status signed_text(eei_p256 *p256, const eei_chain *chain, ee_span tex
     return st ? st : eei_p256_verify(p256, chain->certs[0].key, text, signature, err);
 }
 
-/* By whichever CA of the collateral has the issuer's name. */
+/* By whichever CA of the collateral has the issuer's name, and is a CA under the root of pck_crl_issuer_chain, which verify.c compares with
+ * the anchor. A name alone is anybody's. */
 static ee_status crl_signed(eei_p256 *p256, const ee_collateral *c, const eei_crl *crl, ee_error *err) {
     const eei_chain *const chains[] = {&c->crl_chain, &c->tcb_info_chain, &c->qe_identity_chain, &c->pck_chain};
+    ee_status forged = EE_OK;
     for (size_t i = 0; i < sizeof chains / sizeof *chains; i++)
         for (size_t k = 0; k < chains[i]->count; k++) {
             const eei_cert *ca = &chains[i]->certs[k];
-            if (!ca->is_ca || !eei_span_equal(ca->subject, crl->issuer)) continue;
+            if (!eei_span_equal(ca->subject, crl->issuer) || !eei_span_equal(root_of(chains[i])->der, root_of(&c->crl_chain)->der)) continue;
+            forged = path_signed(p256, chains[i], k, k, err);
+            if (forged) continue;
             if (ca->has_usage && !(ca->usage & EEI_USAGE_CRL_SIGN)) return eei_fail(err, EE_E_AUTH, "IssuerNotCrlSigner");
             return eei_p256_verify(p256, ca->key, crl->tbs, crl->signature, err);
         }
-    return eei_fail(err, EE_E_AUTH, "UnknownIssuer of a CRL");
+    return forged ? forged : eei_fail(err, EE_E_AUTH, "UnknownIssuer of a CRL");
 }
 
 ee_status eei_trust_collateral(const ee_collateral *c, eei_p256 *p256, eei_trust_facts *out, ee_error *err) {
@@ -72,8 +78,8 @@ ee_status eei_trust_pck(const ee_collateral *c, const eei_trust_facts *facts, co
     return chain_signed(p256, pck, err);
 }
 
-/* Each by a CRL of its issuer, which must be there: no CRL is not an empty CRL. */
-static ee_status chain_not_revoked(const ee_collateral *c, const eei_chain *chain, ee_error *err) {
+/* Each by a CRL of its issuer, which must be there where it is needed: no CRL is not an empty CRL. */
+static ee_status chain_not_revoked(const ee_collateral *c, const eei_chain *chain, bool needed, ee_error *err) {
     const eei_crl *const crls[] = {&c->root_crl, &c->pck_crl};
     for (size_t i = 0; i < chain->count; i++) {
         size_t known = 0;
@@ -82,15 +88,16 @@ static ee_status chain_not_revoked(const ee_collateral *c, const eei_chain *chai
             if (eei_crl_lists(crls[k], chain->certs[i].serial)) return eei_fail(err, EE_E_AUTH, "CertRevoked: certificate %zu", i);
             known++;
         }
-        if (!known) return eei_fail(err, EE_E_AUTH, "UnknownRevocationStatus: certificate %zu", i);
+        if (needed && !known) return eei_fail(err, EE_E_AUTH, "UnknownRevocationStatus: certificate %zu", i);
     }
     return EE_OK;
 }
 
 ee_status eei_trust_revocation(const ee_collateral *c, const eei_chain *pck, ee_error *err) {
-    ee_status st = chain_not_revoked(c, pck, err);
-    if (!st) st = chain_not_revoked(c, &c->tcb_info_chain, err);
-    return st ? st : chain_not_revoked(c, &c->qe_identity_chain, err);
+    ee_status st = chain_not_revoked(c, pck, true, err);
+    if (!st) st = chain_not_revoked(c, &c->tcb_info_chain, true, err);
+    if (!st) st = chain_not_revoked(c, &c->qe_identity_chain, true, err);
+    return st ? st : chain_not_revoked(c, &c->crl_chain, false, err);
 }
 
 void eei_window_narrow(eei_window *window, uint64_t from_s, uint64_t to_s, const char *what) {
