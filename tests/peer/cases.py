@@ -7,6 +7,7 @@ ours is right or bearable. error: a part of the sentence that our verifier must 
 import dataclasses
 import hashlib
 import json
+import re
 import struct
 from typing import Callable, Optional
 
@@ -298,8 +299,8 @@ row("cert_data_der", "no", "no", "DER where PEM should be", lambda s: setattr(s,
 row("cert_data_text", "no", "no", "not PEM", lambda s: setattr(s, "cert_body", b"DUMMY_CERT"), "PEM")
 row("cert_data_bad_but_collateral_good", "no", "ok", "a quote that carries a chain is judged by it; the peer prefers the collateral's",
     all_of(lambda s: setattr(s, "cert_body", b"DUMMY_CERT"), chain(collateral_pck=["pck", "root"])), "PEM")
-row("cert_data_good_but_collateral_other", "ok", "no", "as above, the other way round: ours reads the quote's own chain, which is good",
-    all_of(lambda s: s.certs.update(pck2=Cert("pck2", "Test PCK 2", "root", 0x1005, sgx=s.certs["pck"].sgx)), chain(collateral_pck=["pck2", "root"])))
+row("cert_data_good_but_collateral_other", "no", "no", "the chains of quote and collateral are one, where both are there",
+    all_of(lambda s: s.certs.update(pck2=Cert("pck2", "Test PCK 2", "root", 0x1005, sgx=s.certs["pck"].sgx)), chain(collateral_pck=["pck2", "root"])), "is another one")
 row("collateral_pck_other_platform", "no", "no", "the collateral's chain did not sign this QE report",
     all_of(encrypted_ppid(3, 384), lambda s: s.certs.update(pck2=Cert("pck2", "Test PCK 2", "root", 0x1005, sgx=s.certs["pck"].sgx)), chain(collateral_pck=["pck2", "root"])),
     "does not verify")
@@ -441,6 +442,10 @@ for which in ("root", "pck"):
     row(f"{which}_crl_delta", "no", "no", "a delta CRL lists changes only",
         crl(which, extra=[der.sequence(der.oid("2.5.29.27"), der.boolean(True), der.octets(der.integer(1)))]), "CRL")
     row(f"{which}_crl_missing", "no", "no", "no such field", collateral_edit(lambda c, field=field: c.pop(field) and None), field)
+for field in ("root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature"):
+    row(f"{field}_upper_case", "ok", "ok", "case means nothing in hex", collateral_edit(lambda c, field=field: c.update({field: c[field].upper()})))
+    row(f"{field}_one_letter_upper_case", "no", "ok", "nobody writes both cases in one text, and a changed bit must not go unnoticed; the peer does not look",
+        collateral_edit(lambda c, field=field: c.update({field: re.sub("[a-f]", lambda m: m[0].upper(), c[field], count=1)})), "both cases")
 row("crls_swapped", "no", "no", "each CRL under the other's name",
     collateral_edit(lambda c: c.update(root_ca_crl=c["pck_crl"], pck_crl=c["root_ca_crl"])))
 row("root_crl_twice", "no", "no", "nothing says what the TCB CA revoked", collateral_edit(lambda c: c.update(pck_crl=c["root_ca_crl"])))
@@ -678,6 +683,8 @@ strict("intel_v5_td15", "ok", "ok", "hardware's shape, version 5, TD 1.5", versi
 for kind, size in ((1, 16), (2, 256), (3, 384)):
     strict(f"intel_cert_type_{kind}_with_pck_chain", "ok", "ok", "the chain comes with the collateral",
            all_of(encrypted_ppid(kind, size), chain(collateral_pck=["pck", "pck_ca", "root"])))
+strict("intel_cert_type_5_with_pck_chain", "ok", "ok", "the same chain in quote and collateral", chain(collateral_pck=["pck", "pck_ca", "root"]), status="UpToDate")
+strict("intel_cert_type_5_of_other", "no", "no", "the chain of another machine beside the quote's own", all_of(add_pck, chain(collateral_pck=["pck2", "pck_ca", "root"])), "is another one")
 strict("intel_cert_type_3_of_other", "no", "no", "the chain of another machine", all_of(add_pck, encrypted_ppid(3, 384), chain(collateral_pck=["pck2", "pck_ca", "root"])), "does not verify")
 strict("intel_processor_ca", "ok", "ok", "the other PCK CA", lambda s: setattr(s.certs["pck_ca"], "subject", [("CN", "Test SGX PCK Processor CA"), ("O", "Test"), ("C", "US")]))
 strict("intel_outer_type_5", "no", "ok", "the outer certification data is a QE report, type 6; the peer does not look at the type", lambda s: setattr(s, "outer_type", 5), "must be 6")

@@ -146,8 +146,7 @@ KNOWN = [
     Known("bytes inside lengths", "ours", r"bytes too many after offset", "a structure ends where its length says, as in Intel's verifier; the peer skips what is left over"),
     Known("second half of the QE's report data", "ours", r"attestation_key: ", "it is zero in every QE report; the peer does not look", half_hash),
     Known("length of QE authentication data", "peer", r"Invalid QE auth data length", "any length is legal for Intel and is hashed whole; the peer takes 32 bytes alone"),
-    Known("which PCK chain", "ours", r"pck_chain|tcb_info_signature|qe_report_signature", "a quote that carries its chain is judged by it; the peer prefers the collateral's", two_pck_chains),
-    Known("which PCK chain, the other way round", "peer", r"certificate chain|Intel extension|PCK|qe_report|No matching|Fmspc", "as above; either chain must have signed the QE report", two_pck_chains),
+    Known("which PCK chain", "ours", r"pck_chain|tcb_info_signature|qe_report_signature", "a quote that carries its chain is judged by it, and the collateral's must be the same; the peer reads the collateral's alone", two_pck_chains),
     # Certificates.
     Known("PCK CRL issuer chain", "ours", r"", "ours reads every part of a collateral, and the CRL by this chain; the peer does not read it", only_crl_chain),
     Known("dates of the root", "ours", r"root certificate is (expired|not valid)", "ours holds the root to its own dates; a trust anchor's dates are nothing to the peer"),
@@ -168,6 +167,7 @@ KNOWN = [
     Known("component SVNs", "ours", r"below every TCB level", "ours compares the 16 numbers, as Intel's verifier does, the peer CPUSVN's bytes; Intel issues none where they differ", components_are_not_cpusvn),
     Known("component SVNs, the other way round", "peer", r"No matching TCB level", "as above", components_are_not_cpusvn),
     # CRLs.
+    Known("hex in both cases", "ours", r"has hex digits in both cases", "a changed bit would turn a letter into the same one; the peer takes any"),
     Known("CRL number", "ours", r"CRL must have one number", "RFC 5280 sect. 5.2 demands number and authority key identifier; the peer does not"),
     Known("CRL from the future", "ours", r"CRL is not valid before", "thisUpdate has not come: the clock is wrong, or somebody's was; the peer does not look"),
     Known("last second of a CRL", "peer", r"CrlExpired \{ time: UnixTime\((\d+)\), next_update: UnixTime\(\1\) \}", "nextUpdate itself is good for ours, as all ends of validity are; one second"),

@@ -77,6 +77,27 @@ static void test_crl_bytes_are_exact(void **state) {
     json_decref(json);
 }
 
+/* Hex has one case throughout, whichever: a bit that only changes the case of a letter is a changed bit. */
+static void test_hex_in_one_case(void **state) {
+    static const char *const fields[] = {"root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature"};
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        char hex[8192];
+        ee_error why = {0};
+        json_t *json = good_json(*state);
+        snprintf(hex, sizeof hex, "%s", json_string_value(json_object_get(json, fields[i])));
+        char *letter = strpbrk(hex, "abcdef");
+        assert_non_null(letter);
+        *letter ^= 0x20;
+        json_object_set_new(json, fields[i], json_string(hex));
+        assert_int_equal(parse_json(json, &why), EE_E_MALFORMED);
+        if (!strstr(why.message, fields[i]) || !strstr(why.message, "both cases")) fail_msg("%s: %s", fields[i], why.message);
+        for (char *c = hex; *c; c++) *c = (char)(*c >= 'a' && *c <= 'f' ? *c ^ 0x20 : *c);
+        json_object_set_new(json, fields[i], json_string(hex));
+        if (parse_json(json, &why)) fail_msg("%s in upper case: %s", fields[i], why.message);
+        json_decref(json);
+    }
+}
+
 static void test_sizes_and_forms(void **state) {
     (void)state;
     ee_collateral *collateral = NULL;
@@ -138,6 +159,7 @@ int main(void) {
         cmocka_unit_test(test_garbage_is_refused),
         cmocka_unit_test(test_optional_fields),
         cmocka_unit_test(test_crl_bytes_are_exact),
+        cmocka_unit_test(test_hex_in_one_case),
         cmocka_unit_test(test_sizes_and_forms),
         cmocka_unit_test(test_references),
         cmocka_unit_test(test_status_words),

@@ -614,12 +614,14 @@ static void test_chain_from_collateral(void **state) {
     eei_buf quote = copy_quote(w);
     simtdx_collateral_parts parts = {.pck_chain = eei_span_text(w->machine->chain)};
     ee_collateral *with_chain = world_collateral(w, &parts);
+    must_verify("the quote's own and the same again", eei_buf_span(&w->quote), with_chain, w->any, NOW);
     put_le(quote.data + AT_INNER_TYPE, 2, 4);
     must_verify("chain from the collateral", eei_buf_span(&quote), with_chain, w->any, NOW);
     ee_collateral_free(with_chain);
     MUST(simtdx_machine_new(w->root, "machine-2", &other, err));
     parts.pck_chain = eei_span_text(other->chain);
     with_chain = world_collateral(w, &parts);
+    must_fail_at("the quote's own and another", eei_buf_span(&w->quote), with_chain, w->any, NOW, "pck_chain");
     must_fail_at("another machine's chain", eei_buf_span(&quote), with_chain, w->any, NOW, "qe_report_signature");
     ee_collateral_free(with_chain);
     simtdx_machine_free(other);

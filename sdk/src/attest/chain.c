@@ -111,6 +111,13 @@ ee_status eei_chain_parse(ee_span pem, eei_chain *out, ee_error *err) {
     return st;
 }
 
+bool eei_chain_same(const eei_chain *a, const eei_chain *b) {
+    if (a->count != b->count) return false;
+    for (size_t i = 0; i < a->count; i++)
+        if (!eei_span_equal(a->certs[i].der, b->certs[i].der)) return false;
+    return true;
+}
+
 void eei_chain_clear(eei_chain *chain) {
     eei_arena_clear(&chain->arena);
     memset(chain, 0, sizeof *chain);

@@ -16,5 +16,6 @@ typedef struct eei_chain {
 /* Nothing but certificates and line ends, canonical base64, canonical DER; one NUL at the end is allowed (DCAP puts it). *out needs no
  * preparation and is empty after a failure. */
 ee_status eei_chain_parse(ee_span pem, eei_chain *out, ee_error *err) EE_MUST_USE;
+bool eei_chain_same(const eei_chain *a, const eei_chain *b); /* byte for byte */
 void eei_chain_clear(eei_chain *chain);
 #endif

@@ -17,9 +17,26 @@ static ee_status chain_value(eei_document *d, const char *name, eei_chain *out) 
     return st ? st : eei_doc_named(d, eei_chain_parse(pem, out, d->err), name);
 }
 
+/* Hex in one case, as every PCS writes it: in both, a changed bit would go unnoticed where it turns a letter into the same one. */
+static ee_status hex_value(eei_document *d, const char *name, ee_span *out) {
+    bool upper = false, lower = false;
+    ee_status st = eei_doc_text(d, out);
+    for (size_t i = 0; !st && i < out->len; i++) {
+        upper = upper || (out->data[i] >= 'A' && out->data[i] <= 'F');
+        lower = lower || (out->data[i] >= 'a' && out->data[i] <= 'f');
+    }
+    return upper && lower ? eei_doc_wrong(d, name, "has hex digits in both cases") : st;
+}
+
+static ee_status signature_value(eei_document *d, const char *name, uint8_t out[64]) {
+    ee_span hex;
+    ee_status st = hex_value(d, name, &hex);
+    return st ? st : eei_doc_named(d, eei_hex_decode_span(hex, out, 64, d->err), name);
+}
+
 static ee_status crl_value(eei_document *d, const char *name, eei_crl *out) {
     ee_span hex;
-    ee_status st = eei_doc_text(d, &hex);
+    ee_status st = hex_value(d, name, &hex);
     if (st) return st;
     uint8_t *der = eei_arena_alloc(d->arena, hex.len / 2 + 1);
     if (!der) return eei_doc_named(d, eei_arena_error(d->arena, d->err), name);
@@ -39,10 +56,10 @@ ENVELOPE_FIELD(root_ca_crl, crl_value(d, name, &c->root_crl))
 ENVELOPE_FIELD(pck_crl, crl_value(d, name, &c->pck_crl))
 ENVELOPE_FIELD(tcb_info_issuer_chain, chain_value(d, name, &c->tcb_info_chain))
 ENVELOPE_FIELD(tcb_info, eei_doc_text(d, &c->tcb_info))
-ENVELOPE_FIELD(tcb_info_signature, eei_doc_hex(d, name, c->tcb_info_signature, 64))
+ENVELOPE_FIELD(tcb_info_signature, signature_value(d, name, c->tcb_info_signature))
 ENVELOPE_FIELD(qe_identity_issuer_chain, chain_value(d, name, &c->qe_identity_chain))
 ENVELOPE_FIELD(qe_identity, eei_doc_text(d, &c->qe_identity))
-ENVELOPE_FIELD(qe_identity_signature, eei_doc_hex(d, name, c->qe_identity_signature, 64))
+ENVELOPE_FIELD(qe_identity_signature, signature_value(d, name, c->qe_identity_signature))
 ENVELOPE_FIELD(pck_certificate_chain, chain_value(d, name, &c->pck_chain))
 
 static const eei_member envelope[] = {

@@ -111,13 +111,6 @@ static ee_status signed_text(eei_p256 *p256, const eei_chain *chain, bool signer
     return st;
 }
 
-static bool same_chain(const eei_chain *a, const eei_chain *b) {
-    if (a->count != b->count) return false;
-    for (size_t i = 0; i < a->count; i++)
-        if (!eei_span_equal(a->certs[i].der, b->certs[i].der)) return false;
-    return true;
-}
-
 static ee_status crl_of(const eei_crl *crl, const eei_cert *issuer, const char *what, ee_error *err) {
     if (!eei_span_equal(crl->issuer, issuer->subject) || !eei_span_equal(crl->authority_key_id, issuer->key_id))
         return eei_fail(err, EE_E_AUTH, "%s is issued by another CA than the one it is needed for", what);
@@ -147,7 +140,7 @@ static ee_status crls_signed(const ee_collateral *c, const eei_fact *pck_ca, eei
 ee_status eei_trust_collateral(const ee_collateral *c, eei_p256 *p256, eei_trust_facts *out, ee_error *err) {
     memset(out, 0, sizeof *out);
     decide(&out->tcb_info, signed_text(p256, &c->tcb_info_chain, false, c->tcb_info, c->tcb_info_signature, &out->tcb_info.why));
-    bool known = !out->tcb_info.status && same_chain(&c->tcb_info_chain, &c->qe_identity_chain);
+    bool known = !out->tcb_info.status && eei_chain_same(&c->tcb_info_chain, &c->qe_identity_chain);
     decide(&out->qe_identity,
            signed_text(p256, &c->qe_identity_chain, known, c->qe_identity, c->qe_identity_signature, &out->qe_identity.why));
     decide(&out->pck_ca, pck_ca_signed(&c->crl_chain, p256, &out->pck_ca.why));

@@ -52,18 +52,19 @@ static bool quote_format(run *r) {
     return !eei_verdict_judge(r->v, EEI_CHECK_QUOTE_FORMAT, st, &why, good);
 }
 
-/* From the quote (certification data type 5), else from the collateral: harmless, as it must still sign the QE report. */
+/* From the quote (certification data type 5), else from the collateral: harmless, as it must still sign the QE report. Where both have one
+ * they are one: nothing in a collateral goes unlooked at. */
 static ee_status pick_chain(run *r, ee_error *why) {
     const eei_quote *q = &r->v->quote;
-    if (q->cert_type == EEI_CERT_PCK_CHAIN) {
-        r->chain = &r->own_chain;
-        return eei_chain_parse(q->cert_data, &r->own_chain, why);
-    }
-    if (!r->v->collateral->pck_chain.count)
-        return eei_fail(why, EE_E_MALFORMED, "certification data is of type %u and the collateral has no pck_certificate_chain",
-                        q->cert_type);
-    r->chain = &r->v->collateral->pck_chain;
-    return EE_OK;
+    const eei_chain *delivered = &r->v->collateral->pck_chain;
+    r->chain = q->cert_type == EEI_CERT_PCK_CHAIN ? &r->own_chain : delivered;
+    ee_status st = q->cert_type == EEI_CERT_PCK_CHAIN ? eei_chain_parse(q->cert_data, &r->own_chain, why) : EE_OK;
+    if (!st && !r->chain->count)
+        st = eei_fail(why, EE_E_MALFORMED, "certification data is of type %u and the collateral has no pck_certificate_chain",
+                      q->cert_type);
+    if (!st && delivered->count && !eei_chain_same(r->chain, delivered))
+        st = eei_fail(why, EE_E_AUTH, "the collateral's pck_certificate_chain is another one than the quote's own");
+    return st;
 }
 
 static bool pck_chain(run *r) {
