@@ -72,7 +72,8 @@ def sgx_extension(e):
     parts = [entry(1, der.octets(e["ppid"])), entry(2, der.sequence(*tcb)), entry(3, der.octets(e["pceid"])), entry(4, der.octets(e["fmspc"])),
              entry(5, der.enumerated(e["type"]))]
     if e["platform"]:
-        parts += [entry(6, der.octets(e["platform"])), entry(7, der.sequence(*(entry(f"7.{i}", der.boolean(True)) for i in (1, 2, 3))))]
+        flags = e.get("configuration", [(1, der.boolean(True)), (2, der.boolean(True)), (3, der.boolean(True))])
+        parts += [entry(6, der.octets(e["platform"])), entry(7, der.sequence(*(entry(f"7.{number}", value) for number, value in flags)))]
     return der.sequence(*parts, *e["extra"])
 
 

@@ -45,3 +45,9 @@ eei_reader eei_der_inside(eei_reader *r, uint8_t tag) {
     inside.failed = r->failed;
     return inside;
 }
+
+bool eei_der_boolean(eei_reader *r) {
+    ee_span b = eei_der_value(r, EEI_DER_BOOLEAN);
+    if (b.len != 1 || (b.data[0] != 0 && b.data[0] != 0xff)) r->failed = true;
+    return !r->failed && b.data[0];
+}

@@ -24,6 +24,7 @@ ee_span eei_der_value(eei_reader *r, uint8_t tag);
 ee_span eei_der_whole(eei_reader *r, uint8_t tag);
 /* A reader over the content of the next SEQUENCE or SET; a failed one when there is none. */
 eei_reader eei_der_inside(eei_reader *r, uint8_t tag);
+bool eei_der_boolean(eei_reader *r); /* DER has 00 and ff alone */
 /* Tag of the next value; 0, which is no value's, at the end. */
 uint8_t eei_der_next(const eei_reader *r);
 #endif

@@ -65,17 +65,18 @@ static void tcb_entries(eei_reader *outer, eei_pck *pck) {
     if (seen != 0x7fffe) outer->failed = true;
 }
 
-/* .7: three BOOLEANs that nothing here depends on; checked for form. */
+/* .7: three BOOLEANs that nothing here depends on; all of them, each once. */
 static void configuration_entries(eei_reader *outer) {
     eei_reader list = eei_reader_init(eei_der_value(outer, EEI_DER_SEQUENCE));
     uint32_t seen = 0;
     while (!outer->failed && eei_reader_left(&list)) {
         eei_reader value;
         uint8_t n = der_entry(&list, 7, &value);
-        ee_span boolean = eei_der_value(&value, EEI_DER_BOOLEAN);
-        if (n < 1 || n > 3 || seen & 1u << n || boolean.len != 1 || value.failed || eei_reader_left(&value)) outer->failed = true;
+        (void)eei_der_boolean(&value);
+        if (n < 1 || n > 3 || seen & 1u << n || value.failed || eei_reader_left(&value)) outer->failed = true;
         seen |= 1u << (n & 7);
     }
+    if (seen != 0xe) outer->failed = true;
 }
 
 static void entry(uint8_t n, eei_reader *value, eei_pck *pck) {

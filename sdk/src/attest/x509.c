@@ -55,12 +55,6 @@ static ee_span natural(eei_reader *r, size_t bytes_max) {
     return r->failed ? (ee_span){NULL, 0} : n;
 }
 
-static bool boolean(eei_reader *r) {
-    ee_span b = eei_der_value(r, EEI_DER_BOOLEAN);
-    if (b.len != 1 || (b.data[0] != 0 && b.data[0] != 0xff)) r->failed = true;
-    return !r->failed && b.data[0];
-}
-
 static unsigned two_digits(const uint8_t *at, bool *ok) {
     if (at[0] < '0' || at[0] > '9' || at[1] < '0' || at[1] > '9') *ok = false;
     return *ok ? (unsigned)(at[0] - '0') * 10 + (unsigned)(at[1] - '0') : 0;
@@ -171,7 +165,7 @@ static size_t read_extensions(eei_reader *r, extension out[EXTENSIONS_MAX]) {
         extension *e = &out[count];
         e->oid = type_value(&item);
         e->critical = eei_der_next(&item) == EEI_DER_BOOLEAN;
-        if (e->critical && !boolean(&item)) item.failed = true; /* FALSE is the default, which DER leaves out */
+        if (e->critical && !eei_der_boolean(&item)) item.failed = true; /* FALSE is the default, which DER leaves out */
         e->value = eei_der_value(&item, EEI_DER_OCTETS);
         if (item.failed || eei_reader_left(&item)) list.failed = true;
         for (size_t i = 0; i < count; i++)
@@ -188,7 +182,7 @@ static bool basic_constraints(ee_span value, eei_cert *cert) {
     eei_reader r = eei_reader_init(value), list = eei_der_inside(&r, EEI_DER_SEQUENCE);
     cert->has_constraints = true;
     cert->is_ca = eei_der_next(&list) == EEI_DER_BOOLEAN;
-    if (cert->is_ca && !boolean(&list)) list.failed = true;
+    if (cert->is_ca && !eei_der_boolean(&list)) list.failed = true;
     if (cert->is_ca && eei_reader_left(&list)) {
         ee_span n = natural(&list, 1);
         cert->path_len = n.len ? n.data[0] : 0;
