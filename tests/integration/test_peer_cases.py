@@ -119,6 +119,7 @@ class PeerCases(unittest.TestCase):
         quote, collateral, root = relaxed.paths
         for arguments in ((), ("verify",), ("check", *relaxed.paths), ("verify", quote, collateral), ("verify", *relaxed.paths, "more"), ("verify", *relaxed.paths, "--time"),
                           ("verify", *relaxed.paths, "--time", "soon"), ("verify", *relaxed.paths, "--time", "0"), ("verify", *relaxed.paths, "--time", ""),
+                          *(("verify", *relaxed.paths, "--time", text) for text in ("-5", "+5", " 5", "5 ", "0x5", "5.0", "18446744073709551616", "99999999999999999999")),
                           ("verify", quote + "x", collateral, root), ("verify", quote, "/nowhere", root), ("verify", quote, collateral, "/nowhere")):
             with self.subTest(arguments):
                 done = relaxed.run(*arguments)

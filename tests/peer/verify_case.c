@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,9 +63,9 @@ int main(int argc, char **argv) {
     ee_verify_options_init(&options);
     options.now_unix_s = eei_wall_ms() / 1000;
     if (time) {
-        char *end = NULL;
-        options.now_unix_s = strtoull(time, &end, 10);
-        if (!*time || *end || !options.now_unix_s) return usage();
+        errno = 0; /* digits alone: strtoull() takes blanks, signs and what is too large */
+        options.now_unix_s = strspn(time, "0123456789") == strlen(time) ? strtoull(time, NULL, 10) : 0;
+        if (!options.now_unix_s || errno) return usage();
     }
     ee_status st = eei_file_read(files[0], &quote, &err);
     if (!st) st = eei_file_read(files[1], &collateral, &err);
