@@ -134,8 +134,8 @@ static ee_status quote_once(const entry *e, const uint8_t report_data[64], eei_b
     ee_status st = read_generation(in_entry(e, "generation", path), &before, err);
     if (!st) st = write_value(in_entry(e, "inblob", path), report_data, 64, err);
     if (!st) st = read_value(in_entry(e, "outblob", path), quote, err);
-    if (st == EE_E_IO && is_passing(err->native_code)) return EE_E_AGAIN;
     if (!st) st = read_generation(in_entry(e, "generation", path), &after, err);
+    if (st == EE_E_IO && is_passing(err->native_code)) return EE_E_AGAIN;
     if (st) return st;
     if (after != before + 1) return eei_fail(err, EE_E_AGAIN, "%s was written by somebody else", e->dir);
     return check_quote(report_data, quote, err);
