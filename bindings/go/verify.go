@@ -113,7 +113,10 @@ func quoteFields(document []byte) (map[string]any, map[string]string) {
 	if json.Unmarshal(document, &quote) != nil {
 		return nil, nil
 	}
-	for _, name := range []string{"verified", "simulated", "node", "tcb_status", "advisory_ids", "checks", "verified_at", "policy_hash", "unverified", "boot_events"} {
+	if quote["authentic"] != true {
+		return map[string]any{}, measurements
+	}
+	for _, name := range []string{"verified", "simulated", "node", "tcb_status", "advisory_ids", "checks", "verified_at", "policy_hash", "authentic", "boot_events"} {
 		delete(quote, name)
 	}
 	for _, name := range measurementNames {

@@ -25,7 +25,7 @@ from devnet import BIN, environment, go_build
 SOURCES = pathlib.Path(__file__).resolve().parent / "callers"
 STATUSES = ("UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded", "OutOfDate", "OutOfDateConfigurationNeeded", "TDRelaunchAdvised",
             "TDRelaunchAdvisedConfigurationNeeded")
-ABOUT = ("verified", "simulated", "node", "tcb_status", "advisory_ids", "checks", "verified_at", "policy_hash", "boot_events", "unverified")
+ABOUT = ("verified", "simulated", "node", "tcb_status", "advisory_ids", "checks", "verified_at", "policy_hash", "boot_events", "authentic")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Command:
         rows = [[c[key] for key in ("name", "status", "expected", "actual", "explain", "reason")] for c in d["checks"]]
         told = {name: d[name] for name in ("verified", "simulated", "tcb_status", "advisory_ids", "policy_hash")}
         at = dt.datetime.fromisoformat(d["verified_at"].replace("Z", "+00:00"))
-        return {**told, "node": d["node"] or "", "verified_at": int(at.timestamp()), "checks": rows, "quote": {k: v for k, v in d.items() if k not in ABOUT}}
+        return {**told, "node": d["node"] or "", "verified_at": int(at.timestamp()), "checks": rows, "quote": {k: v for k, v in d.items() if k not in ABOUT} if d["authentic"] else {}}
 
 
 class Package:

@@ -59,32 +59,32 @@ static void test_fields_are_the_quotes(void **state) {
     assert_string_equal(text_of(json, "fmspc"), "454553494d00");
     assert_string_equal(text_of(json, "pceid"), "0000");
     assert_int_equal(strlen(text_of(json, "ppid")) + strlen(text_of(json, "cpusvn")) + strlen(text_of(json, "machine_id")), 96);
-    assert_null(json_object_get(json, "unverified"));
+    assert_true(json_is_true(json_object_get(json, "authentic")));
     assert_null(json_object_get(json, "tee_tcb_svn2")); /* a TD 1.0 report has none */
     json_decref(json);
     ee_verdict_free(verdict);
 }
 
-/* What no signature stands behind is not where a program looks for what one does. */
-static void test_unverified_fields_stand_apart(void **state) {
+/* They are told, for people who look for what is wrong; and that nobody vouches for them. */
+static void test_fields_without_a_signature_are_told_as_such(void **state) {
     const world *w = *state;
     eei_buf quote = copy_quote(w);
     ee_verdict *verdict = NULL;
     quote.data[AT_SIGNATURE] ^= 1;
     assert_int_equal(verify_at(eei_buf_span(&quote), w->collateral, w->any, NOW, &verdict, NULL), EE_E_ATTESTATION);
     json_t *json = told(verdict);
-    assert_null(json_object_get(json, "mrtd"));
-    assert_null(json_object_get(json, "fmspc"));
-    const json_t *claimed = json_object_get(json, "unverified");
-    assert_int_equal(strlen(text_of(claimed, "mrtd")), 96);
-    assert_int_equal(strlen(text_of(claimed, "fmspc")), 12); /* as its own certificate says */
-    assert_int_equal(strlen(text_of(claimed, "ppid")) + strlen(text_of(claimed, "cpusvn")) + strlen(text_of(claimed, "machine_id")), 96);
+    assert_true(json_is_false(json_object_get(json, "authentic")) && json_is_false(json_object_get(json, "verified")));
+    assert_int_equal(strlen(text_of(json, "mrtd")), 96);
+    assert_int_equal(strlen(text_of(json, "fmspc")), 12); /* as its own certificate says */
+    assert_int_equal(strlen(text_of(json, "ppid")) + strlen(text_of(json, "cpusvn")) + strlen(text_of(json, "machine_id")), 96);
+    assert_null(json_object_get(json, "tcb_date")); /* of collateral that was never matched */
     json_decref(json);
     ee_verdict_free(verdict);
     verdict = NULL;
     assert_int_equal(verify_at(eei_span(quote.data, 100), w->collateral, w->any, NOW, &verdict, NULL), EE_E_ATTESTATION);
     json = told(verdict);
-    assert_null(json_object_get(json, "unverified")); /* nothing was read */
+    assert_true(json_is_false(json_object_get(json, "authentic")));
+    assert_null(json_object_get(json, "mrtd")); /* nothing was read */
     json_decref(json);
     ee_verdict_free(verdict);
     eei_buf_clear(&quote);
@@ -422,7 +422,7 @@ static void test_nothing_of_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields_are_the_quotes), cmocka_unit_test(test_unverified_fields_stand_apart),
+        cmocka_unit_test(test_fields_are_the_quotes), cmocka_unit_test(test_fields_without_a_signature_are_told_as_such),
         cmocka_unit_test(test_expired_is_not_forged), cmocka_unit_test(test_reasons),
         cmocka_unit_test(test_Q4_exceptions_end),     cmocka_unit_test(test_one_for_all_threads),
         cmocka_unit_test(test_nothing_of_nothing),    cmocka_unit_test(test_no_line_is_longer_than_asked),

@@ -14,7 +14,7 @@ from . import eesdk_raw as raw
 
 DEVNET_FILE_MAX: Final = 1 << 16
 MEASUREMENTS: Final = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mr_seam", "mr_config_id", "mr_owner", "mr_owner_config")
-ABOUT: Final = ("verified", "simulated", "node", "tcb_status", "advisory_ids", "checks", "verified_at", "policy_hash", "unverified",
+ABOUT: Final = ("verified", "simulated", "node", "tcb_status", "advisory_ids", "checks", "verified_at", "policy_hash", "authentic",
                 "boot_events")
 """What a verdict's JSON says of itself; the rest is what the quote says."""
 
@@ -103,6 +103,7 @@ class Attestation:
 def attestation_of(verdict: raw.Verdict) -> Attestation:
     """All of a verdict as a value. The verdict stays the caller's."""
     told = json.loads(raw.ee_verdict_json(verdict))
+    vouched = told if told.get("authentic") is True else {}
     evidence = b""
     try:
         evidence = _calls.plain(raw.ees_verdict_evidence, verdict)
@@ -117,8 +118,8 @@ def attestation_of(verdict: raw.Verdict) -> Attestation:
             )
             for c in told.get("checks", [])
         ),
-        measurements={name: told[name] for name in MEASUREMENTS if name in told},
-        quote={name: value for name, value in told.items() if name not in ABOUT},
+        measurements={name: vouched[name] for name in MEASUREMENTS if name in vouched},
+        quote={name: value for name, value in vouched.items() if name not in ABOUT},
         boot_events=tuple(
             BootEvent(e["rtmr"], e["type"], e.get("name", ""), e["digest"], None if e["data"] is None else bytes.fromhex(e["data"]))
             for e in told.get("boot_events", [])

@@ -141,12 +141,12 @@ EE_API const char *ee_verdict_text(const ee_verdict *verdict);       /**< the ta
 /** The same table, @p columns wide (24 to 1000, 0 = 100): in a narrow one the sentences stand below their titles. @param out [out, owned]
  * release with ee_string_free() */
 EE_API EE_MUST_USE ee_status ee_verdict_render(const ee_verdict *verdict, uint32_t columns, char **out, ee_error *err);
-/** {"verified","simulated","node","tcb_status","advisory_ids":[],"checks":[{"name","title","status","passed","reason","expected","actual",
- *  "explain"}],"verified_at","policy_hash", ...}, then what the quote says, in hex as it lies there: "mrtd", "rtmr0".."rtmr3",
+/** {"verified","authentic","simulated","node","tcb_status","advisory_ids":[],"checks":[{"name","title","status","passed","reason","expected",
+ * "actual","explain"}],"verified_at","policy_hash", ...}, then what the quote says, in hex as it lies there: "mrtd", "rtmr0".."rtmr3",
  * "report_data", "mr_seam" ..., and "boot_events" when there was a boot log and it replays: [{"rtmr","type","name","digest","data"}], data
  * in hex only where the digest is of it, else null; the type is the log's own word. "reason" of a failed check is "expired" (get newer
- * collateral, or set the clock), "malformed" or "attestation". Fields of a quote that is not authentic are under "unverified". Made when it
- * is first asked for; "" when out of memory. */
+ * collateral, or set the clock), "malformed" or "attestation". Where "authentic" is false nobody vouches for what the quote says: no
+ * signature under the trust anchor stands behind it. Made when it is first asked for; "" when out of memory. */
 EE_API const char *ee_verdict_json(const ee_verdict *verdict);
 /** Write an evidence file: quote, collateral, statement, checks, time. Mode 0600, atomically. */
 EE_API EE_MUST_USE ee_status ee_verdict_export(const ee_verdict *verdict, const char *path, ee_error *err);

@@ -96,22 +96,16 @@ static void platform_json(const ee_verdict *v, json_t *out, bool *ok) {
     if (v->tcb_date) set(out, "tcb_date", json_string(v->tcb_date), ok);
 }
 
-/* What a signature stands behind is named at the top. Otherwise it is kept apart, so that nobody reads it by mistake. */
+/* What the quote says, whether or not a signature stands behind it: "authentic" tells. */
 static void fields_json(const ee_verdict *v, json_t *out, bool *ok) {
-    json_t *fields = v->authentic ? out : json_object();
-    if (!v->quote.version) { /* did not parse */
-        if (!v->authentic) json_decref(fields);
-        return;
-    }
-    quote_json(&v->quote, fields, ok);
-    set(fields, "quote_len_used", json_integer((json_int_t)(v->quote.bytes_used)), ok);
-    set(fields, "trailing_bytes", json_integer((json_int_t)v->quote.trailing.len), ok);
-    if (v->authentic) {
-        platform_json(v, fields, ok);
-    } else {
-        claimed_platform_json(&v->quote, fields, ok);
-        set(out, "unverified", fields, ok);
-    }
+    if (!v->quote.version) return; /* did not parse */
+    quote_json(&v->quote, out, ok);
+    set(out, "quote_len_used", json_integer((json_int_t)(v->quote.bytes_used)), ok);
+    set(out, "trailing_bytes", json_integer((json_int_t)v->quote.trailing.len), ok);
+    if (v->authentic)
+        platform_json(v, out, ok);
+    else
+        claimed_platform_json(&v->quote, out, ok);
 }
 
 json_t *eei_verdict_to_json(const ee_verdict *v) {
@@ -119,6 +113,7 @@ json_t *eei_verdict_to_json(const ee_verdict *v) {
     char utc[32];
     json_t *out = json_object(), *advisories = json_array();
     set(out, "verified", json_boolean(v->verified), &ok);
+    set(out, "authentic", json_boolean(v->authentic), &ok);
     set(out, "simulated", json_boolean(v->policy->simulated), &ok);
     set(out, "node", v->node ? json_string(v->node) : json_null(), &ok);
     set(out, "tcb_status", json_string(v->tcb_status ? v->tcb_status : ""), &ok);
