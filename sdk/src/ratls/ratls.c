@@ -8,6 +8,7 @@
 
 #include <arpa/inet.h>
 #include <openssl/err.h>
+#include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <string.h>
 
@@ -15,6 +16,10 @@ ee_status eei_tls_fail(ee_error *err, ee_status status, const char *what) {
     unsigned long code = ERR_peek_error();
     const char *reason = code ? ERR_reason_error_string(code) : NULL;
 
+    if (status == EE_E_NOMEM && RAND_status() != 1) { /* OpenSSL makes no context then, and we took it for memory (threat Q8) */
+        status = EE_E_IO;
+        what = "no randomness from the system";
+    }
     ERR_clear_error();
     eei_fail(err, status, "TLS: %s%s%s", what, reason ? ": " : "", reason ? reason : "");
     if (err) err->native_code = (uint32_t)code;
