@@ -15,8 +15,12 @@ from devnet import BUILD, Devnet, DevnetCase, wait_for
 
 LIARS = (BUILD if BUILD.name == "dev" else BUILD / "dev") / "bin"
 SECRET = "s3cret-of-the-caller"
+OTHERS = ("node-a", "node-b", "node-c")
+VALUES = "; expected [0-9a-f]{64}, actual [0-9a-f]{64}"
+PURPOSE = "purpose: the statement was made for another purpose, or by another kind of peer; expected {}, actual {}"
+TRANSCRIPT = f"transcript: the opening messages were changed on the way{VALUES}"
 NO_EVIDENCE = "certificate has 0 evidence extensions, exactly 1 is allowed"
-CHANNEL = r"^control plane: channel: bound to another TLS connection: someone is in between; expected [0-9a-f]{64}, actual [0-9a-f]{64}$"
+CHANNEL = f"channel: bound to another TLS connection: someone is in between{VALUES}"
 
 
 class Impostors(DevnetCase):
@@ -61,15 +65,15 @@ class Impostors(DevnetCase):
     def all_serve(self):
         wait_for("all serve", lambda: [n["state"] for n in self.nodes().values()] == ["serving"] * 3, 60)
 
-    def lie(self, name, lie, to="", program=None):
-        """name's program lies from here on; once it serves."""
+    def lie(self, name, lie, to="", program=None, serves=True):
+        """name's program lies from here on; once it serves, if it is let in at all."""
         instance = self.net.node(name)["instance_id"] if name.startswith("node") else None
         program = program or LIARS / ("lying-controlplane" if name == "control" else "lying-agent")
         process = self.net.replace(name, str(program), LIE=lie, LIE_TO=str(to))
         if name in self.replaced:
             self.replaced[name].wait()
         self.replaced[name] = process
-        if instance:
+        if instance and serves:
             wait_for(f"{name} serves", lambda: (lambda n: n.get("state") == "serving" and n["instance_id"] != instance)(self.nodes().get(name, {})), 40)
 
     def log(self, name):
@@ -93,6 +97,15 @@ class Impostors(DevnetCase):
             self.assertEqual(error["code"], "attestation")
             verdict = error.get("attestation") or {"checks": [], "message": error["message"]}
         return [c["name"] for c in verdict["checks"] if c["status"] == "fail"] or verdict
+
+    def found(self, name, line, seconds=40):
+        """A line like this in the log of a program."""
+        return wait_for(f"{name} says {line}", lambda: re.search(f"{line}\n", self.log(name)), seconds)
+
+    def gets_no_work(self, node):
+        result = self.run_on(node)
+        self.assertEqual(json.loads(result.stderr.splitlines()[-1])["error"]["code"], "no_eligible_node")
+        self.nothing_happened()
 
     def nothing_happened(self):
         wait_for("the locks are back", lambda: self.net.balance() == self.before, 30)
@@ -166,6 +179,29 @@ class Answers(Impostors):
         self.assertGreaterEqual(len(relay.answers), 3)
         self.served("node-a")
 
+    def test_Q10_a_workloads_statement_is_none_of_its_agents(self):
+        """An agent whose quotes are over statements of purpose app, as a workload might be given: for each purpose in turn."""
+        self.lie("node-b", "app", 1, serves=False)
+        self.found("control", f"event=tunnel.refused peer=127.0.0.1 message={PURPOSE.format('register, agent', 'app, agent')}")
+        self.gets_no_work("node-b")
+        for purpose, signed, strict in ((3, ["purpose"], ["purpose"]), (4, ["statement", "purpose"], ["purpose"])):
+            with self.subTest(purpose=purpose):
+                self.lie("node-b", "app", purpose)
+                self.assertEqual(self.failed(self.run_on("node-b")), signed)
+                self.nothing_happened()
+                self.assertEqual(self.verify("node-b"), signed)
+                self.assertEqual(self.verify("node-b", "--strict"), strict)
+
+    def test_Q10_a_workloads_statement_is_none_of_a_control_plane(self):
+        self.lie("control", "app", 1)
+        for name in OTHERS:
+            self.found(name, f"event=tunnel.closed word=attestation retry_ms=\\d+ message=control plane: {PURPOSE.format('register, control plane', 'app, control plane')}")
+        for purpose, failed in ((3, ["purpose"]), (4, ["statement", "purpose"])):
+            self.lie("control", "app", purpose)
+            for call in (("balance",), ("run", "myapp:latest"), ("verify", "control")):
+                with self.subTest(purpose=purpose, call=call):
+                    self.assertEqual(self.failed(self.net.ee("--json", *call)), failed)
+
     def test_Q11_a_caller_that_is_led_to_another_agent_refuses_it(self):
         """All three agents are genuine and equal but for their names: only the assignment tells them apart."""
         to = self.folder / "divert"
@@ -211,21 +247,36 @@ class Periodic(Impostors):
     up_options = ("--attest-interval", "1s")
 
     def found_out(self, node, why):
-        wait_for("it is found out", lambda: f"event=attest.failed node={node} message={why}\n" in self.log("control"), 30)
-        wait_for("it gets no work", lambda: self.net.node(node)["state"] == "suspect", 20)
+        self.found("control", f"event=attest.failed node={node} message={why}", 60)  # it is asked each 30 s
+        wait_for("it is not trusted", lambda: self.net.node(node)["state"] == "suspect", 20)
+        self.gets_no_work(node)
 
     def test_Q9_periodic_evidence_of_another_agent_takes_a_node_out(self):
         relay = self.relay("node-a")
         self.lie("node-b", "relay", relay.path)
-        self.found_out("node-b", "purpose: the statement was made for another purpose, or by another kind of peer; expected periodic, agent, actual challenge, agent")
+        self.found_out("node-b", PURPOSE.format("periodic, agent", "challenge, agent"))
         self.assertEqual((relay.failed, len(relay.answers) >= 1), ([], True))
-        result = self.run_on("node-b")
-        self.assertEqual(json.loads(result.stderr.splitlines()[-1])["error"]["code"], "no_eligible_node")
-        self.nothing_happened()
+
+    def test_Q9_periodic_evidence_for_another_connection_takes_a_node_out(self):
+        """Of this instance, over this very challenge: only the exporter is of a connection beside the tunnel."""
+        self.lie("node-b", "elsewhere")
+        self.found_out("node-b", CHANNEL)
+
+    def test_Q7_a_registration_is_no_periodic_evidence(self):
+        self.lie("node-a", "replay")
+        self.found_out("node-a", PURPOSE.format("periodic, agent", "register, agent"))
 
     def test_Q7_periodic_evidence_that_is_repeated_takes_a_node_out(self):
-        self.lie("node-a", "replay")
-        self.found_out("node-a", "purpose: the statement was made for another purpose, or by another kind of peer; expected periodic, agent, actual register, agent")
+        """Its first answer in this session was true, and is shown again."""
+        self.lie("node-a", "stale")
+        registered = self.net.node("node-a")["attested_at"]
+        wait_for("its first answer is believed", lambda: self.net.node("node-a")["attested_at"] > registered, 40)
+        self.assertNotIn("event=attest.failed node=node-a", self.log("control"))
+        self.found_out("node-a", f"freshness: another nonce: old evidence, or made for someone else{VALUES}")
+
+    def test_Q10_a_workloads_statement_is_no_periodic_evidence(self):
+        self.lie("node-b", "app", 2)
+        self.found_out("node-b", PURPOSE.format("periodic, agent", "app, agent"))
 
 
 class Proxies(Impostors):
@@ -269,26 +320,35 @@ class Proxies(Impostors):
             self.assertNotIn(word, said)
         word, why = self.agent_through(proxy)
         self.assertEqual(word, "attestation")
-        self.assertRegex(why, CHANNEL)
+        self.assertRegex(why, f"^control plane: {CHANNEL}$")
         self.assertIn("event=tunnel.failed peer=127.0.0.1 word=attestation message=peer refused the session: the evidence was not accepted\n", self.log("control"))
         self.nothing_happened()
 
-    def test_S5_an_edited_hello_is_refused(self):
-        """By the same proxy: another release in the control plane's HELLO."""
-        self.lie("control", "leak", self.folder)
+
+class Hellos(Impostors):
+    """A HELLO that is edited inside the connection: TLS, keys, nonces and binder are all true, and only the transcript can tell."""
+
+    def test_S5_agents_refuse_a_control_plane_that_saw_another_hello(self):
+        self.lie("control", "older-hello", 2)
+        for name in OTHERS:
+            self.found(name, f"event=tunnel.closed word=attestation retry_ms=\\d+ message=control plane: {TRANSCRIPT}")
+            self.assertNotIn("event=tunnel.open", self.log(name))
+        self.assertEqual([n["state"] for n in self.nodes().values() if n["state"] == "serving"], [])
+
+    def test_S5_callers_refuse_a_control_plane_that_saw_another_hello(self):
+        self.lie("control", "older-hello", 5)
         self.all_serve()
-        edits = []
+        for call in (("run", "-e", "SECRET", "myapp:latest"), ("verify", "node-a"), ("verify", "node-a", "--strict")):
+            with self.subTest(call=call):
+                self.assertEqual(self.failed(self.net.ee("--json", *call, env={"SECRET": SECRET})), ["transcript"])
+        self.nothing_happened()
 
-        def edit(data):
-            if b"\xa50.1.0" in data:
-                edits.append(data)
-            return data.replace(b"\xa50.1.0", b"\xa50.0.9")
-
-        proxy = self.proxy(*wire.pem_of(self.folder), edit=edit)
-        word, why = self.agent_through(proxy)
-        self.assertTrue(edits)
-        self.assertEqual(word, "attestation")
-        self.assertRegex(why, CHANNEL)
+    def test_S5_the_control_plane_refuses_an_agent_that_sent_another_hello(self):
+        self.lie("node-b", "hello", serves=False)
+        self.found("control", f"event=tunnel.refused peer=127.0.0.1 message={TRANSCRIPT}")
+        self.found("node-b", r"event=tunnel.closed word=attestation retry_ms=\d+ message=control plane refused the session: the evidence was not accepted")
+        self.gets_no_work("node-b")
+        self.served("node-a")
 
 
 class Stolen(Impostors):
