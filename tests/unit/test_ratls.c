@@ -306,6 +306,47 @@ static void test_signed_statement_is_no_quote(void **state) {
     eei_buf_clear(&evidence);
 }
 
+static void must_end(const char *what, unsigned made, unsigned asked, ee_status st, ee_verdict *v, const ee_error *err, const char *check) {
+    if (st != (check ? EE_E_ATTESTATION : EE_OK) || ee_verdict_verified(v) != !check)
+        fail_msg("%s of purpose %u, asked for %u: %s: %s", what, made, asked, ee_status_word(st), err->message);
+    if (check && strncmp(err->message, check, strlen(check)) != 0)
+        fail_msg("%s of purpose %u, asked for %u: %s", what, made, asked, err->message);
+    ee_verdict_free(v);
+}
+
+/* Made for each purpose, and asked for as each: only its own fits, a workload's (app) no agent's and an agent's no workload's. A signed
+ * statement answers challenges only. */
+static void test_Q10_statements_of_one_purpose_are_of_no_other(void **state) {
+    static const uint8_t purposes[] = {1, 2, 3, 4, 5, 6, 7, EEI_PURPOSE_APP};
+    fixture *f = *state;
+    X509 *c = certificate_of(f->prover);
+    eei_buf quoted = EEI_BUF_INIT(EEI_EVIDENCE_BYTES_MAX), signed_only = EEI_BUF_INIT(EEI_EVIDENCE_BYTES_MAX);
+    ee_verdict *base = NULL, *v = NULL;
+
+    assert_int_equal(judge(f, c, EEI_ROLE_AGENT, NULL, &base), EE_OK);
+    for (size_t i = 0; i < sizeof purposes; i++) {
+        const eei_prove what = {.purpose = purposes[i], .wire_version = 1};
+        eei_buf_reset(&quoted);
+        eei_buf_reset(&signed_only);
+        assert_int_equal(eei_prover_quote(f->prover, &what, &quoted, NULL), EE_OK);
+        assert_int_equal(eei_prover_session(f->prover, &what, &signed_only, NULL), EE_OK);
+        for (size_t k = 0; k < sizeof purposes; k++) {
+            const eei_expect expect = {.purpose = purposes[k], .role = EEI_ROLE_AGENT};
+            const char *check = i == k ? NULL : "purpose: ";
+            ee_error err = {0};
+            ee_status st = eei_judge_evidence(f->world.judge, eei_buf_span(&quoted), NULL, &expect, &v, &err);
+            must_end("a quote", purposes[i], purposes[k], st, v, &err, check);
+            if (purposes[i] != EEI_PURPOSE_CHALLENGE) check = "statement: ";
+            st = eei_judge_session(f->world.judge, eei_buf_span(&signed_only), base, &expect, &v, &err);
+            must_end("a signature", purposes[i], purposes[k], st, v, &err, check);
+        }
+    }
+    ee_verdict_free(base);
+    X509_free(c);
+    eei_buf_clear(&signed_only);
+    eei_buf_clear(&quoted);
+}
+
 static void test_out_of_memory_judging(void **state) {
     fixture *f = *state;
     X509 *c = certificate_of(f->prover);
@@ -341,6 +382,7 @@ int main(void) {
         TEST(test_certificate_shell_is_checked),
         TEST(test_collateral_that_cannot_be_had_is_no_verdict),
         TEST(test_signed_statement_is_no_quote),
+        TEST(test_Q10_statements_of_one_purpose_are_of_no_other),
         TEST(test_out_of_memory_judging),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
