@@ -184,7 +184,8 @@ func Devnet() (*Policy, error) {
 	return ParsePolicy(toml, path)
 }
 
-// Pin gives a copy with one more pin: mrtd, rtmr0 to rtmr3, mr_seam, mr_config_id, mr_owner, mr_owner_config or image, as hex of its full length.
+// Pin gives a copy with one more pin: mrtd, rtmr0 to rtmr3, mr_seam, mr_config_id, mr_owner, mr_owner_config,
+// image or genesis, as hex of its full length.
 func (p *Policy) Pin(what, hex string) (*Policy, error) {
 	if err := checkText("what", what, "hex", hex); err != nil {
 		return nil, err

@@ -138,12 +138,17 @@ inline a_signature(x) { d_step { got_is_want(); got.by = x; got.quoted = false }
 #else
 #define PINNED true
 #endif
+#ifdef GENESIS /* the relying party's policy pins the genesis, which the measured settings of a control plane name: the copy's is the attacker's */
+#define AS_PINNED (got.by != copy)
+#else
+#define AS_PINNED true
+#endif
 #ifdef NO_INSTANCE_KEY
 #define INSTANCE_SIGNED true
 #else
 #define INSTANCE_SIGNED (!got.forged || got.inst == 0 || HAS_INSTANCE(got.inst)) /* 0: whom he likes, so himself */
 #endif
-#define QUOTE_GOOD (got.quoted && MEASURED && PINNED && INSTANCE_SIGNED)
+#define QUOTE_GOOD (got.quoted && MEASURED && PINNED && AS_PINNED && INSTANCE_SIGNED)
 
 #ifdef NO_PURPOSE
 #define PURPOSE_FITS true

@@ -2,6 +2,7 @@
 """`ee verify` and `ee policy` on a live network: who is on the other side, the proof that is kept and judged with no network at all, and pins that
 refuse before anything of the caller's is sent. What is wrong with files is in test_verify_input.py."""
 # deadline: 600
+import hashlib
 import json
 import os
 import pathlib
@@ -250,6 +251,19 @@ class Network(DevnetCase):
         self.assertEqual(self.net.ee("curl", "counter/cgi-bin/n").stdout, "2\n")
         self.assertEqual(self.net.balance()[1], before[1])
         self.assertEqual({job["state"] for job in self.net.json("jobs")["items"]} - {"failed"}, set())
+
+    def test_the_genesis_is_pinned(self):
+        """A control plane with the same software, name and salt, started from another genesis, is another network."""
+        genesis = hashlib.sha256((self.net.dir / "genesis.toml").read_bytes()).hexdigest()
+        made = self.policy.read_text()
+        for digest, code in ((genesis, 0), (genesis[:-1] + ("0" if genesis[-1] != "0" else "1"), 6)):
+            policy = self.net.home / "genesis.toml"
+            policy.write_text(f'genesis = "{digest}"\n' + made)
+            seen = self.net.ee("--json", "verify", "control", "--policy", str(policy))
+            failed = [row["name"] for row in json.loads(seen.stdout)["checks"] if row["passed"] is False]
+            self.assertEqual((seen.returncode, failed), (code, ["genesis"] if code else []), seen.stderr)
+            # Whatever is asked under it: nothing is sent to a control plane that does not satisfy it.
+            self.assertEqual(self.net.ee("run", "myapp:latest", "--", "true", env={"EE_POLICY": str(policy)}).returncode, code)
 
     def test_one_call_under_another_policy(self):
         """The control plane is accepted, this one machine is not; and nothing is left of it for the next call."""

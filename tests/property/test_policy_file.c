@@ -116,6 +116,11 @@ static void random_policy(eei_buf *to) {
         put(to, "\"\n");
     }
     if (below(2)) {
+        put(to, "genesis = \"");
+        put_hex(to, 32);
+        put(to, "\"\n");
+    }
+    if (below(2)) {
         put(to, "machines = [");
         for (uint64_t n = 1 + below(5); n > 0; n--) {
             put(to, "\"");

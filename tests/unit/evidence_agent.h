@@ -6,7 +6,7 @@
 #include "attest_world.h"
 #include "base/file.h"
 
-enum { EVENTS_TEST_MAX = 16, PAYLOAD_MAX = 64 };
+enum { EVENTS_TEST_MAX = 16, PAYLOAD_MAX = 192 };
 
 /* An agent of one boot: key, boot log, event log, statement. */
 typedef struct agent {
@@ -59,13 +59,15 @@ static void add_app(agent *a, const uint8_t image[32], const uint8_t spec[32]) {
     a->event_count++;
 }
 
-static void boot_events(agent *a) UNUSED;
-static void boot_events(agent *a) {
+static void boot_events_with(agent *a, const char *config) UNUSED;
+static void boot_events_with(agent *a, const char *config) {
     add_event(a, EEI_EVENT_RELEASE, eei_span_text("0.1.0"));
-    add_event(a, EEI_EVENT_CONFIG, eei_span_text("config"));
+    add_event(a, EEI_EVENT_CONFIG, eei_span_text(config));
     add_event(a, EEI_EVENT_IDENTITY, eei_span(eei_key_public(a->key), 32));
     add_event(a, EEI_EVENT_READY, (ee_span){NULL, 0});
 }
+static void boot_events(agent *a) UNUSED;
+static void boot_events(agent *a) { boot_events_with(a, "config"); }
 
 static void sign_statement(agent *a, const eei_key *key, uint16_t type) UNUSED;
 static void sign_statement(agent *a, const eei_key *key, uint16_t type) {

@@ -23,7 +23,8 @@ static void test_good_evidence(void **state) {
     for (size_t i = 0; i < ee_verdict_check_count(verdict); i++) {
         ee_check check;
         MUST(ee_verdict_check_at(verdict, i, &check, err));
-        if (strcmp(check.name, "machine")) assert_int_equal(check.result, EE_CHECK_PASS);
+        bool of_policy = !strcmp(check.name, "machine") || !strcmp(check.name, "genesis"); /* which pins neither here */
+        assert_int_equal(check.result, of_policy ? EE_CHECK_SKIPPED : EE_CHECK_PASS);
     }
     assert_memory_equal(eei_verdict_statement(verdict)->node_id, a.statement.node_id, 32);
     assert_non_null(eei_verdict_events(verdict, &count));
@@ -39,7 +40,7 @@ static void test_good_evidence(void **state) {
 
 /* What is not asked is said to be skipped, never passed. */
 static void test_not_asked_is_skipped(void **state) {
-    static const char *const optional[] = {"freshness", "channel", "tls_key", "transcript", "instance", "node", "image"};
+    static const char *const optional[] = {"freshness", "channel", "tls_key", "transcript", "instance", "node", "image", "genesis"};
     world *w = *state;
     agent a;
     ee_verdict *verdict = NULL;
@@ -217,6 +218,65 @@ static void test_image_pin(void **state) {
     ee_policy_free(ours);
     ee_policy_free(other);
     agent_clear(&a);
+}
+
+/* A control plane's measured settings name its genesis; a pin that they do not answer fails, and of an agent it is not asked. */
+static void test_genesis_pin(void **state) {
+#define GENESIS "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e"
+    static const struct {
+        const char *config;
+        uint8_t role;
+        int result;
+        const char *says;
+    } cases[] = {
+        {"{\"genesis\":\"" GENESIS "\",\"policy\":\"00\"}", EEI_ROLE_CONTROL, EE_CHECK_PASS, "the genesis that the policy pins"},
+        {"{\"genesis\":\"5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5f\"}", EEI_ROLE_CONTROL, EE_CHECK_FAIL,
+         "from another genesis"},
+        {"{\"genesis\":\"5e\"}", EEI_ROLE_CONTROL, EE_CHECK_FAIL, "name no genesis"},
+        {"{\"genesis\":null}", EEI_ROLE_CONTROL, EE_CHECK_FAIL, "name no genesis"},
+        {"{\"genesis\":\"" GENESIS "\",\"genesis\":\"" GENESIS "\"}", EEI_ROLE_CONTROL, EE_CHECK_FAIL, "name no genesis"},
+        {"{}", EEI_ROLE_CONTROL, EE_CHECK_FAIL, "name no genesis"},
+        {"", EEI_ROLE_CONTROL, EE_CHECK_FAIL, "name no genesis"},
+        {"[1]", EEI_ROLE_CONTROL, EE_CHECK_FAIL, "name no genesis"},
+        {"{}", EEI_ROLE_AGENT, EE_CHECK_SKIPPED, "a control plane alone"},
+    };
+    world *w = *state;
+    ee_policy *pinned = NULL;
+    MUST(ee_policy_pin(w->any, "genesis", GENESIS, &pinned, err));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        agent a;
+        ee_verdict *verdict = NULL;
+        const bool good = cases[i].result != EE_CHECK_FAIL;
+        agent_init(w, &a);
+        a.event_count = 0;
+        boot_events_with(&a, cases[i].config);
+        a.statement.role = cases[i].role;
+        requote(w, &a);
+        const eei_expect expect = {.purpose = EEI_PURPOSE_REGISTER, .role = cases[i].role, .no_app = true};
+        const eei_evidence e = evidence_of(&a);
+        assert_int_equal(eei_appraise(&e, w->collateral, pinned, &expect, NOW, &verdict, NULL), good ? EE_OK : EE_E_ATTESTATION);
+        assert_string_equal(first_failed(verdict), good ? "" : "genesis");
+        assert_int_equal(result_of(verdict, "genesis"), cases[i].result);
+        assert_non_null(strstr(explanation_of(verdict, "genesis"), cases[i].says));
+        ee_verdict_free(verdict);
+        agent_clear(&a);
+    }
+    agent a; /* a log that does not replay says nothing */
+    agent_init(w, &a);
+    a.event_count = 0;
+    boot_events_with(&a, cases[0].config);
+    a.statement.role = EEI_ROLE_CONTROL;
+    requote(w, &a);
+    a.events[0].digest[0] ^= 1;
+    const eei_expect expect = {.purpose = EEI_PURPOSE_REGISTER, .role = EEI_ROLE_CONTROL, .no_app = true};
+    const eei_evidence e = evidence_of(&a);
+    ee_verdict *verdict = NULL;
+    assert_int_equal(eei_appraise(&e, w->collateral, pinned, &expect, NOW, &verdict, NULL), EE_E_ATTESTATION);
+    assert_int_equal(result_of(verdict, "genesis"), EE_CHECK_FAIL);
+    ee_verdict_free(verdict);
+    agent_clear(&a);
+    ee_policy_free(pinned);
+#undef GENESIS
 }
 
 /* Evidence of an earlier build of ours, kept as it was written: it must stay verifiable (docs/protocol.md, versions). */
@@ -854,6 +914,7 @@ int main(void) {
         cmocka_unit_test(test_Q12_a_quote_alone_does_not_speak_for_an_instance),
         cmocka_unit_test(test_bad_quote_in_evidence),
         cmocka_unit_test(test_image_pin),
+        cmocka_unit_test(test_genesis_pin),
         cmocka_unit_test(test_golden_evidence),
         cmocka_unit_test(test_Q13_log_changed_on_the_way),
         cmocka_unit_test(test_Q13_grammar),

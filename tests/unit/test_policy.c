@@ -27,6 +27,9 @@ static const struct {
      "\"\nmr_owner = \"" MRTD_A "\"\nmr_owner_config = \"" MRTD_A "\"\n",
      NULL},
     {"empty", "", "profile"},
+    {"genesis", ANY "genesis = \"" HASH "\"\n", NULL},
+    {"short genesis", ANY "genesis = \"" HASH_62 "\"\n", "p.toml:2: key \"genesis\""},
+    {"genesis as number", ANY "genesis = 7\n", "must be a string"},
     {"unknown key", ANY "\nspeed = 1\n", "p.toml:3: key \"speed\""},
     {"unknown key in a profile", "[[profile]]\nmrtd = \"" MRTD_A "\"\nmrtf = \"" MRTD_A "\"\n", "p.toml:3"},
     {"second profile's key", "[[profile]]\nmrtd = \"" MRTD_A "\"\n[[profile]]\nrtmr9 = \"\"\n", "p.toml:4"},
@@ -268,6 +271,7 @@ static void test_hash(void **state) {
                                             ANY "min_tcb_eval = 1\n",
                                             ANY "td_attributes_allow = [\"pks\"]\n",
                                             ANY "image = \"1111111111111111111111111111111111111111111111111111111111111111\"\n",
+                                            ANY "genesis = \"1111111111111111111111111111111111111111111111111111111111111111\"\n",
                                             ANY "machines = [\"00112233445566778899aabbccddeeff\"]\n",
                                             "[[profile]]\nmrtd = \"" MRTD_A "\"\n",
                                             "[[profile]]\nrtmr0 = \"" MRTD_A "\"\n",
@@ -305,6 +309,14 @@ static void test_pins(void **state) {
     MUST(ee_policy_pin(two, "image", "1111111111111111111111111111111111111111111111111111111111111111", &out, err));
     ee_policy_free(two);
     assert_true(out->has_image);
+    MUST(ee_policy_pin(out, "genesis", "1111111111111111111111111111111111111111111111111111111111111111", &two, err));
+    assert_true(two->has_image && two->has_genesis);
+    ee_policy *three = NULL;
+    assert_int_equal(ee_policy_pin(two, "genesis", "2111111111111111111111111111111111111111111111111111111111111111", &three, NULL),
+                     EE_E_CONFLICT);
+    assert_int_equal(ee_policy_pin(two, "genesis", MRTD_A, &three, NULL), EE_E_INVALID);
+    assert_null(three);
+    ee_policy_free(two);
     assert_int_equal(ee_policy_pin(out, "image", "2111111111111111111111111111111111111111111111111111111111111111", &two, NULL),
                      EE_E_CONFLICT);
     ee_policy_free(out);

@@ -1256,6 +1256,14 @@ static void test_image_pin_cannot_be_met_by_a_bare_quote(void **state) {
     ee_policy_free(policy);
 }
 
+static void test_genesis_pin_cannot_be_met_by_a_bare_quote(void **state) {
+    world *w = *state;
+    ee_policy *policy =
+        world_policy(w, "allow_any_measurement = true\ngenesis = \"1111111111111111111111111111111111111111111111111111111111111111\"\n");
+    must_fail_at("genesis pin", eei_buf_span(&w->quote), w->collateral, policy, NOW, "genesis");
+    ee_policy_free(policy);
+}
+
 static void test_R3_machines(void **state) {
     world *w = *state;
     ee_verdict *verdict = NULL;
@@ -1427,6 +1435,7 @@ int main(void) {
         cmocka_unit_test(test_measurement_pins),
         cmocka_unit_test(test_measurement_failure_is_explained),
         cmocka_unit_test(test_image_pin_cannot_be_met_by_a_bare_quote),
+        cmocka_unit_test(test_genesis_pin_cannot_be_met_by_a_bare_quote),
         cmocka_unit_test(test_R3_machines),
         cmocka_unit_test(test_table_fits_100_columns),
         cmocka_unit_test(test_checks_after_the_first_failure),

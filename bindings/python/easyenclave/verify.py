@@ -182,9 +182,12 @@ class Policy:
         mr_owner: Optional[str] = None,
         mr_owner_config: Optional[str] = None,
         image_digest: Optional[str] = None,
+        genesis: Optional[str] = None,
     ) -> Policy:
-        """A copy with more pins, each in hex of its full length; image_digest may have "sha256:" in front."""
+        """A copy with more pins, each in hex of its full length; image_digest may have "sha256:" in front. genesis is the SHA-256 of the
+        file that a control plane must have been started from."""
         pins = {"mrtd": mrtd, "mr_seam": mr_seam, "mr_config_id": mr_config_id, "mr_owner": mr_owner, "mr_owner_config": mr_owner_config}
+        pins["genesis"] = genesis
         pins.update({f"rtmr{number}": value for number, value in (rtmrs or {}).items()})
         if image_digest is not None:
             pins["image"] = image_digest

@@ -26,8 +26,8 @@ EE_API EE_MUST_USE ee_status ee_policy_production(ee_policy **out, ee_error *err
 EE_API EE_MUST_USE ee_status ee_policy_load(const char *path, ee_policy **out, ee_error *err);
 /** The same from text; @p name stands for the file in errors. */
 EE_API EE_MUST_USE ee_status ee_policy_parse(const char *toml, const char *name, ee_policy **out, ee_error *err);
-/** A copy with one more pin: what = "mrtd", "rtmr0".."rtmr3", "mr_seam", "mr_config_id", "mr_owner", "mr_owner_config", "image"; hex of its
- *  full length. */
+/** A copy with one more pin: what = "mrtd", "rtmr0".."rtmr3", "mr_seam", "mr_config_id", "mr_owner", "mr_owner_config", "image",
+ *  "genesis"; hex of its full length. */
 EE_API EE_MUST_USE ee_status ee_policy_pin(const ee_policy *policy, const char *what, const char *hex, ee_policy **out, ee_error *err);
 /**
  * A copy that also accepts what a verified TD was measured as: one more profile, with its mrtd and rtmr0 to rtmr2. (rtmr3 is another one at

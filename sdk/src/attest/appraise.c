@@ -253,6 +253,37 @@ static void image(ee_verdict *v, const eei_event *events, size_t count, bool log
     eei_verdict_fail(v, EEI_CHECK_IMAGE, "no running app was measured with this image and specification");
 }
 
+/* Of the settings in the CONFIG event, the second of the log: EE_E_AUTH when they name none. */
+static ee_status genesis_told(const eei_event *config, uint8_t out[32], ee_error *why) {
+    json_t *settings = NULL;
+    const char *hex = NULL;
+    ee_status st = eei_json_parse(config->payload, EEI_EVENT_PAYLOAD_MAX, &settings, why);
+    if (!st) st = eei_json_string(settings, "genesis", &hex, why);
+    if (!st) st = eei_hex_decode(hex, out, 32, why);
+    json_decref(settings);
+    return st && st != EE_E_NOMEM ? eei_fail(why, EE_E_AUTH, "the measured settings name no genesis") : st;
+}
+
+/* What a network's accounts, nodes and rules began with: another control plane with the same software has another one. */
+static void genesis(ee_verdict *v) {
+    const char *skipped = !v->policy->has_genesis              ? "the policy pins no genesis"
+                          : v->expect.role != EEI_ROLE_CONTROL ? "a control plane alone has a genesis"
+                                                               : NULL;
+    if (skipped) {
+        eei_verdict_skip(v, EEI_CHECK_GENESIS, skipped);
+        return;
+    }
+    uint8_t told[32];
+    ee_error why = {0};
+    bool believed = v->rows[EEI_CHECK_EVENT_LOG].state == EEI_CHECK_PASSED;
+    ee_status st = believed ? genesis_told(&v->events[1], told, &why)
+                            : eei_fail(&why, EE_E_AUTH, "the event log cannot be believed, so it does not say which genesis it was");
+    eei_verdict_compare(v, EEI_CHECK_GENESIS, eei_verdict_hex(v, v->policy->genesis, 32), st ? "" : eei_verdict_hex(v, told, 32));
+    if (!st && memcmp(told, v->policy->genesis, 32))
+        st = eei_fail(&why, EE_E_AUTH, "the control plane was started from another genesis than the policy pins");
+    eei_verdict_judge(v, EEI_CHECK_GENESIS, st, &why, "the genesis that the policy pins");
+}
+
 /* ---- quoted evidence ---- */
 
 static void keep_evidence(ee_verdict *v, const eei_evidence *e) {
@@ -288,6 +319,7 @@ ee_status eei_appraise_into(ee_verdict *v, const eei_evidence *evidence, ee_erro
     statement_says(v);
     event_log(v);
     image(v, v->events, v->event_count, v->rows[EEI_CHECK_EVENT_LOG].state == EEI_CHECK_PASSED);
+    genesis(v);
     return v->nomem ? eei_nomem(err) : EE_OK;
 }
 

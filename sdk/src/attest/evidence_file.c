@@ -321,12 +321,11 @@ static ee_verdict *file_verdict(const saved *s, const ee_policy *policy, uint32_
 /* Quoted part of the file, sealed. file_st and why are the outcome of reading the file. */
 static ee_status judge_quoted(saved *s, const ee_policy *policy, uint64_t now, ee_status file_st, const ee_error *why, ee_verdict **out,
                               ee_error *err) {
-    uint32_t image = !s->has_statement && policy->has_image ? EEI_CHECK_BIT(EEI_CHECK_IMAGE) : 0;
-    ee_verdict *v = file_verdict(s, policy, s->has_statement ? eei_checks_of_evidence : eei_checks_of_quote | image, now, &s->expect);
+    ee_verdict *v = file_verdict(s, policy, s->has_statement ? eei_checks_of_evidence : eei_checks_of_bare_quote(policy), now, &s->expect);
     ee_status st = EE_OK;
     if (!v) return eei_nomem(err);
     eei_verdict_judge(v, EEI_CHECK_EVIDENCE_FILE, file_st, why, "complete and undamaged");
-    if (image) eei_verdict_fail(v, EEI_CHECK_IMAGE, "the policy pins an image, and a bare quote does not say which image runs");
+    if (!s->has_statement) eei_verdict_fail_pins_of_log(v);
     if (!s->collateral) {
         /* nothing to check with: the other rows stay "not reached" */
     } else if (s->has_statement) {

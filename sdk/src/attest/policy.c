@@ -159,7 +159,8 @@ ee_status eei_policy_seal(ee_policy *p, ee_error *err) {
     eei_writer w = eei_writer_init(&code);
     eei_write_bytes(&w, "EE1-policy-1", 12);
     eei_write_bytes(&w, p->anchor, 32);
-    eei_write_u8(&w, (uint8_t)(p->simulated | p->allow_any_measurement << 1 | p->require_sealed << 2 | p->has_image << 3));
+    eei_write_u8(
+        &w, (uint8_t)(p->simulated | p->allow_any_measurement << 1 | p->require_sealed << 2 | p->has_image << 3 | p->has_genesis << 4));
     eei_write_u32be(&w, p->statuses);
     eei_write_u64be(&w, p->min_tcb_eval);
     eei_write_u64be(&w, p->td_attributes_allow);
@@ -167,6 +168,7 @@ ee_status eei_policy_seal(ee_policy *p, ee_error *err) {
     eei_write_u64be(&w, p->xfam_require);
     write_exceptions(p, &w);
     eei_write_bytes(&w, p->image, 32);
+    eei_write_bytes(&w, p->genesis, 32);
     eei_write_u32be(&w, (uint32_t)p->profile_count);
     eei_write_bytes(&w, profiles, p->profile_count * PROFILE_CODE_BYTES);
     eei_write_u32be(&w, (uint32_t)p->machine_count);
@@ -303,18 +305,26 @@ static ee_status pin_profiles(ee_policy *p, int pin, const uint8_t value[48], ee
     return kept ? EE_OK : eei_fail(err, EE_E_CONFLICT, "the policy pins another %s: no quote could have both", eei_pin_names[pin]);
 }
 
+static ee_status pin_hash(bool *has, uint8_t kept[32], const uint8_t value[32], const char *what, ee_error *err) {
+    if (*has && memcmp(kept, value, 32)) return eei_fail(err, EE_E_CONFLICT, "the policy pins another %s", what);
+    *has = true;
+    memcpy(kept, value, 32);
+    return EE_OK;
+}
+
 ee_status ee_policy_pin(const ee_policy *policy, const char *what, const char *hex, ee_policy **out, ee_error *err) {
     ee_policy *p = NULL;
     uint8_t value[48];
     if (!policy || !what || !hex || !out) return eei_fail(err, EE_E_INVALID, "policy, what, hex or out is NULL");
     *out = NULL;
     int pin = eei_pin_by_name(what);
-    bool image = !strcmp(what, "image");
-    if (pin < 0 && !image)
+    bool image = !strcmp(what, "image"), genesis = !strcmp(what, "genesis");
+    if (pin < 0 && !image && !genesis)
         return eei_fail(err, EE_E_INVALID,
-                        "\"%.40s\" cannot be pinned; mrtd, rtmr0 to rtmr3, mr_seam, mr_config_id, mr_owner, mr_owner_config and image can",
+                        "\"%.40s\" cannot be pinned; mrtd, rtmr0 to rtmr3, mr_seam, mr_config_id, mr_owner, mr_owner_config, image and "
+                        "genesis can",
                         what);
-    ee_status st = image ? eei_policy_image_parse(hex, value, err) : eei_hex_decode(hex, value, 48, err);
+    ee_status st = image ? eei_policy_image_parse(hex, value, err) : eei_hex_decode(hex, value, genesis ? 32 : 48, err);
     if (st) {
         eei_prefix(err, st, what);
         if (err) err->status = EE_E_INVALID;
@@ -322,14 +332,9 @@ ee_status ee_policy_pin(const ee_policy *policy, const char *what, const char *h
     }
     st = policy_copy(policy, 1, &p, err);
     if (st) return st;
-    if (!image)
-        st = pin_profiles(p, pin, value, err);
-    else if (p->has_image && memcmp(p->image, value, 32))
-        st = eei_fail(err, EE_E_CONFLICT, "the policy pins another image");
-    if (!st && image) {
-        p->has_image = true;
-        memcpy(p->image, value, 32);
-    }
+    st = image     ? pin_hash(&p->has_image, p->image, value, what, err)
+         : genesis ? pin_hash(&p->has_genesis, p->genesis, value, what, err)
+                   : pin_profiles(p, pin, value, err);
     if (!st) st = eei_policy_seal(p, err);
     if (!st) *out = eei_take(&p);
     ee_policy_free(p);

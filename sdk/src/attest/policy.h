@@ -58,9 +58,8 @@ struct ee_policy {
     uint64_t xfam_allow, xfam_require;
     eei_profile *profiles;
     size_t profile_count;
-    bool has_image;
-    uint8_t image[32];
-    unsigned image_line;
+    bool has_image, has_genesis;
+    uint8_t image[32], genesis[32]; /* SHA-256 each: of an image's manifest, of the genesis file a control plane was started with */
     uint8_t (*machines)[16];
     size_t machine_count; /* 0: any */
     uint8_t hash[32];

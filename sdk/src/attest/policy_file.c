@@ -253,8 +253,12 @@ static ee_status key_image(loader *l, const char *path, const json_t *value) {
     ee_status st = need_text(l, path, value, &text);
     if (!st && eei_policy_image_parse(text, l->policy->image, &why)) st = eei_toml_fail(l->toml, path, l->err, "%s", why.message);
     l->policy->has_image = true;
-    l->policy->image_line = eei_toml_line(l->toml, path);
     return st;
+}
+
+static ee_status key_genesis(loader *l, const char *path, const json_t *value) {
+    l->policy->has_genesis = true;
+    return need_hex(l, path, value, l->policy->genesis, 32);
 }
 
 static ee_status profile_key(loader *l, const char *path, const char *key, const json_t *value, eei_profile *profile) {
@@ -312,6 +316,7 @@ static const struct {
     {"allow_any_measurement", key_allow_any},
     {"require_sealed", key_require_sealed},
     {"image", key_image},
+    {"genesis", key_genesis},
     {"machines", key_machines},
     {"profile", key_profile},
 };
@@ -466,6 +471,7 @@ static void put_policy(eei_buf *to, ee_status *st, const ee_policy *p) {
     put(to, st, "require_sealed = %s\n", p->require_sealed ? "true" : "false");
     if (!p->profile_count) put(to, st, "allow_any_measurement = %s\n", p->allow_any_measurement ? "true" : "false");
     if (p->has_image) put_hex(to, st, "image", p->image, 32);
+    if (p->has_genesis) put_hex(to, st, "genesis", p->genesis, 32);
     put_machines(to, st, p);
     for (size_t i = 0; i < p->exception_count; i++) put_exception(to, st, &p->exceptions[i]);
     for (size_t i = 0; i < p->profile_count; i++) put_profile(to, st, &p->profiles[i]);

@@ -47,6 +47,7 @@ static const struct {
     [EEI_CHECK_NODE] = {"node", "node", true},
     [EEI_CHECK_EVENT_LOG] = {"event_log", "event log", false},
     [EEI_CHECK_IMAGE] = {"image", "image", true},
+    [EEI_CHECK_GENESIS] = {"genesis", "genesis", true},
 };
 
 #define BIT EEI_CHECK_BIT
@@ -60,9 +61,13 @@ static const struct {
     (BIT(EEI_CHECK_STATEMENT) | BIT(EEI_CHECK_INSTANCE_KEY) | BIT(EEI_CHECK_SIMULATED) | BIT(EEI_CHECK_PURPOSE) |                          \
      BIT(EEI_CHECK_FRESHNESS) | BIT(EEI_CHECK_CHANNEL) | BIT(EEI_CHECK_TLS_KEY) | BIT(EEI_CHECK_TRANSCRIPT) | BIT(EEI_CHECK_INSTANCE) |    \
      BIT(EEI_CHECK_NODE) | BIT(EEI_CHECK_IMAGE))
-const uint32_t eei_checks_of_quote = QUOTE_CHECKS;
-const uint32_t eei_checks_of_evidence = QUOTE_CHECKS | CONTEXT_CHECKS | BIT(EEI_CHECK_EVENT_LOG);
+const uint32_t eei_checks_of_evidence = QUOTE_CHECKS | CONTEXT_CHECKS | BIT(EEI_CHECK_EVENT_LOG) | BIT(EEI_CHECK_GENESIS);
 const uint32_t eei_checks_of_session = CONTEXT_CHECKS;
+_Static_assert(EEI_CHECK_COUNT <= 32, "a check is a bit of a uint32_t");
+
+uint32_t eei_checks_of_bare_quote(const ee_policy *policy) {
+    return QUOTE_CHECKS | (policy->has_image ? BIT(EEI_CHECK_IMAGE) : 0) | (policy->has_genesis ? BIT(EEI_CHECK_GENESIS) : 0);
+}
 
 const char *eei_check_name(eei_check_id id) { return checks[id].name; }
 const char *eei_check_title(const ee_verdict *v, eei_check_id id) { return v->rows[id].title ? v->rows[id].title : checks[id].title; }
@@ -171,6 +176,13 @@ ee_status eei_verdict_judge(ee_verdict *v, eei_check_id id, ee_status st, const 
     else
         eei_verdict_pass(v, id, explain_pass);
     return st;
+}
+
+void eei_verdict_fail_pins_of_log(ee_verdict *v) {
+    if (v->wanted & BIT(EEI_CHECK_IMAGE))
+        eei_verdict_fail(v, EEI_CHECK_IMAGE, "the policy pins an image, and a bare quote does not say which image runs");
+    if (v->wanted & BIT(EEI_CHECK_GENESIS))
+        eei_verdict_fail(v, EEI_CHECK_GENESIS, "the policy pins a genesis, and a bare quote does not say from which one it was started");
 }
 
 /* ---- sealing ---- */

@@ -44,10 +44,10 @@ typedef enum eei_check_id {
     EEI_CHECK_NODE,
     EEI_CHECK_EVENT_LOG,
     EEI_CHECK_IMAGE,
+    EEI_CHECK_GENESIS,
     EEI_CHECK_COUNT
 } eei_check_id;
 #define EEI_CHECK_BIT(id) (UINT32_C(1) << (id))
-extern const uint32_t eei_checks_of_quote;    /* what ee_verify_quote() makes */
 extern const uint32_t eei_checks_of_evidence; /* what eei_appraise() makes */
 extern const uint32_t eei_checks_of_session;  /* what eei_appraise_session() makes anew, beside its base's */
 
@@ -118,6 +118,10 @@ struct ee_verdict {
     _Atomic(char *) text, json; /* made when they are asked for: most verdicts are only acted on */
 };
 
+/* What ee_verify_quote() makes, and a row for each pin of the policy that only a measured log could answer. */
+uint32_t eei_checks_of_bare_quote(const ee_policy *policy);
+/* Fails those rows: a pin that cannot be checked fails. */
+void eei_verdict_fail_pins_of_log(ee_verdict *v);
 /* refs 1; policy is shared. NULL when out of memory. */
 ee_verdict *eei_verdict_new(const ee_policy *policy, uint32_t wanted, uint64_t now_unix_s);
 /* Formats into the arena; NULL (and the verdict notes it) when out of memory. What is no text becomes '?'. */

@@ -60,8 +60,8 @@ static ee_status pick_chain(run *r, ee_error *why) {
     r->chain = q->cert_type == EEI_CERT_PCK_CHAIN ? &r->own_chain : delivered;
     ee_status st = q->cert_type == EEI_CERT_PCK_CHAIN ? eei_chain_parse(q->cert_data, &r->own_chain, why) : EE_OK;
     if (!st && !r->chain->count)
-        st = eei_fail(why, EE_E_MALFORMED, "certification data is of type %u and the collateral has no pck_certificate_chain",
-                      q->cert_type);
+        st =
+            eei_fail(why, EE_E_MALFORMED, "certification data is of type %u and the collateral has no pck_certificate_chain", q->cert_type);
     if (!st && delivered->count && !eei_chain_same(r->chain, delivered))
         st = eei_fail(why, EE_E_AUTH, "the collateral's pck_certificate_chain is another one than the quote's own");
     return st;
@@ -482,10 +482,8 @@ static void take_boot_log(ee_verdict *v, ee_span ccel) {
     if (st) eei_verdict_judge(v, EEI_CHECK_BOOT_LOG, st, &why, NULL);
 }
 
-/* An image pin needs evidence with an event log; with a bare quote it is a pin that cannot be checked, and fails. */
 static ee_verdict *bare_verdict(ee_span quote, const ee_policy *policy, uint64_t now_unix_s, ee_span expected) {
-    uint32_t image = policy->has_image ? EEI_CHECK_BIT(EEI_CHECK_IMAGE) : 0;
-    ee_verdict *v = eei_verdict_new(policy, eei_checks_of_quote | image, now_unix_s ? now_unix_s : eei_wall_ms() / 1000);
+    ee_verdict *v = eei_verdict_new(policy, eei_checks_of_bare_quote(policy), now_unix_s ? now_unix_s : eei_wall_ms() / 1000);
     if (!v) return NULL;
     if (quote.len <= EEI_QUOTE_BYTES_MAX) {
         v->quote_bytes = eei_verdict_copy(v, quote);
@@ -495,7 +493,7 @@ static ee_verdict *bare_verdict(ee_span quote, const ee_policy *policy, uint64_t
     }
     v->expect.has_report_data = expected.len == 64;
     if (expected.len) memcpy(v->expect.report_data, expected.data, 64);
-    if (image) eei_verdict_fail(v, EEI_CHECK_IMAGE, "the policy pins an image, and a bare quote does not say which image runs");
+    eei_verdict_fail_pins_of_log(v);
     return v;
 }
 
