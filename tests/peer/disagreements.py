@@ -187,7 +187,7 @@ KNOWN = [
           bits_beyond_mask),
     Known("order of the QE's levels", "peer", r"Revoked|-> ", "the order in the JSON means nothing to ours; the peer takes the first that fits", unsorted_qe_levels),
     # TDs.
-    Known("XFAM", "ours", r"XFAM has bits", "features that no TD has, or lacks what every TD has; the peer does not look"),
+    Known("XFAM", "ours", r"XFAM (has|lacks) bits", "features that no TD has, or lacks what every TD has; the peer does not look"),
     Known("TD attributes", "ours", r"TD attribute bit (16|18|19|20|21|22|27|62|63) ", "the library allows what its policy names; the peer has a fixed list"),
     Known("SEAM attributes", "ours", r"SEAM attributes are not zero", "zero in every production module; the peer takes what the signed identity says"),
     Known("when a relaunch helps", "ours", r"^(OutOfDate|OutOfDateConfigurationNeeded|TDRelaunchAdvisedConfigurationNeeded) -> TDRelaunchAdvised",

@@ -1171,6 +1171,51 @@ static void test_Q6_service_td(void **state) {
     eei_buf_clear(&quote);
 }
 
+/* Each fault is told in its own terms. */
+static void test_Q6_faults_say_what_was_expected_and_found(void **state) {
+    static const struct {
+        const char *name;
+        uint64_t attributes, xfam;
+        bool service_td;
+        const char *expected, *actual, *explain;
+    } cases[] = {
+        {"debug", 0x10000001, 0x602e7, false, "TD attributes within 0x0000000050000000", "TD attributes 0x0000000010000001", "debug mode"},
+        {"SEPT", 0x40000000, 0x602e7, false, "TD attributes with 0x0000000010000000 on", "TD attributes 0x0000000040000000", "is off"},
+        {"neither", 0, 0, true, "TD attributes with 0x0000000010000000 on", "TD attributes 0x0000000000000000", "is off"},
+        {"a bit", 0x90000000, 0x602e7, false, "TD attributes within 0x0000000050000000", "TD attributes 0x0000000090000000", "bit 31 (kl)"},
+        {"XFAM", 0x10000000, 0x602ef, false, "XFAM within 0x00000000000602e7", "XFAM 0x00000000000602ef", "XFAM has bits 0x0000000000000008"},
+        {"no SSE", 0x10000000, 0x602e5, false, "XFAM with 0x0000000000000003 on", "XFAM 0x00000000000602e5", "lacks bits 0x0000000000000002"},
+        {"service TD", 0x10000000, 0x602e7, true, "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000",
+         "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000001", "MRSERVICETD"},
+    };
+    world *w = *state;
+    const uint8_t report_data[64] = {0};
+    simtdx_td td = w->td;
+    ee_policy *policy =
+        world_policy(w, "allow_any_measurement = true\nxfam_allow = \"0x602e7\"\ntd_attributes_allow = [\"pks\"]\nrequire_sealed = false\n");
+    td.quote_version = 5;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        eei_buf quote = EEI_BUF_INIT(65536);
+        ee_verdict *verdict = NULL;
+        ee_check check;
+        size_t at = 0;
+        MUST(simtdx_quote(w->machine, &td, report_data, &quote, err));
+        put_le(quote.data + 6 + AT_TD_ATTRIBUTES, 8, cases[i].attributes);
+        put_le(quote.data + 6 + AT_XFAM, 8, cases[i].xfam);
+        quote.data[54 + 600 + 47] = cases[i].service_td;
+        MUST(simtdx_quote_resign(w->machine, quote.data, quote.len, err));
+        assert_int_equal(verify_at(eei_buf_span(&quote), w->collateral, policy, NOW, &verdict, NULL), EE_E_ATTESTATION);
+        do MUST(ee_verdict_check_at(verdict, at++, &check, err));
+        while (strcmp(check.name, "td_attributes") != 0);
+        if (check.result != EE_CHECK_FAIL || strcmp(check.expected, cases[i].expected) || strcmp(check.actual, cases[i].actual) ||
+            !strstr(check.explain, cases[i].explain))
+            fail_msg("%s: expected %s, actual %s: %s", cases[i].name, check.expected, check.actual, check.explain);
+        ee_verdict_free(verdict);
+        eei_buf_clear(&quote);
+    }
+    ee_policy_free(policy);
+}
+
 static void test_v5_descriptor(void **state) {
     world *w = *state;
     uint8_t report_data[64] = {0};
@@ -1431,6 +1476,7 @@ int main(void) {
         cmocka_unit_test(test_Q6_allowed_attributes),
         cmocka_unit_test(test_Q6_xfam),
         cmocka_unit_test(test_Q6_service_td),
+        cmocka_unit_test(test_Q6_faults_say_what_was_expected_and_found),
         cmocka_unit_test(test_v5_descriptor),
         cmocka_unit_test(test_measurement_pins),
         cmocka_unit_test(test_measurement_failure_is_explained),

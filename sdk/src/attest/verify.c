@@ -310,36 +310,72 @@ static bool tcb_status(run *r) {
     return !v->nomem;
 }
 
-static const char *attribute_fault(run *r) {
-    const eei_quote *q = &r->v->quote;
-    static const uint8_t zeros[48];
-    uint64_t sept = UINT64_C(1) << ATTRIBUTE_SEPT_VE_DISABLE;
-    uint64_t odd = q->td_attributes & ~(r->v->policy->td_attributes_allow | sept);
-    if (q->td_attributes & 1) return "the TD is in debug mode: the host can read it";
-    if (!(q->td_attributes & sept)) return "SEPT_VE_DISABLE is off: the host can inject exceptions into the TD";
-    for (unsigned bit = 0; bit < 64; bit++) {
-        if (!(odd >> bit & 1)) continue;
+/* What is wrong with the TD, with what was expected and found in the terms of that. */
+typedef struct td_fault {
+    const char *explain; /* NULL: nothing */
+    const char *expected, *actual;
+} td_fault;
+
+static const char *mask_text(run *r, const char *before, uint64_t mask, const char *after) {
+    return eei_verdict_printf(r->v, "%s0x%016llx%s", before, (unsigned long long)mask, after);
+}
+
+static td_fault attributes_fault(run *r) {
+    const uint64_t have = r->v->quote.td_attributes, sept = UINT64_C(1) << ATTRIBUTE_SEPT_VE_DISABLE;
+    const uint64_t allowed = r->v->policy->td_attributes_allow | sept, odd = have & ~allowed;
+    td_fault fault = {NULL, NULL, NULL};
+    unsigned bit = 0;
+    if (!odd && have & sept) return fault; /* debug is never among the allowed */
+    fault.expected = mask_text(r, "TD attributes within ", allowed, "");
+    fault.actual = mask_text(r, "TD attributes ", have, "");
+    while (bit < 64 && !(odd >> bit & 1)) bit++;
+    if (have & 1) {
+        fault.explain = "the TD is in debug mode: the host can read it";
+    } else if (!(have & sept)) {
+        fault.explain = "SEPT_VE_DISABLE is off: the host can inject exceptions into the TD";
+        fault.expected = mask_text(r, "TD attributes with ", sept, " on");
+    } else {
         const char *name = eei_td_attribute_name(bit);
-        return eei_verdict_printf(r->v, "TD attribute bit %u (%s) is on and the policy does not allow it", bit, name ? name : "reserved");
+        fault.explain =
+            eei_verdict_printf(r->v, "TD attribute bit %u (%s) is on and the policy does not allow it", bit, name ? name : "reserved");
     }
-    if (q->xfam & ~r->v->policy->xfam_allow || (q->xfam & r->v->policy->xfam_require) != r->v->policy->xfam_require)
-        return "XFAM has bits that the policy does not allow, or lacks those that every TD has";
-    if (memcmp(q->mr_service_td, zeros, 48)) return "a service TD is bound to the TD (MRSERVICETD is not zero)";
-    return NULL;
+    return fault;
+}
+
+static td_fault xfam_fault(run *r) {
+    const ee_policy *p = r->v->policy;
+    const uint64_t have = r->v->quote.xfam, odd = have & ~p->xfam_allow, lacks = p->xfam_require & ~have;
+    td_fault fault = {NULL, NULL, NULL};
+    if (!odd && !lacks) return fault;
+    fault.explain = odd ? mask_text(r, "XFAM has bits ", odd, ": the policy does not allow these processor features")
+                        : mask_text(r, "XFAM lacks bits ", lacks, ", which every TD has");
+    fault.expected = odd ? mask_text(r, "XFAM within ", p->xfam_allow, "") : mask_text(r, "XFAM with ", p->xfam_require, " on");
+    fault.actual = mask_text(r, "XFAM ", have, "");
+    return fault;
+}
+
+static td_fault service_td_fault(run *r) {
+    static const uint8_t zeros[48];
+    const uint8_t *have = r->v->quote.mr_service_td;
+    td_fault fault = {NULL, NULL, NULL};
+    if (!memcmp(have, zeros, sizeof zeros)) return fault;
+    fault.explain = "a service TD is bound to the TD (MRSERVICETD is not zero)";
+    fault.expected = eei_verdict_hex(r->v, zeros, sizeof zeros);
+    fault.actual = eei_verdict_hex(r->v, have, sizeof zeros);
+    return fault;
 }
 
 static bool td_attributes(run *r) {
-    const char *fault = attribute_fault(r);
+    td_fault fault = attributes_fault(r);
+    if (!fault.explain) fault = xfam_fault(r);
+    if (!fault.explain) fault = service_td_fault(r);
     if (r->v->nomem) return false;
-    if (!fault) {
+    if (!fault.explain) {
         eei_verdict_pass(r->v, EEI_CHECK_TD_ATTRIBUTES, "no debug, no reserved bits, no service TD");
         return true;
     }
-    uint64_t allowed = r->v->policy->td_attributes_allow | UINT64_C(1) << ATTRIBUTE_SEPT_VE_DISABLE;
-    eei_verdict_compare(r->v, EEI_CHECK_TD_ATTRIBUTES, eei_verdict_printf(r->v, "within 0x%016llx", (unsigned long long)allowed),
-                        eei_verdict_printf(r->v, "0x%016llx, XFAM 0x%llx", (unsigned long long)r->v->quote.td_attributes,
-                                           (unsigned long long)r->v->quote.xfam));
-    eei_verdict_fail(r->v, EEI_CHECK_TD_ATTRIBUTES, fault);
+    eei_verdict_compare(r->v, EEI_CHECK_TD_ATTRIBUTES, fault.expected, fault.actual);
+    eei_verdict_fail(r->v, EEI_CHECK_TD_ATTRIBUTES, fault.explain);
     return true;
 }
 
