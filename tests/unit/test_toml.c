@@ -80,7 +80,9 @@ static void test_document(void **state) {
     (void)eei_toml_fail(t, "measurements.rtmr0", &err, "is missing"); /* not there: the line of its table */
     assert_string_equal(err.message, "policy.toml:5: key \"rtmr0\": is missing");
     (void)eei_toml_fail(t, "owner", &err, "is missing");
-    assert_string_equal(err.message, "policy.toml: key \"owner\": is missing");
+    assert_string_equal(err.message, "policy.toml:22: key \"owner\": is missing"); /* the last line */
+    (void)eei_toml_fail(t, "rule.1", &err, "is wrong"); /* an element has no name of its own */
+    assert_string_equal(err.message, "policy.toml:16: key \"rule\": is wrong");
     json_decref(want);
     eei_toml_free(t);
     eei_toml_free(NULL);
@@ -126,10 +128,10 @@ static void test_refused(void **state) {
         const char *text, *message;
     } cases[] = {
         {"a", "t:1: expected = after key \"a\""},
-        {"a =", "t:1: a value is missing"},
-        {"a = \n", "t:1: a value is missing"},
+        {"a =", "t:1: key \"a\": a value is missing"},
+        {"a = \n", "t:1: key \"a\": a value is missing"},
         {"= 1", "t:1: expected a key"},
-        {"a = 1 b = 2", "t:1: unexpected text after the value"},
+        {"a = 1 b = 2", "t:1: key \"a\": unexpected text after the value"},
         {"a = 1\na = 2", "t:2: key \"a\" is already there, line 1"},
         {"a = 1\n\"a\" = 2", "t:2: key \"a\" is already there, line 1"},
         {"[x]\na = 1\n\na = 2", "t:4: key \"a\" is already there, line 2"},
@@ -148,46 +150,46 @@ static void test_refused(void **state) {
         {"[a.]", "t:1: expected a key"},
         {"[a] b", "t:1: unexpected text after the table's name"},
         {"[a.b.c.d.e.f.g.h.i]", "t:1: tables deeper than 8"},
-        {"a = \"x", "t:1: the string has no closing quote on this line"},
-        {"a = \"x\ny\"", "t:1: the string has no closing quote on this line"},
-        {"a = \"x\\", "t:1: unknown escape"},
-        {"a = \"\\q\"", "t:1: unknown escape"},
-        {"a = \"\\u12\"", "t:1: \\u needs 4 hex digits"},
-        {"a = \"\\U0001F60\"", "t:1: \\U needs 8 hex digits"},
-        {"a = \"\\u0000\"", "t:1: U+0000 is not a character"},
-        {"a = \"\\ud800\"", "t:1: U+D800 is not a character"},
-        {"a = \"\\U00110000\"", "t:1: U+110000 is not a character"},
-        {"a = \"\x01\"", "t:1: control character 0x01 in a string"},
+        {"a = \"x", "t:1: key \"a\": the string has no closing quote on this line"},
+        {"a = \"x\ny\"", "t:1: key \"a\": the string has no closing quote on this line"},
+        {"a = \"x\\", "t:1: key \"a\": unknown escape"},
+        {"a = \"\\q\"", "t:1: key \"a\": unknown escape"},
+        {"a = \"\\u12\"", "t:1: key \"a\": \\u needs 4 hex digits"},
+        {"a = \"\\U0001F60\"", "t:1: key \"a\": \\U needs 8 hex digits"},
+        {"a = \"\\u0000\"", "t:1: key \"a\": U+0000 is not a character"},
+        {"a = \"\\ud800\"", "t:1: key \"a\": U+D800 is not a character"},
+        {"a = \"\\U00110000\"", "t:1: key \"a\": U+110000 is not a character"},
+        {"a = \"\x01\"", "t:1: key \"a\": control character 0x01 in a string"},
         {"# \x01", "t:1: control character 0x01 in a comment"},
         {"# a\rb", "t:1: control character 0x0d in a comment"},
-        {"a = 'x'", "t:1: literal strings are not supported"},
-        {"a = \"\"\"x\"\"\"", "t:1: multi-line strings are not supported"},
-        {"a = '''x'''", "t:1: literal strings are not supported"},
-        {"a = {b = 1}", "t:1: inline tables are not supported"},
-        {"a = [[1]]", "t:1: arrays inside arrays are not supported"},
-        {"a = [{}]", "t:1: inline tables are not supported"},
+        {"a = 'x'", "t:1: key \"a\": literal strings are not supported"},
+        {"a = \"\"\"x\"\"\"", "t:1: key \"a\": multi-line strings are not supported"},
+        {"a = '''x'''", "t:1: key \"a\": literal strings are not supported"},
+        {"a = {b = 1}", "t:1: key \"a\": inline tables are not supported"},
+        {"a = [[1]]", "t:1: key \"a\": arrays inside arrays are not supported"},
+        {"a = [{}]", "t:1: key \"a\": inline tables are not supported"},
         {"a.b = 1", "t:1: dotted keys are not supported"},
-        {"a = 1.5", "t:1: \"1.5\" is not a value"},
-        {"a = 1e3", "t:1: \"1e3\" is not a value"},
-        {"a = 1_000", "t:1: \"1_000\" is not a value"},
-        {"a = 0x10", "t:1: numbers are decimal, without leading zeros"},
-        {"a = 01", "t:1: numbers are decimal, without leading zeros"},
-        {"a = -01", "t:1: numbers are decimal, without leading zeros"},
-        {"a = +1", "t:1: \"+1\" is not a value"},
-        {"a = -", "t:1: \"-\" is not a value"},
-        {"a = --1", "t:1: \"--1\" is not a value"},
-        {"a = inf", "t:1: \"inf\" is not a value"},
-        {"a = True", "t:1: \"True\" is not a value"},
-        {"a = yes", "t:1: \"yes\" is not a value"},
-        {"a = 2026-01-31", "t:1: \"2026-01-31\" is not a value"},
-        {"a = 9223372036854775808", "t:1: the number is too large"},
-        {"a = -9223372036854775809", "t:1: the number is too large"},
-        {"a = 99999999999999999999999", "t:1: the number is too large"},
-        {"a = [1 2]", "t:1: expected a comma or a closing bracket"},
-        {"a = [,]", "t:1: a value is missing"},
-        {"a = [1,,2]", "t:1: a value is missing"},
-        {"a = [1,\n2", "t:2: the array has no closing bracket"},
-        {"a = [\n\n\"x]", "t:3: the string has no closing quote on this line"},
+        {"a = 1.5", "t:1: key \"a\": \"1.5\" is not a value"},
+        {"a = 1e3", "t:1: key \"a\": \"1e3\" is not a value"},
+        {"a = 1_000", "t:1: key \"a\": \"1_000\" is not a value"},
+        {"a = 0x10", "t:1: key \"a\": numbers are decimal, without leading zeros"},
+        {"a = 01", "t:1: key \"a\": numbers are decimal, without leading zeros"},
+        {"a = -01", "t:1: key \"a\": numbers are decimal, without leading zeros"},
+        {"a = +1", "t:1: key \"a\": \"+1\" is not a value"},
+        {"a = -", "t:1: key \"a\": \"-\" is not a value"},
+        {"a = --1", "t:1: key \"a\": \"--1\" is not a value"},
+        {"a = inf", "t:1: key \"a\": \"inf\" is not a value"},
+        {"a = True", "t:1: key \"a\": \"True\" is not a value"},
+        {"a = yes", "t:1: key \"a\": \"yes\" is not a value"},
+        {"a = 2026-01-31", "t:1: key \"a\": \"2026-01-31\" is not a value"},
+        {"a = 9223372036854775808", "t:1: key \"a\": the number is too large"},
+        {"a = -9223372036854775809", "t:1: key \"a\": the number is too large"},
+        {"a = 99999999999999999999999", "t:1: key \"a\": the number is too large"},
+        {"a = [1 2]", "t:1: key \"a\": expected a comma or a closing bracket"},
+        {"a = [,]", "t:1: key \"a\": a value is missing"},
+        {"a = [1,,2]", "t:1: key \"a\": a value is missing"},
+        {"a = [1,\n2", "t:2: key \"a\": the array has no closing bracket"},
+        {"a = [\n\n\"x]", "t:3: key \"a\": the string has no closing quote on this line"},
         {"\"\" = 1", "t:1: a key must not be empty"},
         {"'a' = 1", "t:1: expected a key"},
         {"caf\xc3\xa9 = 1", "t:1: expected = after key \"caf\""},
@@ -195,7 +197,7 @@ static void test_refused(void **state) {
          "a = 1",
          "t:1: expected a key"},
         {"a = \"\xff\"", "t: is not UTF-8 text"},
-        {"a = 1\rb = 2", "t:1: unexpected text after the value"},
+        {"a = 1\rb = 2", "t:1: key \"a\": unexpected text after the value"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         eei_toml *t = NULL;
@@ -257,7 +259,7 @@ static void test_load(void **state) {
     assert_int_equal(write(fd, "a = 1\nb = ?\n", 12), 12);
     close(fd);
     assert_int_equal(eei_toml_load(path, 1000, &t, &err), EE_E_CONFIG);
-    snprintf(want, sizeof want, "%s:2: a value is missing or not supported here", path);
+    snprintf(want, sizeof want, "%s:2: key \"b\": a value is missing or not supported here", path);
     assert_string_equal(err.message, want);
     assert_int_equal(eei_toml_load(path, 11, &t, &err), EE_E_LIMIT);
     unlink(path);

@@ -31,6 +31,7 @@ struct eei_toml {
     json_t *root;
     line_entry *lines; /* where each key and table was written */
     size_t line_count, line_cap;
+    unsigned last_line;
 };
 
 typedef struct parser {
@@ -39,6 +40,7 @@ typedef struct parser {
     eei_toml *toml;
     json_t *table;             /* where "key = value" goes now; borrowed from the root */
     char path[PATH_BYTES_MAX]; /* of that table, "" for the root */
+    const char *key;           /* whose value is being read; NULL between */
     ee_error *err;
 } parser;
 
@@ -51,7 +53,10 @@ static ee_status fail_here(parser *p, const char *format, ...) {
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
-    eei_fail(p->err, EE_E_CONFIG, "%s:%u: %s", p->toml->name, p->line, what);
+    if (p->key)
+        eei_fail(p->err, EE_E_CONFIG, "%s:%u: key \"%s\": %s", p->toml->name, p->line, p->key, what);
+    else
+        eei_fail(p->err, EE_E_CONFIG, "%s:%u: %s", p->toml->name, p->line, what);
     if (p->err) p->err->offset_bytes = (uint64_t)(p->at - p->begin);
     return EE_E_CONFIG;
 }
@@ -297,8 +302,10 @@ static ee_status key_line(parser *p) {
     p->at++;
     skip_blank(p);
     st = note_line(p, path);
+    p->key = key;
     if (!st) st = peek(p) == '[' ? array_value(p, &value) : scalar_value(p, &value);
     if (!st) st = expect_line_end(p, "the value");
+    p->key = NULL;
     if (st) return json_decref(value), st;
     return json_object_set_new(p->table, key, value) ? eei_nomem(p->err) : EE_OK;
 }
@@ -431,6 +438,7 @@ ee_status eei_toml_parse(ee_span text, const char *name, eei_toml **out, ee_erro
     p.table = toml->root;
     st = check_text(&p, text);
     if (!st) st = parse_lines(&p);
+    toml->last_line = p.line > 1 && text.len && begin[text.len - 1] == '\n' ? p.line - 1 : p.line;
     if (!st) *out = eei_take(&toml);
 done:
     eei_toml_free(toml);
@@ -462,8 +470,14 @@ ee_status eei_toml_fail(const eei_toml *toml, const char *path, ee_error *err, c
         *cut = '\0';
         line = eei_toml_line(toml, place);
     }
-    if (!line) return eei_fail(err, EE_E_CONFIG, "%s: key \"%s\": %s", toml->name, dot ? dot + 1 : path, what);
-    return eei_fail(err, EE_E_CONFIG, "%s:%u: key \"%s\": %s", toml->name, line, dot ? dot + 1 : path, what);
+    char *key = dot ? place + (dot + 1 - path) : place;
+    snprintf(place, sizeof place, "%s", path);
+    if (dot && key[strspn(key, "0123456789")] == '\0') { /* an element of [[key]], which is what it is called in the file */
+        key[-1] = '\0';
+        const char *before = strrchr(place, '.');
+        key = before ? place + (before + 1 - place) : place;
+    }
+    return eei_fail(err, EE_E_CONFIG, "%s:%u: key \"%s\": %s", toml->name, line ? line : toml->last_line, key, what);
 }
 
 void eei_toml_free(eei_toml *toml) {

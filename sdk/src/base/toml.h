@@ -14,7 +14,7 @@ const json_t *eei_toml_root(const eei_toml *toml);
  */
 unsigned eei_toml_line(const eei_toml *toml, const char *path);
 const char *eei_toml_name(const eei_toml *toml);
-/* EE_E_CONFIG "policy.toml:7: key \"mrtd\": ..." */
+/* EE_E_CONFIG "policy.toml:7: key \"mrtd\": ...". Of a key that is missing the line is its table's, or the file's last. */
 ee_status eei_toml_fail(const eei_toml *toml, const char *path, ee_error *err, const char *format, ...) EEI_PRINTF(4, 5);
 void eei_toml_free(eei_toml *toml);
 #endif
