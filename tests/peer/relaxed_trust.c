@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-static const eei_cert *root_of(const eei_chain *chain) { return &chain->certs[chain->count - 1]; }
-
 /* From this certificate on each is signed by the next, the last by itself; those from first_ca on are CAs, the others are not. */
 static ee_status path_signed(eei_p256 *p256, const eei_chain *chain, size_t from, size_t first_ca, ee_error *err) {
     ee_status st = EE_OK;
@@ -39,7 +37,9 @@ static ee_status crl_signed(eei_p256 *p256, const ee_collateral *c, const eei_cr
     for (size_t i = 0; i < sizeof chains / sizeof *chains; i++)
         for (size_t k = 0; k < chains[i]->count; k++) {
             const eei_cert *ca = &chains[i]->certs[k];
-            if (!eei_span_equal(ca->subject, crl->issuer) || !eei_span_equal(root_of(chains[i])->der, root_of(&c->crl_chain)->der)) continue;
+            if (!eei_span_equal(ca->subject, crl->issuer) ||
+                !eei_span_equal(eei_chain_root(chains[i])->der, eei_chain_root(&c->crl_chain)->der))
+                continue;
             forged = path_signed(p256, chains[i], k, k, err);
             if (forged) continue;
             if (ca->has_usage && !(ca->usage & EEI_USAGE_CRL_SIGN)) return eei_fail(err, EE_E_AUTH, "IssuerNotCrlSigner");
@@ -53,7 +53,7 @@ ee_status eei_trust_collateral(const ee_collateral *c, eei_p256 *p256, eei_trust
     memset(out, 0, sizeof *out);
     decide(&out->tcb_info, signed_text(p256, &c->tcb_info_chain, c->tcb_info, c->tcb_info_signature, &out->tcb_info.why));
     decide(&out->qe_identity, signed_text(p256, &c->qe_identity_chain, c->qe_identity, c->qe_identity_signature, &out->qe_identity.why));
-    ee_status st = eei_span_equal(c->root_crl.issuer, root_of(&c->crl_chain)->subject)
+    ee_status st = eei_span_equal(c->root_crl.issuer, eei_chain_root(&c->crl_chain)->subject)
                        ? crl_signed(p256, c, &c->root_crl, &out->crls.why)
                        : eei_fail(&out->crls.why, EE_E_AUTH, "UnknownIssuer: the root CRL is another CA's");
     if (!st) st = crl_signed(p256, c, &c->pck_crl, &out->crls.why);
@@ -63,12 +63,12 @@ ee_status eei_trust_collateral(const ee_collateral *c, eei_p256 *p256, eei_trust
 
 ee_status eei_trust_anchor(const eei_chain *pck, const uint8_t anchor[32], ee_error *err) {
     uint8_t hash[32];
-    eei_sha256(root_of(pck)->der, hash);
+    eei_sha256(eei_chain_root(pck)->der, hash);
     return memcmp(hash, anchor, 32) ? eei_fail(err, EE_E_AUTH, "UnknownIssuer: the root is not the one that was given") : EE_OK;
 }
 
 ee_status eei_trust_same_root(const eei_chain *chain, const eei_chain *pck, ee_error *err) {
-    if (eei_span_equal(root_of(chain)->der, root_of(pck)->der)) return EE_OK;
+    if (eei_span_equal(eei_chain_root(chain)->der, eei_chain_root(pck)->der)) return EE_OK;
     return eei_fail(err, EE_E_AUTH, "UnknownIssuer: the chain has another root than the one that was given");
 }
 
@@ -98,17 +98,6 @@ ee_status eei_trust_revocation(const ee_collateral *c, const eei_chain *pck, ee_
     if (!st) st = chain_not_revoked(c, &c->tcb_info_chain, true, err);
     if (!st) st = chain_not_revoked(c, &c->qe_identity_chain, true, err);
     return st ? st : chain_not_revoked(c, &c->crl_chain, false, err);
-}
-
-void eei_window_narrow(eei_window *window, uint64_t from_s, uint64_t to_s, const char *what) {
-    if (from_s > window->from_s) {
-        window->from_s = from_s;
-        window->from_what = what;
-    }
-    if (to_s < window->to_s) {
-        window->to_s = to_s;
-        window->to_what = what;
-    }
 }
 
 static void narrow_chain(eei_window *window, const eei_chain *chain, const char *what) {

@@ -1,6 +1,6 @@
 /* test_verify_bits.c - no single changed bit of a good quote, nor of any item of its collateral, verifies: all of them are tried, on every
  * core at once. Changed on purpose and signed again is test_verify.c's matter. Threats Q1, Q3. */
-/* deadline: 900 s: 200,000 verifications take half a minute of two idle cores, and more where others work beside them. Under
+/* deadline: 1800 s: 250,000 verifications take two minutes of two idle cores, and more where others work beside them. Under
  * ThreadSanitizer, which looks for races and not for bits, a part of them is tried. */
 #include "attest/chain.h"
 #include "unit/attest_world.h"

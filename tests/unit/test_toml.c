@@ -81,7 +81,7 @@ static void test_document(void **state) {
     assert_string_equal(err.message, "policy.toml:5: key \"rtmr0\": is missing");
     (void)eei_toml_fail(t, "owner", &err, "is missing");
     assert_string_equal(err.message, "policy.toml:22: key \"owner\": is missing"); /* the last line */
-    (void)eei_toml_fail(t, "rule.1", &err, "is wrong"); /* an element has no name of its own */
+    (void)eei_toml_fail(t, "rule.1", &err, "is wrong");                            /* an element has no name of its own */
     assert_string_equal(err.message, "policy.toml:16: key \"rule\": is wrong");
     json_decref(want);
     eei_toml_free(t);

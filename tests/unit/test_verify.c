@@ -1183,16 +1183,19 @@ static void test_Q6_faults_say_what_was_expected_and_found(void **state) {
         {"SEPT", 0x40000000, 0x602e7, false, "TD attributes with 0x0000000010000000 on", "TD attributes 0x0000000040000000", "is off"},
         {"neither", 0, 0, true, "TD attributes with 0x0000000010000000 on", "TD attributes 0x0000000000000000", "is off"},
         {"a bit", 0x90000000, 0x602e7, false, "TD attributes within 0x0000000050000000", "TD attributes 0x0000000090000000", "bit 31 (kl)"},
-        {"XFAM", 0x10000000, 0x602ef, false, "XFAM within 0x00000000000602e7", "XFAM 0x00000000000602ef", "XFAM has bits 0x0000000000000008"},
-        {"no SSE", 0x10000000, 0x602e5, false, "XFAM with 0x0000000000000003 on", "XFAM 0x00000000000602e5", "lacks bits 0x0000000000000002"},
-        {"service TD", 0x10000000, 0x602e7, true, "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000",
+        {"XFAM", 0x10000000, 0x602ef, false, "XFAM within 0x00000000000602e7", "XFAM 0x00000000000602ef",
+         "XFAM has bits 0x0000000000000008"},
+        {"no SSE", 0x10000000, 0x602e5, false, "XFAM with 0x0000000000000003 on", "XFAM 0x00000000000602e5",
+         "lacks bits 0x0000000000000002"},
+        {"service TD", 0x10000000, 0x602e7, true,
+         "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000",
          "000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000001", "MRSERVICETD"},
     };
     world *w = *state;
     const uint8_t report_data[64] = {0};
     simtdx_td td = w->td;
-    ee_policy *policy =
-        world_policy(w, "allow_any_measurement = true\nxfam_allow = \"0x602e7\"\ntd_attributes_allow = [\"pks\"]\nrequire_sealed = false\n");
+    ee_policy *policy = world_policy(
+        w, "allow_any_measurement = true\nxfam_allow = \"0x602e7\"\ntd_attributes_allow = [\"pks\"]\nrequire_sealed = false\n");
     td.quote_version = 5;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         eei_buf quote = EEI_BUF_INIT(65536);

@@ -111,6 +111,8 @@ ee_status eei_chain_parse(ee_span pem, eei_chain *out, ee_error *err) {
     return st;
 }
 
+const eei_cert *eei_chain_root(const eei_chain *chain) { return chain->count ? &chain->certs[chain->count - 1] : NULL; }
+
 bool eei_chain_same(const eei_chain *a, const eei_chain *b) {
     if (a->count != b->count) return false;
     for (size_t i = 0; i < a->count; i++)

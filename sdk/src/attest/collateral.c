@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+/* 1 MiB of JSON, as much again in texts whose escapes are gone and in CRLs, and what 12,000 levels, the most that fit into it, become. */
 enum { ARENA_MAX = 4 << 20 };
 
 /* ---- the envelope ---- */

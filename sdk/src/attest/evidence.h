@@ -3,6 +3,7 @@
  * Called by ratls (certificates, sessions, channels) and client/verify. Proto: docs/protocol.md#appraisal */
 #ifndef EEI_EVIDENCE_H
 #define EEI_EVIDENCE_H
+#include "attest/collateral_id.h"
 #include "attest/envelope.h"
 #include "attest/statement.h"
 #include "base/arena.h"
@@ -63,15 +64,6 @@ typedef struct eei_expect {
     const uint8_t *image_digest, *spec_hash; /* an APP event with these must be in the log */
     bool no_app; /* the peer is asked for itself, not for an app of its: a policy's image is compared elsewhere, or with nothing */
 } eei_expect;
-
-/* FMSPC (6 bytes) and CA ("platform" or "processor") named by a quote's own PCK certificate: which collateral to fetch. Nothing is
- * trusted by this. EE_E_MALFORMED when there is none. */
-typedef struct eei_collateral_id {
-    uint8_t fmspc[6];
-    char ca[16];
-    uint8_t root[32]; /* SHA-256 of the certificate that the quote's chain ends in; all zero when it is not known */
-} eei_collateral_id;
-ee_status eei_quote_collateral_id(ee_span quote, eei_collateral_id *out, ee_error *err) EE_MUST_USE;
 
 /* Quoted evidence: the whole list of checks of verify_quote, then statement hash, purpose, role, nonce, binder, keys, node, event log
  * replay and grammar, simulated flag against the anchor, signature of the instance key. EE_OK only if every check passed; *out is set on

@@ -23,10 +23,6 @@ static const char *const expect_names[EEI_EXPECT_COUNT] = {
 
 /* ---- out ---- */
 
-static void set(json_t *object, const char *key, json_t *value, bool *ok) {
-    if (json_object_set_new(object, key, value)) *ok = false; /* also when value is NULL: out of memory */
-}
-
 static json_t *bytes_json(ee_span bytes) {
     eei_buf text = EEI_BUF_INIT(FILE_BYTES_MAX);
     const char *chars = eei_base64url_encode(bytes, &text) ? NULL : eei_buf_cstr(&text);
@@ -35,19 +31,13 @@ static json_t *bytes_json(ee_span bytes) {
     return out;
 }
 
-static json_t *hex_json(const uint8_t *data, size_t len) {
-    char hex[129];
-    eei_hex_encode(eei_span(data, len), hex);
-    return json_string(hex);
-}
-
 static json_t *events_json(const ee_verdict *v, bool *ok) {
     json_t *list = json_array();
     for (size_t i = 0; i < v->event_count; i++) {
         json_t *item = json_object();
-        set(item, "type", json_integer((json_int_t)v->events[i].type), ok);
-        set(item, "digest", hex_json(v->events[i].digest, 48), ok);
-        set(item, "payload", bytes_json(v->events[i].payload), ok);
+        eei_json_put(item, "type", json_integer((json_int_t)v->events[i].type), ok);
+        eei_json_put(item, "digest", eei_json_hex(v->events[i].digest, 48), ok);
+        eei_json_put(item, "payload", bytes_json(v->events[i].payload), ok);
         if (json_array_append_new(list, item)) *ok = false;
     }
     return list;
@@ -55,21 +45,21 @@ static json_t *events_json(const ee_verdict *v, bool *ok) {
 
 static json_t *expected_json(const eei_expect_copy *e, bool *ok) {
     json_t *out = json_object();
-    set(out, "purpose", json_integer(e->purpose), ok);
-    set(out, "role", json_integer(e->role), ok);
-    if (e->no_app) set(out, "no_app", json_true(), ok);
+    eei_json_put(out, "purpose", json_integer(e->purpose), ok);
+    eei_json_put(out, "role", json_integer(e->role), ok);
+    if (e->no_app) eei_json_put(out, "no_app", json_true(), ok);
     for (size_t i = 0; i < EEI_EXPECT_COUNT; i++)
-        if (e->given >> i & 1) set(out, expect_names[i], hex_json(e->value[i], 32), ok);
-    if (e->has_report_data) set(out, "report_data", hex_json(e->report_data, 64), ok);
+        if (e->given >> i & 1) eei_json_put(out, expect_names[i], eei_json_hex(e->value[i], 32), ok);
+    if (e->has_report_data) eei_json_put(out, "report_data", eei_json_hex(e->report_data, 64), ok);
     return out;
 }
 
 static json_t *session_json(const ee_verdict *v, bool *ok) {
     json_t *out = json_object();
-    set(out, "time", json_integer((json_int_t)v->now_unix_s), ok);
-    set(out, "statement", bytes_json(v->statement_bytes), ok);
-    set(out, "signed", bytes_json(v->statement_signed), ok);
-    set(out, "expected", expected_json(&v->expect, ok), ok);
+    eei_json_put(out, "time", json_integer((json_int_t)v->now_unix_s), ok);
+    eei_json_put(out, "statement", bytes_json(v->statement_bytes), ok);
+    eei_json_put(out, "signed", bytes_json(v->statement_signed), ok);
+    eei_json_put(out, "expected", expected_json(&v->expect, ok), ok);
     return out;
 }
 
@@ -96,24 +86,24 @@ static json_t *file_json(const ee_verdict *v) {
     bool ok = true;
     char hex[65];
     json_t *out = json_object();
-    set(out, "version", json_integer(FILE_VERSION), &ok);
-    set(out, "kind", json_string(FILE_KIND), &ok);
-    set(out, "time", json_integer((json_int_t)quoted->now_unix_s), &ok);
-    set(out, "node", v->node ? json_string(v->node) : json_null(), &ok);
-    set(out, "quote", bytes_json(quoted->quote_bytes), &ok);
+    eei_json_put(out, "version", json_integer(FILE_VERSION), &ok);
+    eei_json_put(out, "kind", json_string(FILE_KIND), &ok);
+    eei_json_put(out, "time", json_integer((json_int_t)quoted->now_unix_s), &ok);
+    eei_json_put(out, "node", v->node ? json_string(v->node) : json_null(), &ok);
+    eei_json_put(out, "quote", bytes_json(quoted->quote_bytes), &ok);
     if (quoted->has_statement) {
-        set(out, "statement", bytes_json(quoted->statement_bytes), &ok);
-        set(out, "signed", bytes_json(quoted->statement_signed), &ok);
-        set(out, "events", events_json(quoted, &ok), &ok);
-        set(out, "ticket", bytes_json(quoted->ticket), &ok);
+        eei_json_put(out, "statement", bytes_json(quoted->statement_bytes), &ok);
+        eei_json_put(out, "signed", bytes_json(quoted->statement_signed), &ok);
+        eei_json_put(out, "events", events_json(quoted, &ok), &ok);
+        eei_json_put(out, "ticket", bytes_json(quoted->ticket), &ok);
     }
-    if (quoted->has_boot_log) set(out, "boot_log", eei_boot_log_json(quoted->boot_events, quoted->boot_event_count), &ok);
-    set(out, "expected", expected_json(&quoted->expect, &ok), &ok);
-    if (v->base) set(out, "session", session_json(v, &ok), &ok);
-    set(out, "collateral", collateral_json(quoted->collateral), &ok);
-    set(out, "verdict", eei_verdict_to_json(v), &ok);
+    if (quoted->has_boot_log) eei_json_put(out, "boot_log", eei_boot_log_json(quoted->boot_events, quoted->boot_event_count), &ok);
+    eei_json_put(out, "expected", expected_json(&quoted->expect, &ok), &ok);
+    if (v->base) eei_json_put(out, "session", session_json(v, &ok), &ok);
+    eei_json_put(out, "collateral", collateral_json(quoted->collateral), &ok);
+    eei_json_put(out, "verdict", eei_verdict_to_json(v), &ok);
     if (ok && !content_hash(out, hex)) {
-        set(out, "sha256", json_string(hex), &ok);
+        eei_json_put(out, "sha256", json_string(hex), &ok);
         if (ok) return out;
     }
     json_decref(out);

@@ -1,12 +1,8 @@
 /* pck.c - see pck.h. Every entry of the SGX extension is known by its number, and is there once. Called through pck.h and by the fuzzer. */
 #include "attest/pck.h"
 
-#include "attest/chain.h"
 #include "attest/der.h"
-#include "attest/evidence.h"
-#include "attest/quote.h"
 
-#include <stdio.h>
 #include <string.h>
 
 /* 1.2.840.113741.1.13.1 */
@@ -126,26 +122,5 @@ ee_status eei_pck_parse(const eei_cert *leaf, eei_pck *out, ee_error *err) {
     if (!leaf->sgx.len) return eei_fail(err, EE_E_MALFORMED, "PCK certificate has no SGX extension");
     ee_status st = eei_pck_parse_extension(leaf->sgx, out, err);
     if (!st) out->platform_ca = strstr(leaf->issuer_cn, "SGX PCK Platform CA") != NULL;
-    return st;
-}
-
-ee_status eei_quote_collateral_id(ee_span quote, eei_collateral_id *out, ee_error *err) {
-    eei_quote q;
-    eei_chain chain;
-    eei_pck pck;
-    memset(out, 0, sizeof *out);
-    ee_status st = eei_quote_parse(quote, &q, err);
-    if (st) return st;
-    if (q.cert_type != EEI_CERT_PCK_CHAIN)
-        return eei_fail(err, EE_E_MALFORMED, "the quote has certification data of type %u, only type 5 names its platform", q.cert_type);
-    st = eei_chain_parse(q.cert_data, &chain, err);
-    if (st) return st;
-    st = eei_pck_parse(&chain.certs[0], &pck, err);
-    if (!st) {
-        memcpy(out->fmspc, pck.fmspc, sizeof pck.fmspc);
-        snprintf(out->ca, sizeof out->ca, "%s", pck.platform_ca ? "platform" : "processor");
-        eei_sha256(chain.certs[chain.count - 1].der, out->root);
-    }
-    eei_chain_clear(&chain);
     return st;
 }

@@ -217,15 +217,14 @@ static ee_status signed_throughout(const eei_collateral_facts *f, ee_error *err)
     return EE_OK;
 }
 
-static const eei_cert *root_of(const eei_chain *chain) { return &chain->certs[chain->count - 1]; } /* chains that hold are not empty */
-
 static ee_status terms(const ee_collateral *c, const eei_collateral_facts *f, eei_collateral_terms *out, ee_error *err) {
     static const eei_chain none;
-    const eei_cert *root = root_of(&c->crl_chain), *ca = &c->crl_chain.certs[0];
+    const eei_cert *root = eei_chain_root(&c->crl_chain), *ca = &c->crl_chain.certs[0];
     eei_window window = {0, UINT64_MAX, "", ""};
     ee_status st = signed_throughout(f, err);
     if (st) return st;
-    if (!eei_span_equal(root_of(&c->tcb_info_chain)->der, root->der) || !eei_span_equal(root_of(&c->qe_identity_chain)->der, root->der))
+    if (!eei_span_equal(eei_chain_root(&c->tcb_info_chain)->der, root->der) ||
+        !eei_span_equal(eei_chain_root(&c->qe_identity_chain)->der, root->der))
         return eei_fail(err, EE_E_ATTESTATION, "its parts are signed under different roots");
     eei_trust_window(c, &none, &window);
     eei_window_narrow(&window, f->info.issued_s, f->info.next_update_s, "TCB info");
@@ -288,21 +287,5 @@ ee_status eei_collateral_terms_fit(const eei_collateral_terms *t, const eei_coll
                         "is it a simulated machine, or a PCCS of another network?");
     if (now_s > t->until_s) return out_of_date(t->until_what, "expired at", t->until_s, now_s, err);
     if (now_s < t->from_s) return out_of_date(t->from_what, "is valid from", t->from_s, now_s, err);
-    return EE_OK;
-}
-
-/* ---- ids ---- */
-
-bool eei_collateral_id_same(const eei_collateral_id *a, const eei_collateral_id *b) {
-    return !memcmp(a->fmspc, b->fmspc, sizeof a->fmspc) && !strncmp(a->ca, b->ca, sizeof a->ca);
-}
-
-ee_status eei_collateral_id_parse(const char *fmspc, const char *ca, eei_collateral_id *out, ee_error *err) {
-    memset(out, 0, sizeof *out);
-    if (strlen(fmspc) != 2 * sizeof out->fmspc || eei_hex_decode(fmspc, out->fmspc, sizeof out->fmspc, NULL))
-        return eei_fail(err, EE_E_INVALID, "an FMSPC has %zu hex digits, not \"%.40s\"", 2 * sizeof out->fmspc, fmspc);
-    if (strcmp(ca, "platform") != 0 && strcmp(ca, "processor") != 0)
-        return eei_fail(err, EE_E_INVALID, "ca must be platform or processor, not \"%.40s\"", ca);
-    (void)snprintf(out->ca, sizeof out->ca, "%s", ca);
     return EE_OK;
 }

@@ -39,8 +39,4 @@ ee_status eei_collateral_terms_read(ee_span json, eei_collateral_terms *out, ee_
 /* Is it for this platform, under this root (unless that is all zero: any), and good now? EE_E_ATTESTATION, EE_E_EXPIRED. */
 ee_status eei_collateral_terms_fit(const eei_collateral_terms *terms, const eei_collateral_id *id, uint64_t now_unix_s,
                                    ee_error *err) EE_MUST_USE;
-
-bool eei_collateral_id_same(const eei_collateral_id *a, const eei_collateral_id *b); /* FMSPC and CA */
-/* From "454553494d00" and "platform", as a path has them. EE_E_INVALID. */
-ee_status eei_collateral_id_parse(const char *fmspc, const char *ca, eei_collateral_id *out, ee_error *err) EE_MUST_USE;
 #endif

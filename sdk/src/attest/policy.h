@@ -1,5 +1,5 @@
 /* policy.h - what the verifier needs of a policy: anchor, statuses, masks, pins. The public half is eesdk/verify.h.
- * Called by verify.c, appraise.c, chain.c and policy_file.c. */
+ * Called by verify.c, appraise.c, trust.c and policy_file.c. */
 #ifndef EEI_POLICY_H
 #define EEI_POLICY_H
 #include "attest/collateral.h"

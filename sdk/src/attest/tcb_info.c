@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LEVELS_MAX = 256, MODULES_MAX = 64 };
+enum {
+    LEVELS_MAX = 256, /* of one list: there is one for each ISVSVN of a module, which is a byte; Intel's have at most 11 */
+    MODULES_MAX = 64, /* Intel's have 2 */
+};
 
 static const char *const status_words[] = {
     [EEI_TCB_UP_TO_DATE] = "UpToDate",

@@ -151,10 +151,8 @@ ee_status eei_trust_collateral(const ee_collateral *c, eei_p256 *p256, eei_trust
 
 /* ---- a quote's chain under a collateral ---- */
 
-static const eei_cert *root_of(const eei_chain *chain) { return chain->count ? &chain->certs[chain->count - 1] : NULL; }
-
 ee_status eei_trust_anchor(const eei_chain *pck, const uint8_t anchor[32], ee_error *err) {
-    const eei_cert *root = root_of(pck);
+    const eei_cert *root = eei_chain_root(pck);
     uint8_t hash[32];
     char hex[65];
     if (!root) return eei_fail(err, EE_E_AUTH, "PCK chain is empty");
@@ -165,7 +163,7 @@ ee_status eei_trust_anchor(const eei_chain *pck, const uint8_t anchor[32], ee_er
 }
 
 ee_status eei_trust_same_root(const eei_chain *chain, const eei_chain *pck, ee_error *err) {
-    const eei_cert *root = root_of(chain), *want = root_of(pck);
+    const eei_cert *root = eei_chain_root(chain), *want = eei_chain_root(pck);
     if (root && want && eei_span_equal(root->der, want->der)) return EE_OK;
     return eei_fail(err, EE_E_AUTH, "its chain ends in another root certificate than the policy's trust anchor");
 }
@@ -194,7 +192,7 @@ ee_status eei_trust_revocation(const ee_collateral *c, const eei_chain *pck, ee_
     ee_status st = crl_of(&c->pck_crl, ca, "PCK CRL", err);
     if (!st && !eei_same(ca->key, crl_ca->key, sizeof ca->key))
         st = eei_fail(err, EE_E_AUTH, "PCK CRL is signed by another key than the CA of the quote's chain has");
-    if (!st) st = not_listed(&c->root_crl, root_of(pck), roles[ROLE_ROOT].what, err);
+    if (!st) st = not_listed(&c->root_crl, eei_chain_root(pck), roles[ROLE_ROOT].what, err);
     if (!st) st = not_listed(&c->root_crl, ca, roles[ROLE_PCK_CA].what, err);
     if (!st) st = not_listed(&c->root_crl, crl_ca, roles[ROLE_PCK_CA].what, err);
     if (!st) st = not_listed(&c->root_crl, &c->tcb_info_chain.certs[0], roles[ROLE_TCB_SIGNER].what, err);
@@ -204,17 +202,6 @@ ee_status eei_trust_revocation(const ee_collateral *c, const eei_chain *pck, ee_
 }
 
 /* ---- time ---- */
-
-void eei_window_narrow(eei_window *window, uint64_t from_s, uint64_t to_s, const char *what) {
-    if (from_s > window->from_s) {
-        window->from_s = from_s;
-        window->from_what = what;
-    }
-    if (to_s < window->to_s) {
-        window->to_s = to_s;
-        window->to_what = what;
-    }
-}
 
 static void narrow_chain(eei_window *window, const eei_chain *chain, const shape *s) {
     for (size_t i = 0; i < chain->count && i < s->count; i++)

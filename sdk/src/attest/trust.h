@@ -5,6 +5,7 @@
 #define EEI_TRUST_H
 #include "attest/chain.h"
 #include "attest/crypto.h"
+#include "attest/window.h"
 
 #include <eesdk/verify.h>
 
@@ -35,12 +36,6 @@ ee_status eei_trust_pck(const ee_collateral *collateral, const eei_trust_facts *
 /* The PCK CRL is of the CA of this chain, and no certificate of any chain is listed. Only after facts.crls holds. EE_E_AUTH. */
 ee_status eei_trust_revocation(const ee_collateral *collateral, const eei_chain *pck, ee_error *err) EE_MUST_USE;
 
-/* The time in which everything is valid, both ends included, and what bounds it. */
-typedef struct eei_window {
-    uint64_t from_s, to_s;
-    const char *from_what, *to_what; /* "TCB info"; static */
-} eei_window;
-void eei_window_narrow(eei_window *window, uint64_t from_s, uint64_t to_s, const char *what);
-/* Certificates and CRLs. A window to start with is {0, UINT64_MAX, "", ""}. */
+/* Of certificates and CRLs. */
 void eei_trust_window(const ee_collateral *collateral, const eei_chain *pck, eei_window *window);
 #endif

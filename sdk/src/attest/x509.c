@@ -7,7 +7,11 @@
 
 #include <string.h>
 
-enum { SERIAL_BYTES_MAX = 20, EXTENSIONS_MAX = 16, NAME_PARTS_MAX = 16 };
+enum {
+    SERIAL_BYTES_MAX = 20, /* RFC 5280 sect. 4.1.2.2 */
+    EXTENSIONS_MAX = 16,   /* a PCK certificate has 6 */
+    NAME_PARTS_MAX = 16,   /* Intel's names have 5 */
+};
 
 /* AlgorithmIdentifier of ecdsa-with-SHA256, and the start of a SubjectPublicKeyInfo of P-256 up to the uncompressed point. */
 static const uint8_t ecdsa_sha256[] = {0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02};

@@ -1,6 +1,6 @@
 /* x509.h - certificates and CRLs of Intel's attestation PKI, read strictly into plain structs. One profile is known: version 3, P-256,
  * ECDSA with SHA-256, canonical DER; nothing else is read at all. Says what is written there, not whether it is true: trust.c does.
- * Not for TLS certificates (ratls). Called by pem.c, collateral.c, trust.c and verify.c. Why not OpenSSL's reader:
+ * Not for TLS certificates (ratls). Called by chain.c, collateral.c, trust.c and policy_file.c. Why not OpenSSL's reader:
  * docs/adr/0016-own-certificate-reader.md. Spec: Intel SGX PCK Certificate and CRL Profile 1.6; RFC 5280. */
 #ifndef EEI_X509_H
 #define EEI_X509_H

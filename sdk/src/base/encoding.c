@@ -272,6 +272,17 @@ ee_status eei_json_dump(const json_t *value, eei_buf *out, ee_error *err) {
     return eei_nomem(err);
 }
 
+void eei_json_put(json_t *object, const char *key, json_t *value, bool *ok) {
+    if (json_object_set_new(object, key, value)) *ok = false;
+}
+
+json_t *eei_json_hex(const uint8_t *data, size_t len) {
+    char hex[129];
+    EE_ASSERT(len <= 64);
+    eei_hex_encode(eei_span(data, len), hex);
+    return json_string(hex);
+}
+
 json_t *eei_json_money(ee_money amount) {
     char text[32], micros[24];
     const bool negative = amount < 0;

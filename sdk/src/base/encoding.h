@@ -23,5 +23,8 @@ ee_status eei_json_u64(const json_t *object, const char *field, uint64_t *out, e
 ee_status eei_json_only(const json_t *object, const char *const *allowed, ee_error *err) EE_MUST_USE;
 ee_status eei_json_dump(const json_t *value, eei_buf *out, ee_error *err) EE_MUST_USE; /* compact */
 /* {"usd": "0.000036", "micros": 36} */
+/* Takes value, also NULL (out of memory); what fails is noted in *ok. */
+void eei_json_put(json_t *object, const char *key, json_t *value, bool *ok);
+json_t *eei_json_hex(const uint8_t *data, size_t len); /* of at most 64 bytes */
 json_t *eei_json_money(ee_money amount);
 #endif

@@ -98,16 +98,12 @@ static void show_refused(const eei_judge *judge, ee_status st, const ee_verdict 
 
 /* ---- collateral ------------------------------------------------------------------------------------------------------- */
 
-static bool same_id(const eei_collateral_id *a, const eei_collateral_id *b) {
-    return !memcmp(a->fmspc, b->fmspc, sizeof a->fmspc) && !strncmp(a->ca, b->ca, sizeof a->ca);
-}
-
 static collateral_entry *cache_find(eei_judge *judge, const eei_collateral_id *id) {
     collateral_entry *found = NULL;
 
     pthread_mutex_lock(&judge->lock);
     for (size_t i = 0; i < COLLATERAL_KEPT && !found; i++) {
-        if (judge->collateral[i] && same_id(&judge->collateral[i]->id, id)) found = judge->collateral[i];
+        if (judge->collateral[i] && eei_collateral_id_same(&judge->collateral[i]->id, id)) found = judge->collateral[i];
     }
     if (found) atomic_fetch_add(&found->refs, 1);
     pthread_mutex_unlock(&judge->lock);
@@ -122,7 +118,7 @@ static void cache_put(eei_judge *judge, collateral_entry *entry) {
     pthread_mutex_lock(&judge->lock);
     for (size_t i = 0; i < COLLATERAL_KEPT; i++) {
         collateral_entry *c = judge->collateral[i];
-        if (c && same_id(&c->id, &entry->id)) {
+        if (c && eei_collateral_id_same(&c->id, &entry->id)) {
             at = i;
             break;
         }
