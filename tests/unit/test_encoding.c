@@ -290,6 +290,25 @@ static void test_dump_and_money(void **state) {
     }
 }
 
+static void test_put_and_hex(void **state) {
+    (void)state;
+    static const uint8_t bytes[64] = {0x01, 0xab};
+    bool ok = true;
+    json_t *object = json_object();
+    eei_json_put(object, "two", eei_json_hex(bytes, 2), &ok);
+    eei_json_put(object, "none", eei_json_hex(bytes, 0), &ok);
+    eei_json_put(object, "all", eei_json_hex(bytes, 64), &ok);
+    assert_true(ok);
+    assert_string_equal(json_string_value(json_object_get(object, "two")), "01ab");
+    assert_string_equal(json_string_value(json_object_get(object, "none")), "");
+    assert_int_equal(json_string_length(json_object_get(object, "all")), 128);
+    eei_json_put(object, "no value", NULL, &ok); /* as when memory ran out */
+    assert_false(ok);
+    eei_json_put(object, "later", json_true(), &ok);
+    assert_false(ok); /* a failure stays */
+    json_decref(object);
+}
+
 static void test_every_allocation_may_fail(void **state) {
     (void)state;
     static const char text[] = "{\"list\":[1,2,{\"deep\":\"caf\\u00e9\"}],\"name\":\"value\"}";
@@ -332,6 +351,7 @@ int main(void) {
         cmocka_unit_test(test_L2_json_errors_do_not_quote_the_body),
         cmocka_unit_test(test_fields),
         cmocka_unit_test(test_dump_and_money),
+        cmocka_unit_test(test_put_and_hex),
         cmocka_unit_test(test_every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
