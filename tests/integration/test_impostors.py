@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Who passes for somebody else, with real processes: relayed and recorded proofs, diverted streams, proxies that end TLS, stolen keys. The
 real programs lie in one thing (tests/fakes) or talk to an attacker (wire.py); callers, agents and the control plane find out by themselves."""
-# deadline: 600
+# deadline: 900
 # needs: build/dev
 import json
 import re
