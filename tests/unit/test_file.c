@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 static char root[256];
@@ -38,7 +39,7 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     (void)state;
-    static const char *const left[] = {"f", "fifo", "link", "open/f", "open", "a/b/c", "a/b", "a", "full"};
+    static const char *const left[] = {"f", "fifo", "link", "open/f", "open", "a/b/c", "a/b", "a", "full", "device"};
     for (size_t i = 0; i < sizeof left / sizeof left[0]; i++)
         if (unlink(at(left[i]))) rmdir(at(left[i]));
     return rmdir(root); /* fails when a temporary file was left behind */
@@ -172,6 +173,73 @@ static void test_write_replaces_a_link_not_its_target(void **state) {
     unlink(at("link"));
 }
 
+static void assert_holds(const char *path, const char *text) {
+    eei_buf b = EEI_BUF_INIT(100);
+    assert_int_equal(eei_file_read(path, &b, NULL), EE_OK);
+    assert_string_equal(eei_buf_cstr(&b), text);
+    eei_buf_clear(&b);
+}
+
+static ee_status write_named(const char *path, const char *text, ee_error *err) {
+    return eei_file_write_named(path, eei_span_text(text), 0600, err);
+}
+
+/* What a user named: a link stays a link, to a file that is there or not yet. */
+static void test_a_named_link_is_followed(void **state) {
+    (void)state;
+    ee_error err = {0};
+    struct stat s;
+    write_file(at("f"), "old", 0644);
+    const size_t names = names_in(root);
+    static const char *const leads_to[] = {"f", "./f", NULL};
+    for (size_t i = 0; i < sizeof leads_to / sizeof leads_to[0]; i++) {
+        assert_int_equal(symlink(leads_to[i] ? leads_to[i] : at("f"), at("link")), 0);
+        assert_int_equal(write_named(at("link"), "new", &err), EE_OK);
+        assert_holds(at("f"), "new");
+        assert_int_equal(mode_of(at("f")), 0600);
+        unlink(at("f"));
+        assert_int_equal(write_named(at("link"), "made", &err), EE_OK); /* it led nowhere */
+        assert_holds(at("f"), "made");
+        assert_int_equal(lstat(at("link"), &s), 0);
+        assert_true(S_ISLNK(s.st_mode));
+        unlink(at("link"));
+    }
+    assert_int_equal(symlink("link", at("link")), 0);
+    assert_int_equal(write_named(at("link"), "x", &err), EE_E_IO);
+    assert_non_null(strstr(err.message, "/link: Too many levels"));
+    unlink(at("link"));
+    assert_int_equal(write_named(at("none/f"), "x", &err), EE_E_IO);
+    assert_int_equal(write_named(root, "x", &err), EE_E_IO);
+    assert_int_equal(names_in(root), names); /* no temporary file is left */
+}
+
+/* A FIFO or a device is written to and is there afterwards, whatever comes of it. */
+static void test_a_named_stream_is_written_to(void **state) {
+    (void)state;
+    ee_error err = {0};
+    struct stat s;
+    char text[16] = "";
+    unlink(at("fifo"));
+    assert_int_equal(mkfifo(at("fifo"), 0600), 0);
+    int reader = open(at("fifo"), O_RDONLY | O_NONBLOCK);
+    assert_int_equal(write_named(at("fifo"), "evidence", &err), EE_OK);
+    assert_int_equal(read(reader, text, sizeof text - 1), 8);
+    assert_string_equal(text, "evidence");
+    close(reader);
+    assert_int_equal(write_named(at("fifo"), "evidence", &err), EE_E_TIMEOUT);
+    assert_non_null(strstr(err.message, "nobody reads from "));
+    assert_int_equal(lstat(at("fifo"), &s), 0);
+    assert_true(S_ISFIFO(s.st_mode));
+    unlink(at("fifo"));
+    if (mknod(at("device"), S_IFCHR | 0600, makedev(1, 7))) { /* the full one */
+        printf("SKIP: only root can make a device\n");
+        skip();
+    }
+    assert_int_equal(write_named(at("device"), "evidence", &err), EE_E_IO);
+    assert_int_equal(lstat(at("device"), &s), 0);
+    assert_true(S_ISCHR(s.st_mode));
+}
+
 static void test_private_files(void **state) {
     (void)state;
     ee_error err = {0};
@@ -220,6 +288,7 @@ static void test_every_allocation_may_fail(void **state) {
         eei_buf b = EEI_BUF_INIT(100);
         eei_alloc_fail_at(n);
         ee_status st = eei_file_write_atomic(at("f"), eei_span_text("again"), 0600, NULL);
+        if (!st) st = write_named(at("f"), "again", NULL);
         if (!st) st = eei_file_read(at("f"), &b, NULL);
         if (!st) st = eei_file_check_private(at("f"), NULL);
         if (!st) st = eei_make_dirs(at("a/b"), 0700, NULL);
@@ -241,6 +310,8 @@ int main(void) {
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_write_replaces_whole_files),
         cmocka_unit_test(test_write_replaces_a_link_not_its_target),
+        cmocka_unit_test(test_a_named_link_is_followed),
+        cmocka_unit_test(test_a_named_stream_is_written_to),
         cmocka_unit_test(test_private_files),
         cmocka_unit_test(test_make_dirs),
         cmocka_unit_test(test_every_allocation_may_fail),

@@ -81,10 +81,16 @@ class Attestation:
     """The evidence file that export() writes; empty when nothing authentic came."""
 
     def export(self, path: Union[str, "os.PathLike[str]"]) -> None:
-        """Write the evidence, for verify_evidence() or `ee verify` on any machine. Mode 0600, all or nothing."""
+        """Write the evidence, for verify_evidence() or `ee verify` on any machine. Mode 0600, all or nothing. A symbolic link is followed; a
+        device or FIFO is written to."""
         if not self.evidence:
             raise errors.StateError("there is no evidence to export: the check ended before there was any")
-        folder = os.path.dirname(os.path.abspath(path))
+        if _is_stream(path):
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY), "wb") as file:
+                file.write(self.evidence)
+            return
+        path = os.path.realpath(path)
+        folder = os.path.dirname(path)
         descriptor, temporary = tempfile.mkstemp(prefix=".ee-evidence-", dir=folder)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -313,6 +319,15 @@ def _verdict_call(function: Any, *args: Any) -> Attestation:
         raise refused
     assert attestation is not None
     return attestation
+
+
+def _is_stream(path: Union[str, "os.PathLike[str]"]) -> bool:
+    """There, and neither a regular file nor a folder: it is written to, not replaced."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _devnet_file() -> Tuple[str, Mapping[str, Any]]:

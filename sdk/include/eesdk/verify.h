@@ -148,7 +148,8 @@ EE_API EE_MUST_USE ee_status ee_verdict_render(const ee_verdict *verdict, uint32
  * collateral, or set the clock), "malformed" or "attestation". Where "authentic" is false nobody vouches for what the quote says: no
  * signature under the trust anchor stands behind it. Made when it is first asked for; "" when out of memory. */
 EE_API const char *ee_verdict_json(const ee_verdict *verdict);
-/** Write an evidence file: quote, collateral, statement, checks, time. Mode 0600, atomically. */
+/** Write an evidence file: quote, collateral, statement, checks, time. Mode 0600, atomically. A symbolic link is followed; a device or FIFO
+ * is written to. */
 EE_API EE_MUST_USE ee_status ee_verdict_export(const ee_verdict *verdict, const char *path, ee_error *err);
 /** Another hold on the same verdict; each is released with ee_verdict_free(). NULL for NULL. */
 EE_API ee_verdict *ee_verdict_ref(const ee_verdict *verdict);

@@ -117,7 +117,7 @@ ee_status ee_verdict_export(const ee_verdict *verdict, const char *path, ee_erro
     json_t *json = file_json(verdict);
     ee_status st = json ? eei_json_dump(json, &text, err) : eei_nomem(err);
     if (!st && eei_buf_append_text(&text, "\n")) st = eei_nomem(err);
-    if (!st) st = eei_file_write_atomic(path, eei_buf_span(&text), 0600, err);
+    if (!st) st = eei_file_write_named(path, eei_buf_span(&text), 0600, err);
     json_decref(json);
     eei_buf_clear(&text);
     return st;

@@ -8,13 +8,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { READ_STEP = 16384, WRITER_MS = 1000, STREAM_MS = 30000 };
+enum { READ_STEP = 16384, WRITER_MS = 1000, READER_MS = 1000, STREAM_MS = 30000, OPEN_AGAIN_MS = 10, LINKS_MAX = 40 };
 
 /* An open file that is read. What is no regular file may never come, or never end. */
 typedef struct source {
@@ -147,6 +150,94 @@ done:
     eei_free(temporary);
     return st;
 }
+
+/* ---- what a user named ---- */
+
+/* "dir/link" -> where a chain of links ends; nothing need be there. Owned. */
+static ee_status follow_links(const char *path, char **out, ee_error *err) {
+    char target[PATH_MAX];
+    *out = eei_strdup(path);
+    for (size_t links = 0; *out; links++) {
+        const ssize_t n = readlink(*out, target, sizeof target);
+        if (n < 0) return EE_OK; /* no link, or none that can be read: opening it says what is wrong */
+        const char *slash = strrchr(*out, '/');
+        const size_t kept = slash && target[0] != '/' ? (size_t)(slash - *out) + 1 : 0, len = (size_t)n;
+        if (links == LINKS_MAX || len == sizeof target) {
+            eei_free(eei_take(out));
+            return eei_fail_errno(err, EE_E_IO, ELOOP, "cannot write %s", path);
+        }
+        char *next = eei_malloc(kept + len + 1);
+        if (next) {
+            memcpy(next, *out, kept);
+            memcpy(next + kept, target, len);
+            next[kept + len] = '\0';
+        }
+        eei_free(*out);
+        *out = next;
+    }
+    return eei_nomem(err);
+}
+
+/* write() to a pipe without a reader is an error here, never a signal that ends the caller's program. */
+static ssize_t write_quietly(int fd, ee_span data) {
+    const struct timespec at_once = {0};
+    sigset_t pipe_signal, before, pending;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    sigpending(&pending);
+    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    const ssize_t n = write(fd, data.data, data.len);
+    const int why = errno;
+    if (n < 0 && why == EPIPE && !sigismember(&pending, SIGPIPE)) (void)sigtimedwait(&pipe_signal, NULL, &at_once);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = why;
+    return n;
+}
+
+static ee_status write_stream(const char *path, int fd, ee_span data, ee_error *err) {
+    struct pollfd one = {.fd = fd, .events = POLLOUT};
+    const uint64_t until = eei_mono_ms() + STREAM_MS;
+    while (data.len > 0) {
+        const ssize_t n = write_quietly(fd, data);
+        if (n >= 0) {
+            data.data += n;
+            data.len -= (size_t)n;
+            continue;
+        }
+        if (errno != EAGAIN && errno != EINTR) return eei_fail_errno(err, EE_E_IO, errno, "cannot write %s", path);
+        const uint64_t now = eei_mono_ms();
+        if (now >= until)
+            return eei_fail(err, EE_E_TIMEOUT, "%s took no more within %d s: %zu bytes are left", path, STREAM_MS / 1000, data.len);
+        (void)poll(&one, 1, (int)(until - now));
+    }
+    return EE_OK;
+}
+
+/* A device, or a FIFO whose reader may be about to come. */
+static ee_status write_existing(const char *path, bool fifo, ee_span data, ee_error *err) {
+    const uint64_t until = eei_mono_ms() + READER_MS;
+    int fd = -1;
+    while ((fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)) < 0) {
+        if (!fifo || errno != ENXIO) return eei_fail_errno(err, EE_E_IO, errno, "cannot open %s", path);
+        if (eei_mono_ms() >= until) return eei_fail(err, EE_E_TIMEOUT, "nobody reads from %s", path);
+        (void)poll(NULL, 0, OPEN_AGAIN_MS);
+    }
+    const ee_status st = write_stream(path, fd, data, err);
+    close(fd);
+    return st;
+}
+
+ee_status eei_file_write_named(const char *path, ee_span data, unsigned mode, ee_error *err) {
+    struct stat s;
+    char *target = NULL;
+    if (stat(path, &s) == 0 && !S_ISREG(s.st_mode) && !S_ISDIR(s.st_mode)) return write_existing(path, S_ISFIFO(s.st_mode), data, err);
+    ee_status st = follow_links(path, &target, err);
+    if (!st) st = eei_file_write_atomic(target, data, mode, err);
+    eei_free(target);
+    return st;
+}
+
+/* ---- whose it is ---- */
 
 static ee_status check_folder(const char *path, ee_error *err) {
     struct stat s;

@@ -4,8 +4,10 @@ import dataclasses
 import datetime as dt
 import decimal
 import json
+import os
 import pickle
 import re
+import stat
 import tempfile
 import unittest
 from decimal import Decimal
@@ -310,6 +312,24 @@ class ResultTest(unittest.TestCase):
             with open(f"{folder}/evidence.json", "rb") as file:
                 self.assertEqual(file.read(), b"{}\n")
         self.assertEqual(str(result.attestation), "a table")
+
+    def test_evidence_goes_through_links_and_into_fifos(self):
+        attestation = self.result().attestation
+        with tempfile.TemporaryDirectory() as folder:
+            kept, link, fifo = (os.path.join(folder, name) for name in ("kept", "link", "fifo"))
+            os.symlink("kept", link)
+            for _ in range(2):  # the link leads nowhere, then to a file
+                attestation.export(link)
+                self.assertTrue(os.path.islink(link))
+                with open(kept, "rb") as file:
+                    self.assertEqual(file.read(), b"{}\n")
+            os.mkfifo(fifo)
+            reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+            self.addCleanup(os.close, reader)
+            attestation.export(fifo)
+            self.assertEqual(os.read(reader, 100), b"{}\n")
+            self.assertTrue(stat.S_ISFIFO(os.stat(fifo).st_mode))
+            self.assertEqual(sorted(os.listdir(folder)), ["fifo", "kept", "link"])
 
     def test_no_evidence_says_so(self):
         attestation = dataclasses.replace(self.result().attestation, evidence=b"")
