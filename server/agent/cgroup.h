@@ -1,5 +1,6 @@
 /* cgroup.h - where the kernel counts and limits a sandbox: v1 and hybrid hierarchies, and v2. Reads counters and removes leftovers.
- * Not for setting limits: the OCI runtime writes those from config.json. Called by sandbox.c and runtime.c. */
+ * Not for setting limits: the OCI runtime writes those from config.json. Called by sandbox.c and runtime.c, and by a devnet that
+ * cleans up after agents that were killed. */
 #ifndef AGENT_CGROUP_H
 #define AGENT_CGROUP_H
 #include "base/error.h"
@@ -8,6 +9,7 @@
 #include <sys/types.h>
 
 #define AGENT_CGROUP_MOUNTS_MAX 24
+#define AGENT_CGROUP_PARENT_MAX 64
 
 typedef struct agent_cgroup_mount {
     char point[128], root[256]; /* root: the part of the hierarchy that is mounted there */
@@ -38,6 +40,8 @@ typedef struct agent_cgroup_usage {
 void agent_cgroup_read(const agent_cgroup *group, agent_cgroup_usage *out);
 /* Forget the peak so far, where the kernel can. */
 void agent_cgroup_reset_peak(const agent_cgroup *group);
+/* "/easyenclave-..." of an agent's root_dir: two agents on one machine have a parent each. */
+ee_status agent_cgroup_parent(const char *root_dir, char out[AGENT_CGROUP_PARENT_MAX], ee_error *err) EE_MUST_USE;
 /* Kill what is in parent ("/easyenclave-...") and below in every hierarchy, and remove it. Waits for the kernel up to 2 s. Returns how many
  * groups were removed. */
 unsigned agent_cgroup_remove(const agent_cgroup_layout *layout, const char *parent);

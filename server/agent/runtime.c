@@ -1,9 +1,7 @@
 /* runtime.c - start: directory, lock, recovery, probe of the OCI runtimes; and the pool of prepared sandboxes. See runtime.h.
  * Executions are in runtime_run.c. Called by the agent's main, on its loop. */
-#include "attest/digest.h"
 #include "base/alloc.h"
 #include "base/clock.h"
-#include "base/encoding.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "image_layer.h"
@@ -320,21 +318,6 @@ static ee_status copy_shim(agent_host *host, const char *from, ee_error *err) {
     return st ? eei_prefix(err, EE_E_CONFIG, "the sandbox's first process (ee-shim)") : EE_OK;
 }
 
-/* Two agents on one machine: a cgroup parent for each root_dir. */
-static ee_status name_cgroup(agent_host *host, ee_error *err) {
-    eei_sha256_ctx *sha = NULL;
-    uint8_t digest[32];
-    char hex[65];
-    ee_status st = eei_sha256_new(&sha, err);
-    if (st) return st;
-    eei_sha256_add(sha, eei_span_text(host->root_dir));
-    eei_sha256_end(sha, digest);
-    eei_sha256_free(sha);
-    eei_hex_encode(eei_span(digest, 32), hex);
-    snprintf(host->cgroup_parent, sizeof host->cgroup_parent, "/easyenclave-%.12s", hex);
-    return EE_OK;
-}
-
 static ee_status prepare_host(agent_runtime *rt, const agent_runtime_options *o, ee_error *err) {
     agent_host *h = &rt->host;
     struct rlimit files = {0};
@@ -351,7 +334,7 @@ static ee_status prepare_host(agent_runtime *rt, const agent_runtime_options *o,
     if (!st) st = make_dir(h->root_dir, err);
     if (!st) st = lock_dir(rt, err);
     if (!st) st = make_sub_dir(h, "b", err);
-    if (!st) st = name_cgroup(h, err);
+    if (!st) st = agent_cgroup_parent(h->root_dir, h->cgroup_parent, err);
     if (!st) st = copy_shim(h, o->shim_path, err);
     if (!st) st = probe_all(h, o->runtime, err);
     return st;

@@ -15,7 +15,7 @@
 /* What all sandboxes of a runtime share; owned by it, outlives them. */
 typedef struct agent_host {
     uv_loop_t *loop;
-    char root_dir[256], runtime_path[256], shim[320], cgroup_parent[64];
+    char root_dir[256], runtime_path[256], shim[320], cgroup_parent[AGENT_CGROUP_PARENT_MAX];
     agent_cgroup_layout cgroups;
     bool crun, limits_enforced, rootless;
     uint32_t userns_base, userns_gid_base, userns_size; /* host ids of the sandbox's root; size 0: no user namespace */

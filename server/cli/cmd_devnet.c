@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { DOWN_MS = 15000, ATTEST_MS = 30000, DEFAULT_PORT = 7443 };
+enum { DOWN_MS = 15000, ATTEST_MS = 30000, DEFAULT_PORT = 7443, LOOK_MS = 100 /* how often a wait looks for Ctrl-C */ };
 
 /* Whether what is typed next in this shell goes to the devnet that is up now, and if not, why. */
 static void tell_use(cli *c, const char *url) {
@@ -52,11 +52,35 @@ static int tell_up(cli *c, const devnet *net, uint64_t took_ms, const char *url,
     return 0;
 }
 
-/* "up\turl\tregistry\tlimited" or "error\tword\tmessage\thint" */
-static int read_outcome(cli *c, const devnet *net, int fd, uint64_t started_ms) {
-    char line[2048] = "";
+/* All that the supervisor says, up to its end. False when Ctrl-C came first. */
+static bool hear(const cli *c, int fd, char *line, size_t cap) {
     size_t len = 0;
-    for (ssize_t n; len < sizeof line - 1 && (n = read(fd, line + len, sizeof line - 1 - len)) > 0;) len += (size_t)n;
+    while (len < cap - 1) {
+        struct pollfd one = {.fd = fd, .events = POLLIN};
+        if (ee_cancel_fired(c->cancel)) return false;
+        if (poll(&one, 1, LOOK_MS) <= 0) continue; /* a signal is looked for above */
+        ssize_t n = read(fd, line + len, cap - 1 - len);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) break;
+        len += (size_t)n;
+    }
+    line[len] = 0;
+    return true;
+}
+
+/* Ctrl-C: what is half made is taken away again. */
+static int give_up(cli *c, pid_t supervisor) {
+    ee_error err = {0};
+    (void)kill(supervisor, SIGTERM);
+    while (waitpid(supervisor, NULL, 0) < 0 && errno == EINTR) continue;
+    eei_ignored(eei_fail(&err, EE_E_CANCELLED, "the devnet was stopped before it was up; nothing of it is left running"));
+    return cli_error(c, &err);
+}
+
+/* "up\turl\tregistry\tlimited" or "error\tword\tmessage\thint" */
+static int read_outcome(cli *c, const devnet *net, pid_t supervisor, int fd, uint64_t started_ms) {
+    char line[2048] = "";
+    if (!hear(c, fd, line, sizeof line)) return give_up(c, supervisor);
     line[strcspn(line, "\n")] = 0;
     char *save = NULL, *kind = strtok_r(line, "\t", &save), *first = strtok_r(NULL, "\t", &save), *second = strtok_r(NULL, "\t", &save),
          *third = strtok_r(NULL, "\t", &save);
@@ -81,54 +105,77 @@ static int take_port(const cli *c, const char *option, const char *text, uint16_
     return 0;
 }
 
-static int up(cli *c, int argc, char **argv) {
-    devnet *net = calloc(1, sizeof *net);
-    const char *port = NULL, *registry_port = NULL, *attest = NULL;
-    char **rest = calloc((size_t)argc + 2, sizeof *rest);
-    int count, code, fds[2];
-    const cli_option known[] = {{"--port", NULL, true, &port, NULL, NULL, 0, NULL},
-                                {"--registry-port", NULL, true, &registry_port, NULL, NULL, 0, NULL},
-                                {"--attest-interval", NULL, true, &attest, NULL, NULL, 0, NULL}};
-    ee_error err = {0};
-    uint64_t started = eei_mono_ms();
-    if (!net || !rest) {
-        free(net);
-        free(rest);
-        return 1;
-    }
-    code = cli_parse(c, "devnet", argc, argv, known, 3, rest, &count);
-    if (!code && count) code = cli_usage(c, "devnet", "up takes no \"%s\"", rest[0]);
-    free(rest);
-    if (!code && devnet_find_paths(net, &err)) code = cli_error(c, &err);
+typedef struct up_line {
+    const char *port, *registry_port, *attest;
+} up_line;
+
+static int take_up_line(const cli *c, const up_line *line, devnet *net) {
+    int code = 0;
     net->attest_ms = ATTEST_MS;
-    if (!code && attest && (!cli_parse_duration(attest, &net->attest_ms) || net->attest_ms < 1000))
-        code = cli_usage(c, "devnet", "--attest-interval %s is not a time of at least 1s", attest);
     net->port = DEFAULT_PORT;
-    if (!code && port) code = take_port(c, "--port", port, &net->port);
-    if (!code && registry_port) code = take_port(c, "--registry-port", registry_port, &net->registry_port);
-    if (!code && devnet_running(net)) code = up_already(c, net);
-    if (!code && pipe2(fds, O_CLOEXEC) != 0) code = 1;
-    if (code) {
-        free(net);
-        return code;
-    }
-    net->port = devnet_free_port(net->port);
+    if (line->attest && (!cli_parse_duration(line->attest, &net->attest_ms) || net->attest_ms < 1000))
+        code = cli_usage(c, "devnet", "--attest-interval %s is not a time of at least 1s", line->attest);
+    if (!code && line->port) code = take_port(c, "--port", line->port, &net->port);
+    if (!code && line->registry_port) code = take_port(c, "--registry-port", line->registry_port, &net->registry_port);
+    return code;
+}
+
+static void become_supervisor(devnet *net, int tell_fd) {
+    char log[DEVNET_PATH_MAX + 32];
+    (void)snprintf(log, sizeof log, "%s/supervisor.log", net->cache);
+    eei_ignored(eei_make_dirs(net->cache, 0700, NULL));
+    int out = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), null = open("/dev/null", O_RDONLY);
+    if (out >= 0) (void)dup2(out, 2);
+    if (out >= 0) (void)dup2(out, 1);
+    if (null >= 0) (void)dup2(null, 0);
+    (void)signal(SIGINT, SIG_DFL);
+    _exit(devnet_supervise(net, tell_fd));
+}
+
+/* Only the default port may become another one. */
+static ee_status check_ports(const up_line *line, devnet *net, ee_error *err) {
+    ee_status st = line->port ? devnet_check_port("--port", net->port, err) : EE_OK;
+    if (!st && line->registry_port) st = devnet_check_port("--registry-port", net->registry_port, err);
+    if (!st && !line->port) net->port = devnet_free_port(net->port);
+    return st;
+}
+
+static int start(cli *c, const up_line *line, devnet *net) {
+    const uint64_t started = eei_mono_ms();
+    int fds[2];
+    ee_error err = {0};
+    if (devnet_running(net)) return up_already(c, net);
+    ee_status st = devnet_lock(net, &err);
+    if (st == EE_E_CONFLICT && devnet_running(net)) return up_already(c, net);
+    if (!st) st = check_ports(line, net, &err);
+    if (!st && pipe2(fds, O_CLOEXEC) != 0) st = eei_fail_errno(&err, EE_E_IO, errno, "pipe");
+    if (st) return cli_error(c, &err);
     pid_t pid = fork();
     if (pid == 0) {
-        char log[DEVNET_PATH_MAX + 32];
         close(fds[0]);
-        (void)snprintf(log, sizeof log, "%s/supervisor.log", net->cache);
-        eei_ignored(eei_make_dirs(net->cache, 0700, NULL));
-        int out = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), null = open("/dev/null", O_RDONLY);
-        if (out >= 0) (void)dup2(out, 2);
-        if (out >= 0) (void)dup2(out, 1);
-        if (null >= 0) (void)dup2(null, 0);
-        (void)signal(SIGINT, SIG_DFL);
-        _exit(devnet_supervise(net, fds[1]));
+        become_supervisor(net, fds[1]);
     }
     close(fds[1]);
-    code = pid < 0 ? 1 : read_outcome(c, net, fds[0], started);
+    int code = pid < 0 ? 1 : read_outcome(c, net, pid, fds[0], started);
     close(fds[0]);
+    return code;
+}
+
+static int up(cli *c, int argc, char **argv) {
+    devnet *net = calloc(1, sizeof *net);
+    up_line line = {0};
+    char **rest = calloc((size_t)argc + 2, sizeof *rest);
+    int count, code = 1;
+    const cli_option known[] = {{"--port", NULL, true, &line.port, NULL, NULL, 0, NULL},
+                                {"--registry-port", NULL, true, &line.registry_port, NULL, NULL, 0, NULL},
+                                {"--attest-interval", NULL, true, &line.attest, NULL, NULL, 0, NULL}};
+    ee_error err = {0};
+    if (net && rest) code = cli_parse(c, "devnet", argc, argv, known, sizeof known / sizeof *known, rest, &count);
+    if (!code && count) code = cli_usage(c, "devnet", "up takes no \"%s\"", rest[0]);
+    if (!code && devnet_find_paths(net, &err)) code = cli_error(c, &err);
+    if (!code) code = take_up_line(c, &line, net);
+    if (!code) code = start(c, &line, net);
+    free(rest);
     free(net);
     return code;
 }
@@ -138,9 +185,14 @@ static void remove_leftovers(const devnet *net) {
     json_t *children = devnet_read_children(net);
     const char *sandboxes = cli_text(children, "sandboxes");
     if (strncmp(sandboxes, DEVNET_SANDBOXES, sizeof DEVNET_SANDBOXES - 1) == 0 && !strstr(sandboxes, ".."))
-        eei_ignored(devnet_remove_dir(sandboxes, NULL));
+        devnet_remove_sandboxes(sandboxes);
     eei_ignored(devnet_remove_dir(net->dir, NULL));
     json_decref(children);
+}
+
+static int tell_down(const cli *c, const char *text) {
+    (void)printf("%s\n", c->json ? "{\"running\": false}" : text);
+    return 0;
 }
 
 static int down(cli *c) {
@@ -148,14 +200,11 @@ static int down(cli *c) {
     ee_error err = {0};
     if (devnet_find_paths(&net, &err)) return cli_error(c, &err);
     pid_t pid = devnet_running(&net);
+    if (!pid) pid = devnet_starting(&net);
     if (!pid) {
         bool stale = unlink(net.file) == 0; /* its supervisor was killed, and its programs ended with it */
         if (stale) remove_leftovers(&net);
-        if (c->json)
-            (void)printf("{\"running\": false}\n");
-        else
-            (void)printf(stale ? "no devnet is up; took away what was left of one that ended without a word\n" : "no devnet is up\n");
-        return 0;
+        return tell_down(c, stale ? "no devnet is up; took away what was left of one that ended without a word" : "no devnet is up");
     }
     (void)kill(pid, SIGTERM);
     for (uint64_t deadline = eei_mono_ms() + DOWN_MS; kill(pid, 0) == 0 && eei_mono_ms() < deadline;) {
@@ -167,11 +216,7 @@ static int down(cli *c) {
                  "see `ee devnet logs`");
         return cli_error(c, &err);
     }
-    if (c->json)
-        (void)printf("{\"running\": false}\n");
-    else
-        (void)printf("devnet is down; nothing of it is left running\n");
-    return 0;
+    return tell_down(c, "devnet is down; nothing of it is left running");
 }
 
 static bool has_ended(const json_t *children, const char *name) {

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/encoding.h"
 #include "base/file.h"
+#include "base/home_config.h"
 #include "base/limits.h"
 #include "cli/cmd_devnet_parts.h"
 #include "common/genesis.h"
@@ -37,20 +38,14 @@ static const char *const machines[] = {"control", "node-a", "node-b", "node-c", 
 
 /* ---- paths ----------------------------------------------------------------------------------------------------------- */
 
-static ee_status below(char out[DEVNET_PATH_MAX], const char *variable, const char *home_part, const char *rest, ee_error *err) {
-    const char *base = getenv(variable), *home = getenv("HOME");
-    int n = base && base[0] == '/'   ? snprintf(out, DEVNET_PATH_MAX, "%s/%s", base, rest)
-            : home && home[0] == '/' ? snprintf(out, DEVNET_PATH_MAX, "%s/%s/%s", home, home_part, rest)
-                                     : -1;
-    if (n < 0) return eei_fail(err, EE_E_CONFIG, "neither %s nor HOME is set to a path", variable);
-    return (size_t)n < DEVNET_PATH_MAX - 160 ? EE_OK : eei_fail(err, EE_E_CONFIG, "the path below %s is too long", variable);
-}
-
 ee_status devnet_find_paths(devnet *net, ee_error *err) {
+    enum { CAP = DEVNET_PATH_MAX - 160 }; /* there are files below them */
     memset(net, 0, sizeof *net);
-    ee_status st = below(net->file, "XDG_RUNTIME_DIR", ".local/state", "easyenclave/devnet.json", err);
-    if (!st) st = below(net->dir, "XDG_RUNTIME_DIR", ".local/state", "easyenclave/devnet", err);
-    if (!st) st = below(net->cache, "XDG_CACHE_HOME", ".cache", "easyenclave/devnet", err);
+    net->stop_fd = -1;
+    ee_status st = eei_runtime_path(net->file, CAP, EEI_DEVNET_FILE, err);
+    if (!st) st = eei_runtime_path(net->dir, CAP, "easyenclave/devnet", err);
+    if (!st) st = eei_runtime_path(net->lock, CAP, "easyenclave/devnet.lock", err);
+    if (!st) st = eei_home_path(net->cache, CAP, "XDG_CACHE_HOME", ".cache", "easyenclave/devnet", err);
     /* A sandbox's root is another user outside, who must be able to walk to its files; below the caller's 0700 directories it could not.
      * Without root it is the caller, and everything stays in one place. */
     if (geteuid() == 0)
@@ -213,8 +208,7 @@ ee_status devnet_write_files(devnet *net, ee_error *err) {
     if (!st) st = eei_make_dirs(path, 0700, err);
     (void)snprintf(path, sizeof path, "%s/logs", net->dir);
     if (!st) st = eei_make_dirs(path, 0700, err);
-    if (!st) st = eei_make_dirs(net->sandboxes, 0711, err);
-    if (!st && chmod(net->sandboxes, 0711) != 0) st = eei_fail_errno(err, EE_E_IO, errno, "%s", net->sandboxes);
+    if (!st) st = devnet_make_sandboxes(net, err);
     (void)snprintf(path, sizeof path, "%s/registry", net->cache);
     if (!st) st = eei_make_dirs(path, 0700, err);
     if (!st && (chmod(parent, 0700) != 0 || chmod(net->dir, 0700) != 0)) st = eei_fail_errno(err, EE_E_IO, errno, "%s", net->dir);
@@ -272,8 +266,7 @@ static json_t *read_private(const devnet *net, const char *name) {
 json_t *devnet_read_children(const devnet *net) { return read_private(net, "children.json"); }
 json_t *devnet_read_accounts(const devnet *net) { return read_private(net, ACCOUNTS_FILE); }
 
-/* A pid may belong to somebody else by now: it is ours if it runs this very program. */
-static bool is_supervisor(pid_t pid) {
+bool devnet_is_supervisor(pid_t pid) {
     char link[64], mine[DEVNET_PATH_MAX], theirs[DEVNET_PATH_MAX];
     (void)snprintf(link, sizeof link, "/proc/%d/exe", (int)pid);
     ssize_t n = readlink("/proc/self/exe", mine, sizeof mine - 1), m = readlink(link, theirs, sizeof theirs - 1);
@@ -292,5 +285,5 @@ pid_t devnet_running(const devnet *net) {
         pid = (pid_t)json_integer_value(json_object_get(file, "pid"));
     json_decref(file);
     eei_buf_clear(&text);
-    return pid > 1 && kill(pid, 0) == 0 && is_supervisor(pid) ? pid : 0;
+    return pid > 1 && kill(pid, 0) == 0 && devnet_is_supervisor(pid) ? pid : 0;
 }

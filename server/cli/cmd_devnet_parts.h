@@ -32,6 +32,9 @@ typedef struct devnet {
     char cache[DEVNET_PATH_MAX];     /* image layout and registry storage; kept */
     char bin[DEVNET_PATH_MAX];       /* where the programs are */
     char file[DEVNET_PATH_MAX];      /* devnet.json */
+    char lock[DEVNET_PATH_MAX];      /* held by the supervisor from before its start to its end */
+    int lock_fd;
+    int stop_fd; /* readable once the supervisor was asked to end */
     uint16_t port, registry_port;
     uint64_t attest_ms; /* between attestation checks */
     char network_id[65], url[64], registry[64];
@@ -59,6 +62,22 @@ ee_status devnet_write_ticket(const devnet *net, const char *name, ee_error *err
 json_t *devnet_read_accounts(const devnet *net);
 /* The supervisor's pid from devnet.json; 0 when there is none or it does not run any more. */
 pid_t devnet_running(const devnet *net);
+/* A pid may belong to somebody else by now: it is ours if it runs this very program. */
+bool devnet_is_supervisor(pid_t pid);
+
+/* cmd_devnet_remains.c */
+/* No other `ee devnet up` gets this devnet's folders, for as long as a process has net->lock_fd. EE_E_CONFLICT: another one has them. */
+ee_status devnet_lock(devnet *net, ee_error *err) EE_MUST_USE;
+/* Write down that it is this process. */
+void devnet_lock_name(const devnet *net);
+/* The process that makes this devnet now, and has not made it yet; 0 when there is none. */
+pid_t devnet_starting(const devnet *net);
+/* Locked for as long as this process lives. */
+ee_status devnet_make_sandboxes(const devnet *net, ee_error *err) EE_MUST_USE;
+/* What the agents of a devnet that ended, however it did, have left: sandboxes with their cgroups. */
+void devnet_remove_sandboxes(const char *sandboxes);
+/* The same of root's devnets whose supervisor was killed and whose `ee devnet down` never came. */
+void devnet_sweep_sandboxes(void);
 
 /* cmd_devnet_image.c */
 /* myapp:latest from Debian's busybox, in an OCI layout below cache. Made once per busybox. */
@@ -71,11 +90,16 @@ ee_status devnet_tool(const char *const *argv, ee_error *err) EE_MUST_USE;
 /* Start a program of the network, also one that ended: log in dir/logs/NAME.log, dies with us, ready line on a pipe. env: NULL-ended
  * "NAME=value" on top of ours. */
 ee_status devnet_start(devnet *net, const char *name, const char *const *argv, const char *const *env, ee_error *err) EE_MUST_USE;
+/* EE_E_CANCELLED once the supervisor was asked to end. The waits below end with it, too. */
+ee_status devnet_stopped(const devnet *net, ee_error *err) EE_MUST_USE;
 /* Wait for "ready[ <port>]". EE_E_CONFIG with the end of its log when it ended instead. */
 ee_status devnet_wait_ready(devnet *net, const char *name, uint64_t timeout_ms, unsigned *port, ee_error *err) EE_MUST_USE;
 /* The same for a program that says nothing when it is ready: until its port takes connections. */
 ee_status devnet_wait_port(devnet *net, const char *name, uint16_t port, uint64_t timeout_ms, ee_error *err) EE_MUST_USE;
+/* `wanted` if it is free, else another one. */
 uint16_t devnet_free_port(uint16_t wanted);
+/* EE_E_CONFLICT when port (0 = any) cannot be had; option is the one that asked for it. */
+ee_status devnet_check_port(const char *option, uint16_t port, ee_error *err) EE_MUST_USE;
 /* TERM to all, newest first, KILL after a grace; reaps everything. */
 void devnet_stop_all(devnet *net);
 /* The name of a child that ended by itself, NULL if none did. */

@@ -131,6 +131,13 @@ static ee_status ended_early(const devnet *net, const char *name, bool not_insta
                          : eei_hint(err, EE_E_CONFIG, "its log is %s", log);
 }
 
+static ee_status stopped(const devnet *net, int wait_ms, ee_error *err) {
+    struct pollfd stop = {.fd = net->stop_fd, .events = POLLIN};
+    return poll(&stop, 1, wait_ms) == 1 ? eei_fail(err, EE_E_CANCELLED, "it was told to stop") : EE_OK;
+}
+
+ee_status devnet_stopped(const devnet *net, ee_error *err) { return stopped(net, 0, err); }
+
 ee_status devnet_wait_ready(devnet *net, const char *name, uint64_t timeout_ms, unsigned *port, ee_error *err) {
     devnet_child *child = find_child(net, name);
     uint64_t deadline = eei_mono_ms() + timeout_ms;
@@ -138,10 +145,11 @@ ee_status devnet_wait_ready(devnet *net, const char *name, uint64_t timeout_ms, 
     size_t len = 0;
     EE_ASSERT(child);
     while (len < sizeof line - 1 && !strchr(line, '\n')) {
-        struct pollfd poll_fd = {.fd = child->ready_fd, .events = POLLIN};
+        struct pollfd fds[] = {{.fd = child->ready_fd, .events = POLLIN}, {.fd = net->stop_fd, .events = POLLIN}};
         uint64_t now = eei_mono_ms();
-        if (now >= deadline || poll(&poll_fd, 1, (int)(deadline - now)) == 0)
-            return eei_fail(err, EE_E_TIMEOUT, "%s was not ready within %llu ms", name, (unsigned long long)timeout_ms);
+        ee_status st = now >= deadline || poll(fds, 2, (int)(deadline - now)) == 0 ? EE_OK : devnet_stopped(net, err);
+        if (st) return st;
+        if (!fds[0].revents) return eei_fail(err, EE_E_TIMEOUT, "%s was not ready within %llu ms", name, (unsigned long long)timeout_ms);
         ssize_t n = read(child->ready_fd, line + len, sizeof line - 1 - len);
         if (n <= 0) return ended_early(net, name, false, err);
         len += (size_t)n;
@@ -159,7 +167,8 @@ static int loopback_socket(uint16_t port, struct sockaddr_in *address) {
     return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 }
 
-uint16_t devnet_free_port(uint16_t wanted) {
+/* 0 and errno when it cannot be had. */
+static uint16_t try_port(uint16_t wanted) {
     struct sockaddr_in address;
     socklen_t len = sizeof address;
     int one = 1, fd = loopback_socket(wanted, &address);
@@ -168,8 +177,21 @@ uint16_t devnet_free_port(uint16_t wanted) {
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && getsockname(fd, (struct sockaddr *)&address, &len) == 0)
         port = ntohs(address.sin_port);
+    int why = errno;
     close(fd);
-    return port || !wanted ? port : devnet_free_port(0);
+    errno = why;
+    return port;
+}
+
+uint16_t devnet_free_port(uint16_t wanted) {
+    uint16_t port = try_port(wanted);
+    return port || !wanted ? port : try_port(0);
+}
+
+ee_status devnet_check_port(const char *option, uint16_t port, ee_error *err) {
+    if (!port || try_port(port)) return EE_OK;
+    return eei_hint(err, eei_fail_errno(err, EE_E_CONFLICT, errno, "%s %u cannot be had", option, port),
+                    "name another one; 0 is any that is free");
 }
 
 ee_status devnet_wait_port(devnet *net, const char *name, uint16_t port, uint64_t timeout_ms, ee_error *err) {
@@ -188,7 +210,8 @@ ee_status devnet_wait_port(devnet *net, const char *name, uint16_t port, uint64_
         if (rc == 0) return EE_OK;
         if (eei_mono_ms() >= deadline)
             return eei_fail(err, EE_E_TIMEOUT, "%s did not answer on port %u within %llu ms", name, port, (unsigned long long)timeout_ms);
-        (void)poll(NULL, 0, 10);
+        ee_status st = stopped(net, 10, err);
+        if (st) return st;
     }
 }
 

@@ -208,10 +208,13 @@ static ee_status bring_up(devnet *net, bool *limits, ee_error *err) {
     for (size_t i = 0; !st && agents[i]; i++) st = start_agent(net, agents[i], err);
     if (!st) st = start_uptime(net, err);
     if (!st) st = devnet_wait_port(net, "registry", net->registry_port, START_MS, err);
+    if (!st) st = devnet_stopped(net, err);
     if (!st) st = devnet_push_image(net, layout, err);
     for (size_t i = 0; !st && agents[i]; i++) st = devnet_wait_ready(net, agents[i], START_MS, NULL, err);
     if (!st) st = devnet_wait_ready(net, "uptime-1", START_MS, NULL, err);
+    if (!st) st = devnet_stopped(net, err);
     if (!st) st = deploy_app(net, limits, err);
+    if (!st) st = devnet_stopped(net, err);
     if (!st) st = devnet_write_children(net, err);
     if (!st) st = devnet_write_profile(net, getpid(), err);
     return st;
@@ -265,13 +268,16 @@ int devnet_supervise(devnet *net, int tell_fd) {
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
+    net->stop_fd = signalfd(-1, &set, SFD_CLOEXEC);
     sigaddset(&set, SIGCHLD);
     sigaddset(&set, DEVNET_ORDER);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     (void)setsid();
+    devnet_lock_name(net);
     drop_settings();
+    devnet_sweep_sandboxes();
     int signals = signalfd(-1, &set, SFD_CLOEXEC);
-    ee_status st = signals < 0 ? eei_fail_errno(&err, EE_E_IO, errno, "signalfd") : bring_up(net, &limits, &err);
+    ee_status st = signals < 0 || net->stop_fd < 0 ? eei_fail_errno(&err, EE_E_IO, errno, "signalfd") : bring_up(net, &limits, &err);
     if (st) {
         dprintf(tell_fd, "error\t%s\t%s\t%s\n", err.word, err.message, err.hint);
     } else {
@@ -281,8 +287,9 @@ int devnet_supervise(devnet *net, int tell_fd) {
     }
     (void)unlink(net->file);
     devnet_stop_all(net);
-    eei_ignored(devnet_remove_dir(net->sandboxes, NULL));
-    if (!st) eei_ignored(devnet_remove_dir(net->dir, NULL)); /* after a failure the logs stay for whoever looks */
+    devnet_remove_sandboxes(net->sandboxes);
+    /* After a failure the logs stay for whoever looks. */
+    if (!st || st == EE_E_CANCELLED) eei_ignored(devnet_remove_dir(net->dir, NULL));
     eei_free(net->policy);
     return st ? 1 : 0;
 }

@@ -1,6 +1,7 @@
 """devnet.py - a devnet for integration tests: real processes on loopback, folders of its own, down again whatever happens.
 Not a test itself. Imported by the test_*.py beside it."""
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -119,15 +120,30 @@ class Devnet:
         self.up_seconds = time.monotonic() - started
         return self
 
+    def sandboxes(self):
+        """Where the agents' sandboxes are; None when no devnet is up."""
+        try:
+            return pathlib.Path(json.loads((self.dir / "children.json").read_text())["sandboxes"])
+        except FileNotFoundError:
+            return None
+
+    def remains(self, sandboxes):
+        """Of sandboxes(): the folder itself, and the cgroups of the agents that worked there."""
+        agents = [hashlib.sha256(f"{sandboxes}/{name}".encode()).hexdigest()[:12] for name in ("node-a", "node-b", "node-c")]
+        groups = [found for name in agents for place in ("", "*/") for found in pathlib.Path("/sys/fs/cgroup").glob(f"{place}easyenclave-{name}")]
+        return [str(path) for path in [sandboxes, *groups] if path.exists()]
+
     def down(self):
+        sandboxes = self.sandboxes()
         result = self.ee("devnet", "down", timeout=60)
         left = subprocess.run(["pgrep", "-fa", str(self.home)], capture_output=True, text=True).stdout
+        left += "\n".join(self.remains(sandboxes)) if sandboxes else ""
         found = [path.read_text(errors="replace")[:6000] for path in sorted(self.home.glob("sanitizer.*"))]
         shutil.rmtree(self.home, ignore_errors=True)
         if found:
             raise AssertionError("sanitizers found:\n" + "\n".join(found))
         if result.returncode != 0 or left:
-            raise AssertionError(f"devnet down: exit {result.returncode} {result.stderr}; left running: {left}")
+            raise AssertionError(f"devnet down: exit {result.returncode} {result.stderr}; left: {left}")
 
     def ee(self, *args, input=None, timeout=60, env=None, text=True):
         return subprocess.run([str(BIN / "ee"), *args], env={**self.env, **(env or {})}, input=input, capture_output=True, text=text, timeout=timeout, cwd=self.home)
@@ -304,3 +320,19 @@ class DevnetCase(unittest.TestCase):
         self.assertEqual(result.returncode, code, result.stderr)
         self.assertIn(f"ee: {word}:", result.stderr)
         self.assertEqual(result.stdout, "")
+
+
+class OwnDevnet(DevnetCase):
+    """One for each test, that may be broken, or not be up."""
+
+    @classmethod
+    def setUpClass(cls):
+        pass
+
+    @classmethod
+    def tearDownClass(cls):
+        pass
+
+    def setUp(self):
+        self.net = Devnet()
+        self.addCleanup(self.net.down)
