@@ -20,7 +20,7 @@ import time
 import fcntl
 import unittest
 
-from devnet import BIN, BUILD, ROOT, Devnet, DevnetCase, environment, wait_for
+from devnet import BIN, BUILD, ROOT, Devnet, DevnetCase, OwnDevnet, environment, wait_for
 
 
 class Cli(DevnetCase):
@@ -426,6 +426,33 @@ class Settings(DevnetCase):
         self.assertEqual(re.findall(r"^(\w+) .*\((.*)\)$", result.stdout, re.M), [("policy_hash", "default: production"), ("config_file", "is not there"), ("devnet_file", "is not there")])
         self.assertIn("ee devnet up", result.stderr)
 
+    def test_a_devnet_file_that_is_of_no_use(self):
+        """What is wrong with it is said, with its path once."""
+        file = self.net.file
+        self.addCleanup(file.chmod, 0o600)
+        file.chmod(0o644)
+        result = self.net.ee("balance")
+        self.assertError(result, "config", 3)
+        self.assertIn(f"devnet file: {file} is open to others (mode 0644)", result.stderr)
+        self.assertEqual(result.stderr.count(str(file)), 1)
+        file.chmod(0o600)
+        if os.geteuid() != 0:
+            self.skipTest("only root can become somebody who may not look")
+        env = {**self.net.env, "XDG_CONFIG_HOME": "/nonexistent"}  # and the runtime folder is closed to everybody else
+
+        def ee(*args, **more):
+            return subprocess.run([str(BIN / "ee"), *args], env={**env, **more}, capture_output=True, text=True, timeout=30, cwd="/", user=65534, group=65534, extra_groups=[])
+
+        try:
+            ee("--version").check_returncode()
+        except (OSError, subprocess.CalledProcessError) as failure:
+            self.skipTest(f"nobody cannot run ee: {failure}")
+        result = ee("balance")
+        self.assertError(result, "config", 3)
+        self.assertIn("Permission denied", result.stderr)
+        self.assertIn("cannot be used", ee("config", "show").stdout)
+        self.assertNotIn("Permission denied", ee("config", "show", EE_URL="https://127.0.0.1:1").stderr)
+
     def test_a_file_that_is_not_there(self):
         """One rule: named by a setting it makes the setting wrong; named in the call it is not found."""
         gone = str(self.net.home / "gone")
@@ -528,22 +555,6 @@ class Settings(DevnetCase):
         self.assertError(result, "attestation", 6)
         self.assertTrue(heard)  # it was asked, and told nothing
         self.assertNotIn(b"tell-nobody", b"".join(heard))
-
-
-class OwnDevnet(DevnetCase):
-    """One for each test, that may be broken, or not be up."""
-
-    @classmethod
-    def setUpClass(cls):
-        pass
-
-    @classmethod
-    def tearDownClass(cls):
-        pass
-
-    def setUp(self):
-        self.net = Devnet()
-        self.addCleanup(self.net.down)
 
 
 class Broken(OwnDevnet):

@@ -4,6 +4,7 @@
 #include "attest/evidence.h"
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/home_config.h"
 #include "base/toml.h"
 
 #include <errno.h>
@@ -30,22 +31,7 @@ static ee_status offer(client_value *value, const char *name, const char *text, 
     return EE_OK;
 }
 
-static ee_status home_path(char *out, size_t cap, const char *xdg_name, const char *below_home, const char *rest, ee_error *err) {
-    const char *base = getenv(xdg_name), *home = getenv("HOME");
-    int n;
-    if (base && base[0] == '/')
-        n = snprintf(out, cap, "%s/%s", base, rest);
-    else if (home && home[0] == '/')
-        n = snprintf(out, cap, "%s/%s/%s", home, below_home, rest);
-    else
-        return eei_fail(err, EE_E_CONFIG, "neither %s nor HOME is set to a path", xdg_name);
-    if (n < 0 || (size_t)n >= cap) return eei_fail(err, EE_E_CONFIG, "the path below %s is longer than %zu bytes", xdg_name, cap - 1);
-    return EE_OK;
-}
-
-ee_status client_devnet_path(char *out, size_t cap, ee_error *err) {
-    return home_path(out, cap, "XDG_RUNTIME_DIR", ".local/state", "easyenclave/devnet.json", err);
-}
+ee_status client_devnet_path(char *out, size_t cap, ee_error *err) { return eei_runtime_path(out, cap, EEI_DEVNET_FILE, err); }
 
 static bool is_missing(const char *path) { return access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR); }
 
@@ -93,7 +79,7 @@ static ee_status pccs_from_environment(client_pccs *pccs, ee_error *err) {
 static ee_status pccs_defaults(client_pccs *pccs, ee_error *err) {
     char path[PATH_TEXT_MAX];
     pccs->cache_given = pccs->cache.origin[0] != 0;
-    if (pccs->cache_given || home_path(path, sizeof path, "XDG_CACHE_HOME", ".cache", "easyenclave/collateral", NULL)) return EE_OK;
+    if (pccs->cache_given || eei_home_path(path, sizeof path, "XDG_CACHE_HOME", ".cache", "easyenclave/collateral", NULL)) return EE_OK;
     return offer(&pccs->cache, "pccs_cache", path, "default", err);
 }
 
@@ -186,7 +172,7 @@ static ee_status from_profile(const char *wanted, client_config *config, char *p
     eei_toml *file = NULL, *secrets = NULL;
     const json_t *profile, *active;
     const char *asked = wanted ? wanted : getenv("EE_PROFILE");
-    ee_status st = home_path(path, sizeof path, "XDG_CONFIG_HOME", ".config", "easyenclave/config.toml", err);
+    ee_status st = eei_home_path(path, sizeof path, "XDG_CONFIG_HOME", ".config", "easyenclave/config.toml", err);
 
     *found = false;
     if (st) return asked && *asked ? st : EE_OK;
@@ -225,7 +211,7 @@ static ee_status from_profile(const char *wanted, client_config *config, char *p
     const json_t *policy = json_object_get(profile, "policy");
     if (json_is_string(policy) && !*policy_path) snprintf(policy_path, policy_cap, "%s", json_string_value(policy));
 
-    st = home_path(secret_path, sizeof secret_path, "XDG_CONFIG_HOME", ".config", "easyenclave/credentials.toml", err);
+    st = eei_home_path(secret_path, sizeof secret_path, "XDG_CONFIG_HOME", ".config", "easyenclave/credentials.toml", err);
     if (st || access(secret_path, F_OK) != 0) goto done;
     st = eei_file_check_private(secret_path, err);
     if (!st) st = eei_toml_load(secret_path, CONFIG_FILE_MAX, &secrets, err);
@@ -272,8 +258,9 @@ static ee_status from_devnet(client_config *config, ee_error *err) {
     ee_status st = client_devnet_path(path, sizeof path, err);
 
     if (st) return EE_OK;
-    note(&config->devnet_file, path, access(path, F_OK) != 0 ? "is not there" : "cannot be used");
-    if (access(path, F_OK) != 0) return EE_OK;
+    note(&config->devnet_file, path, is_missing(path) ? "is not there" : "cannot be used");
+    if (is_missing(path)) return EE_OK;
+    if (access(path, F_OK) != 0 && config->url.origin[0]) return EE_OK; /* out of reach, but a network is named */
     st = eei_file_check_private(path, err);
     (void)note_devnet_file(config, path); /* before it is read: what replaces it meanwhile is noticed */
     if (!st) st = eei_file_read(path, &text, err);
@@ -287,7 +274,8 @@ static ee_status from_devnet(client_config *config, ee_error *err) {
     if (!st) st = eei_json_string(file, "registry", &registry, err);
     if (st) {
         char noun[PATH_TEXT_MAX + 16];
-        snprintf(noun, sizeof noun, "devnet file %s", path);
+        const bool named = err && strstr(err->message, path);
+        snprintf(noun, sizeof noun, "devnet file%s%s", named ? "" : " ", named ? "" : path);
         if (err) {
             err->status = EE_E_CONFIG;
             snprintf(err->word, sizeof err->word, "%s", ee_status_word(EE_E_CONFIG));
