@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { DOWN_MS = 15000, ATTEST_MS = 30000, DEFAULT_PORT = 7443, LOOK_MS = 100 /* how often a wait looks for Ctrl-C */ };
+enum { DOWN_MS = 15000, ATTEST_MS = 30000, DEFAULT_PORT = 7443, HEALTH_MS = 2000, LOOK_MS = 100 /* how often a wait looks for Ctrl-C */ };
 
 /* Whether what is typed next in this shell goes to the devnet that is up now, and if not, why. */
 static void tell_use(cli *c, const char *url) {
@@ -239,46 +239,73 @@ static int no_devnet(cli *c, const devnet *net) {
     return 1;
 }
 
-static void tell_status(cli *c, pid_t pid, json_t *health, json_t *children, const char *ended) {
+/* What the control plane says of itself, soon: what is known without it must not wait. NULL and err when it says nothing. */
+static json_t *ask_health(const cli *c, ee_error *err) {
+    ee_client_options options;
+    ee_client *client = NULL;
+    char *text = NULL;
+    ee_client_options_init(&options);
+    options.profile = c->profile;
+    options.url = c->url;
+    options.timeout_ms = HEALTH_MS;
+    options.max_retries = UINT32_MAX; /* none */
+    ee_status st = ee_client_new(&options, &client, err);
+    if (!st) st = ee_client_call(client, "GET", "/health", NULL, NULL, &text, err);
+    json_t *health = st ? NULL : json_loads(text, 0, NULL);
+    ee_string_free(text);
+    ee_client_free(client);
+    return health;
+}
+
+static void status_json(pid_t pid, const json_t *health, json_t *items, bool healthy, const ee_error *why) {
+    json_t *document = health ? json_copy((json_t *)(uintptr_t)health) : json_object();
+    json_object_set_new(document, "running", json_true());
+    json_object_set_new(document, "healthy", json_boolean(healthy));
+    json_object_set_new(document, "pid", json_integer(pid));
+    if (items) json_object_set(document, "programs", items);
+    if (why->status) json_object_set_new(document, "error", json_pack("{s:s, s:s}", "code", why->word, "message", why->message));
+    cli_print_json(document);
+    json_decref(document);
+}
+
+static void tell_status(cli *c, pid_t pid, const json_t *health, json_t *children, const char *ended, const ee_error *why) {
     size_t i;
     json_t *item, *items = json_object_get(children, "items");
+    char line[1024];
     if (c->json) {
-        json_t *document = health ? json_incref(health) : json_object();
-        json_object_set_new(document, "running", json_true());
-        json_object_set_new(document, "healthy", json_boolean(health && !ended[0]));
-        json_object_set_new(document, "pid", json_integer(pid));
-        if (items) json_object_set(document, "programs", items);
-        cli_print_json(document);
-        json_decref(document);
+        status_json(pid, health, items, health && !ended[0], why);
         return;
     }
     if (health)
         (void)printf("devnet is %s (process %d): %lld agents connected, version %s\n", ended[0] ? "up in part" : "up", (int)pid,
                      cli_number(health, "agents"), cli_text(health, "version"));
     else
-        (void)printf("devnet is broken (process %d): its control plane ended\n", (int)pid);
+        (void)printf("devnet is broken (process %d): its control plane %s\n", (int)pid, why->status ? "does not answer" : "ended");
     json_array_foreach(items, i, item) {
         bool running = json_is_true(json_object_get(item, "running"));
         (void)printf("  %-10s %s  process %lld\n", cli_text(item, "name"), running ? "up   " : "ended", cli_number(item, "pid"));
     }
     if (ended[0]) (void)printf("%s ended: `ee devnet logs` may say why; `ee devnet heal` starts again what ended\n", ended);
+    if (!why->status) return;
+    (void)snprintf(line, sizeof line,
+                   "%s: %s; `ee devnet logs control` may say why; `ee devnet kill control`, then `ee devnet heal`, start it again",
+                   why->word, why->message);
+    cli_fold(stdout, line, 2);
 }
 
 static int status(cli *c) {
     devnet net;
     ee_error err = {0};
     char ended[256];
-    int code = 0;
     if (devnet_find_paths(&net, &err)) return cli_error(c, &err);
     pid_t pid = devnet_running(&net);
     if (!pid) return no_devnet(c, &net);
-    json_t *children = devnet_read_children(&net), *health = NULL;
+    json_t *children = devnet_read_children(&net);
     devnet_find_ended(children, ended);
-    if (!has_ended(children, "control")) health = cli_call(c, "GET", "/health", NULL, NULL, &code);
-    if (!code) {
-        tell_status(c, pid, health, children, ended);
-        code = ended[0] ? 1 : 0;
-    }
+    json_t *health = has_ended(children, "control") ? NULL : ask_health(c, &err);
+    if (health) err.status = EE_OK; /* what was noted and got over */
+    tell_status(c, pid, health, children, ended, &err);
+    int code = health && !ended[0] ? 0 : 1;
     json_decref(health);
     json_decref(children);
     return code;
@@ -347,7 +374,7 @@ static int env(cli *c, const char *account) {
     return 0;
 }
 
-static void print_log(const cli *c, const char *path) {
+static void print_log(cli *c, const char *path) {
     char block[16384];
     FILE *from = fopen(path, "r");
     if (!from) return;

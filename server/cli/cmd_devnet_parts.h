@@ -17,6 +17,7 @@ typedef struct devnet_child {
     pid_t pid; /* 0 = does not run */
     pid_t started_as;
     int ready_fd;
+    long log_from;     /* where its log begins, behind those of its predecessors */
     unsigned answered; /* orders to kill or heal it that were carried out */
     char failure[256]; /* of the last one; "" */
 } devnet_child;

@@ -13,11 +13,12 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 extern char **environ;
-enum { TOOL_OUTPUT_MAX = 8192, STOP_GRACE_MS = 8000, LOG_TAIL = 1500, EXIT_NOT_INSTALLED = 127 };
+enum { TOOL_OUTPUT_MAX = 8192, STOP_GRACE_MS = 8000, LOG_TAIL = 16384, EXIT_NOT_INSTALLED = 127 };
 
 /* ---- tools ----------------------------------------------------------------------------------------------------------- */
 
@@ -90,11 +91,13 @@ static void become_child(const devnet *net, const char *log, int ready, const ch
 
 ee_status devnet_start(devnet *net, const char *name, const char *const *argv, const char *const *env, ee_error *err) {
     char log[DEVNET_PATH_MAX + 64];
+    struct stat info;
     int fds[2];
     devnet_child *child = find_child(net, name);
     EE_ASSERT(child ? child->pid == 0 : net->child_count < DEVNET_CHILDREN_MAX);
     (void)snprintf(log, sizeof log, "%s/logs/%s.log", net->dir, name);
     if (pipe2(fds, O_CLOEXEC) != 0) return eei_fail_errno(err, EE_E_IO, errno, "pipe");
+    long logged = stat(log, &info) == 0 ? (long)info.st_size : 0;
     pid_t pid = fork();
     if (pid == 0) become_child(net, log, fds[1], argv, env);
     close(fds[1]);
@@ -111,24 +114,72 @@ ee_status devnet_start(devnet *net, const char *name, const char *const *argv, c
     }
     child->pid = child->started_as = pid;
     child->ready_fd = fds[0];
+    child->log_from = logged;
     return EE_OK;
 }
 
-static ee_status ended_early(const devnet *net, const char *name, bool not_installed, ee_error *err) {
+/* The message of a line `... level=fatal msg="..." ...`, as Go programs log; NULL for another line. */
+static char *fatal_message(char *line) {
+    static const char *const marks[] = {"level=fatal msg=\"", "level=panic msg=\"", "level=error msg=\""};
+    char *at = NULL, *to;
+    for (size_t i = 0; !at && i < sizeof marks / sizeof *marks; i++)
+        if ((at = strstr(line, marks[i])) != NULL) at += strlen(marks[i]);
+    char *message = to = at;
+    for (; at && *at && *at != '"'; at++) {
+        if (*at == '\\' && at[1]) at++;
+        *to++ = *at;
+    }
+    if (to) *to = 0;
+    return message;
+}
+
+/* Whether a line says why its program ends: ours and a devnet's child before it is one say so in one form, a Go program in two. */
+static char *reason_of(char *line) {
+    static const char *const begins[] = {"ee-", "cannot run ", "panic: ", "configuration error: "};
+    for (size_t i = 0; i < sizeof begins / sizeof *begins; i++)
+        if (strncmp(line, begins[i], strlen(begins[i])) == 0) return line;
+    return fatal_message(line);
+}
+
+/* Of the end of a log: why the program ended, else the last it said; and what it advised. Both within text. */
+static void find_reason(char *text, const char **reason, const char **advice) {
+    const char *last = "it said nothing";
+    bool follows = false; /* the line before is the reason */
+    *reason = NULL;
+    *advice = "";
+    for (char *line = text, *next; line; line = next) {
+        next = strchr(line, '\n');
+        if (next) *next++ = 0;
+        if (!*line) continue;
+        char *found = reason_of(line);
+        if (found) {
+            *reason = found;
+            *advice = "";
+        } else if (follows && strncmp(line, "  ", 2) == 0) {
+            *advice = line + 2;
+        }
+        follows = found != NULL;
+        last = line;
+    }
+    if (!*reason) *reason = last;
+}
+
+static ee_status ended_early(const devnet *net, const devnet_child *child, bool not_installed, ee_error *err) {
     char log[DEVNET_PATH_MAX + 64], tail[LOG_TAIL + 1] = "";
-    (void)snprintf(log, sizeof log, "%s/logs/%s.log", net->dir, name);
+    const char *reason, *advice;
+    (void)snprintf(log, sizeof log, "%s/logs/%s.log", net->dir, child->name);
     FILE *from = fopen(log, "r");
     if (from) {
         (void)fseek(from, 0, SEEK_END);
-        long size = ftell(from);
-        (void)fseek(from, size > LOG_TAIL ? size - LOG_TAIL : 0, SEEK_SET);
+        long size = ftell(from), begin = size > child->log_from + LOG_TAIL ? size - LOG_TAIL : child->log_from;
+        (void)fseek(from, begin, SEEK_SET);
         tail[fread(tail, 1, LOG_TAIL, from)] = 0;
         (void)fclose(from);
     }
-    last_line(tail);
-    eei_fail(err, EE_E_CONFIG, "%s did not start: %.400s", name, tail[0] ? tail : "it said nothing");
-    return not_installed ? eei_hint(err, EE_E_CONFIG, "./dev setup installs what a devnet needs")
-                         : eei_hint(err, EE_E_CONFIG, "its log is %s", log);
+    find_reason(tail, &reason, &advice);
+    eei_fail(err, EE_E_CONFIG, "%s did not start: %.400s", child->name, reason);
+    if (not_installed) return eei_hint(err, EE_E_CONFIG, "./dev setup installs what a devnet needs");
+    return eei_hint(err, EE_E_CONFIG, "%.120s%sits log is %s", advice, *advice ? "; " : "", log);
 }
 
 static ee_status stopped(const devnet *net, int wait_ms, ee_error *err) {
@@ -151,11 +202,11 @@ ee_status devnet_wait_ready(devnet *net, const char *name, uint64_t timeout_ms, 
         if (st) return st;
         if (!fds[0].revents) return eei_fail(err, EE_E_TIMEOUT, "%s was not ready within %llu ms", name, (unsigned long long)timeout_ms);
         ssize_t n = read(child->ready_fd, line + len, sizeof line - 1 - len);
-        if (n <= 0) return ended_early(net, name, false, err);
+        if (n <= 0) return ended_early(net, child, false, err);
         len += (size_t)n;
         line[len] = 0;
     }
-    if (strncmp(line, "ready", 5) != 0) return ended_early(net, name, false, err);
+    if (strncmp(line, "ready", 5) != 0) return ended_early(net, child, false, err);
     if (port) *port = (unsigned)strtoul(line + 5, NULL, 10);
     return EE_OK;
 }
@@ -205,7 +256,7 @@ ee_status devnet_wait_port(devnet *net, const char *name, uint16_t port, uint64_
         if (fd >= 0) close(fd);
         if (child->pid && waitpid(child->pid, &status, WNOHANG) == child->pid) {
             child->pid = 0;
-            return ended_early(net, name, WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NOT_INSTALLED, err);
+            return ended_early(net, child, WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NOT_INSTALLED, err);
         }
         if (rc == 0) return EE_OK;
         if (eei_mono_ms() >= deadline)

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import termios
+import time
 import unittest
 
 from devnet import BIN, OwnDevnet, ended, wait_for
@@ -81,6 +82,47 @@ class Starting(OwnDevnet):
                 self.assertError(result, "conflict", 10)
                 self.assertIn(f"{option} {port} cannot be had: Address already in use", result.stderr)
                 self.assertIn("no devnet is up", self.net.ee("devnet", "status").stdout)
+
+
+    def test_why_a_program_did_not_start(self):
+        """What it said of it, not what stands last in its log."""
+        tools = self.net.home / "tools"
+        tools.mkdir()
+        registry = tools / "docker-registry"
+        panic = 'panic: no space\\n\\ngoroutine 1 [running]:\\nmain.main()\\n\\t/src/main.go:24 +0x1d'
+        fatal = 'time="now" level=fatal msg="listen \\"here\\": taken" go.version=1\\nUsage:'
+        own = "ee-x: io: the disk is full\\n  make room"
+        for said, told, advice in ((panic, "panic: no space", ""), (fatal, 'listen "here": taken', ""), (own, "ee-x: io: the disk is full", "make room; "),
+                                   ("one\\ntwo", "two", ""), ("", "it said nothing", "")):
+            with self.subTest(said=said):
+                registry.write_text(f"#!/bin/sh\nprintf '{said}' >&2\nexit 1\n")
+                registry.chmod(0o755)
+                result = self.net.ee("devnet", "up", "--port", str(self.net.port), env={"PATH": f"{tools}{os.pathsep}{self.net.env['PATH']}"}, timeout=120)
+                self.assertError(result, "config", 3)
+                self.assertIn(f": registry did not start: {told}\n  {advice}its log is {self.net.dir}/logs/registry.log", result.stderr)
+
+
+class Hanging(OwnDevnet):
+    """A program that is there and does nothing."""
+
+    def test_status_tells_what_it_knows_at_once(self):
+        self.net.up()
+        control = self.net.pid_of("control")
+        os.kill(control, signal.SIGSTOP)
+        try:
+            since = time.monotonic()
+            result, told = self.net.ee("devnet", "status"), json.loads(self.net.ee("--json", "devnet", "status").stdout)
+            took = time.monotonic() - since
+        finally:
+            os.kill(control, signal.SIGCONT)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertIn("its control plane does not answer", result.stdout)
+        self.assertRegex(result.stdout, r"node-a +up")
+        self.assertIn("timeout: ", result.stdout)
+        self.assertNotIn("`ee devnet status`", result.stdout)
+        self.assertLess(took, 10)  # 2 s each; without a limit of its own it is 40 s
+        self.assertEqual((told["running"], told["healthy"], told["error"]["code"], len(told["programs"])), (True, False, "timeout", 6))
+        wait_for("it answers again", lambda: self.net.ee("devnet", "status").returncode == 0)
 
 
 class Leftovers(OwnDevnet):
