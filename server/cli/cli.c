@@ -61,11 +61,17 @@ static void tell_line(const char *format, ...) {
     cli_fold(stderr, text, 2);
 }
 
+/* An image's name may lead to a registry that is not the configured one. */
+static bool is_of_another_registry(const ee_error *err, const json_t *config) {
+    const char *own = cli_text(json_object_get(config, "registry"), "value");
+    return strstr(err->message, "registry at ") && !(*own && strstr(err->message, own));
+}
+
 /* A devnet's program that does not answer will not come back by itself. */
 static const ee_error *with_devnet_hint(const cli *c, const ee_error *err, ee_error *copy) {
     if (!c->client || (err->status != EE_E_CONNECT && err->status != EE_E_TIMEOUT)) return err;
     json_t *config = json_loads(ee_client_config_json(c->client), 0, NULL);
-    if (cli_uses_devnet(config)) {
+    if (cli_uses_devnet(config) && !is_of_another_registry(err, config)) {
         *copy = *err;
         (void)snprintf(
             copy->hint, sizeof copy->hint,
@@ -204,13 +210,29 @@ void cli_fold(FILE *to, const char *text, size_t indent) {
 
 /* ---- client ---------------------------------------------------------------------------------------------------------- */
 
+/* A variable goes before the profile that was asked for by name: then somebody else may be paying. */
+static void tell_overruled(const cli *c) {
+    static const char *const names[] = {"url", "network_id", "api_key", "registry", "budget"};
+    char found[256] = "";
+    size_t len = 0;
+    json_t *settings = json_loads(ee_client_config_json(c->client), 0, NULL);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *origin = cli_text(json_object_get(settings, names[i]), "origin");
+        if (strncmp(origin, "EE_", 3) == 0) len += (size_t)snprintf(found + len, sizeof found - len, "%s%.40s", len ? ", " : "", origin);
+    }
+    json_decref(settings);
+    if (len) cli_talk(c, "ee: this shell's %s go before --profile %s; unset them to use the profile's", found, c->profile);
+}
+
 ee_status cli_client_make(cli *c, ee_error *err) {
     ee_client_options options;
     if (c->client) return EE_OK;
     ee_client_options_init(&options);
     options.profile = c->profile;
     options.url = c->url;
-    return ee_client_new(&options, &c->client, err);
+    ee_status st = ee_client_new(&options, &c->client, err);
+    if (!st && c->profile) tell_overruled(c);
+    return st;
 }
 
 ee_client *cli_client(cli *c, int *code) {
@@ -528,12 +550,14 @@ static void write_shown(const cli *c, FILE *to, const unsigned char *bytes, size
     }
 }
 
-bool cli_write_output(const cli *c, FILE *to, const void *data, size_t len) {
+bool cli_write_output(cli *c, FILE *to, const void *data, size_t len) {
     if (c->raw || !isatty(fileno(to)))
         (void)fwrite(data, 1, len, to);
     else
         write_shown(c, to, data, len);
-    return fflush(to) == 0 && !ferror(to);
+    if (fflush(to) == 0 && !ferror(to)) return true;
+    if (!c->output_errno) c->output_errno = errno;
+    return false;
 }
 
 static bool reader_gone(FILE *stream) {
@@ -541,14 +565,25 @@ static bool reader_gone(FILE *stream) {
     return ferror(stream) && poll(&reader, 1, 0) == 1 && (reader.revents & (POLLERR | POLLHUP));
 }
 
+void cli_note_done(cli *c, const char *key, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(c->done, sizeof c->done, format, args);
+    va_end(args);
+    (void)snprintf(c->done_key, sizeof c->done_key, "%s", key);
+}
+
 int cli_finish_output(const cli *c, int code) {
     ee_error err = {.status = EE_E_IO};
-    int rc = fflush(stdout), why = errno;
+    int rc = fflush(stdout), why = rc ? errno : c->output_errno;
     /* An earlier write may have failed: then errno is somebody else's by now, and the pipe itself knows. */
-    if ((rc && why == EPIPE) || reader_gone(stdout) || reader_gone(stderr)) return EXIT_READER_GONE;
-    if (rc == 0 && !ferror(stdout)) return code;
+    bool unread = (rc && why == EPIPE) || reader_gone(stdout) || reader_gone(stderr);
+    if (rc == 0 && !ferror(stdout) && !unread) return code;
+    if (unread && !c->done[0]) return EXIT_READER_GONE;
     (void)snprintf(err.word, sizeof err.word, "%s", ee_status_word(EE_E_IO));
-    (void)snprintf(err.message, sizeof err.message, "standard output could not be written%s%s", rc ? ": " : "", rc ? strerror(why) : "");
+    (void)snprintf(err.message, sizeof err.message, "standard output could not be written%s%s", why ? ": " : "", why ? strerror(why) : "");
+    (void)snprintf(err.hint, sizeof err.hint, "%s", c->done);
+    (void)snprintf(err.idempotency_key, sizeof err.idempotency_key, "%s", c->done_key);
     (void)cli_error(c, &err);
-    return 1;
+    return unread ? EXIT_READER_GONE : 1;
 }

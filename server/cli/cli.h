@@ -14,6 +14,9 @@ typedef struct cli {
     bool raw;   /* a job's bytes reach a terminal as they are */
     const char *profile, *url;
     ee_client *client; /* made on first use */
+    int output_errno;  /* of the first write of a job's or an app's bytes that failed */
+    /* What was done and must not be lost when standard output cannot be written: a line, the call's key. "" when there is none. */
+    char done[256], done_key[72];
     ee_cancel *cancel; /* fired by Ctrl-C */
 } cli;
 
@@ -118,7 +121,9 @@ bool cli_parse_duration(const char *text, uint64_t *ms); /* "90s" "10m" "2h" "50
 bool cli_parse_size(const char *text, uint64_t *bytes);  /* "512M" "1G" "65536" */
 /* Bytes of a job to a terminal: control sequences other than colour, tab and newline shown as \xNN; byte for byte otherwise. False when
  * they could not be written: nobody reads any more, or the disk is full. */
-bool cli_write_output(const cli *c, FILE *to, const void *data, size_t len);
+bool cli_write_output(cli *c, FILE *to, const void *data, size_t len);
+/* Money moved: should standard output fail, standard error has this line and the key that makes a repetition safe. */
+void cli_note_done(cli *c, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* The exit code once everything is said: 141 when the reader of stdout is gone, 1 when it could not be written, else `code`. */
 int cli_finish_output(const cli *c, int code);
 #endif

@@ -53,20 +53,25 @@ int cmd_transfer(cli *c, int argc, char **argv) {
     if (client && confirmed(c, client, rest[0], amount, &code)) {
         if (ee_transfer_credits(client, rest[0], rest[1], memo, key, &transfer, &err)) {
             code = cli_error(c, &err);
-        } else if (c->json) {
+            goto done;
+        }
+        (void)ee_money_format(transfer.amount, sum);
+        (void)ee_money_format(transfer.balance_after, left);
+        cli_note_done(c, transfer.idempotency_key, "the payment was made all the same: %s  %s to %.64s  key %s", transfer.id, sum, rest[0],
+                      transfer.idempotency_key);
+        if (c->json) {
             json_t *value =
-                json_pack("{s:s, s:s, s:{s:s, s:I}, s:{s:s, s:I}, s:s, s:b}", "id", transfer.id, "to", rest[0], "amount", "usd",
-                          ee_money_format(transfer.amount, sum) + 1, "micros", (json_int_t)transfer.amount, "balance_after", "usd",
-                          ee_money_format(transfer.balance_after, left) + 1, "micros", (json_int_t)transfer.balance_after,
-                          "idempotency_key", transfer.idempotency_key, "replayed", transfer.replayed);
+                json_pack("{s:s, s:s, s:{s:s, s:I}, s:{s:s, s:I}, s:s, s:b}", "id", transfer.id, "to", rest[0], "amount", "usd", sum + 1,
+                          "micros", (json_int_t)transfer.amount, "balance_after", "usd", left + 1, "micros",
+                          (json_int_t)transfer.balance_after, "idempotency_key", transfer.idempotency_key, "replayed", transfer.replayed);
             cli_print_json(value);
             json_decref(value);
         } else {
             (void)printf("%s  %s  %s to %s  key %s  balance %s\n", transfer.replayed ? "replayed: was sent before" : "sent", transfer.id,
-                         ee_money_format(transfer.amount, sum), rest[0], transfer.idempotency_key,
-                         ee_money_format(transfer.balance_after, left));
+                         sum, rest[0], transfer.idempotency_key, left);
         }
     }
+done:
     free(rest);
     return code;
 }
@@ -122,6 +127,9 @@ static int buy(cli *c, const char *account, const char *amount, const char *refe
     if (code) return code;
     json_t *body = json_pack("{s:s, s:s, s:s}", "account", account ? account : mine.account, "amount", amount, "reference", reference);
     json_t *answer = cli_call(c, "POST", "/v1/credits/purchase", body, reference, &code);
+    if (answer)
+        cli_note_done(c, reference, "the credit was made all the same: %.80s  %s to %.64s  reference %.64s", cli_text(answer, "id"),
+                      cli_money(answer, "amount", sum), cli_text(answer, "to"), reference);
     if (answer && c->json)
         cli_print_json(answer);
     else if (answer)

@@ -10,7 +10,7 @@
 enum { STDIN_MAX = 1 << 20, PLATFORM_FAULT = 125, RECEIPT_SHOWN = 12 };
 
 typedef struct running {
-    const cli *c;
+    cli *c;
     progress progress;
     uint64_t since_ms;
 } running;

@@ -54,8 +54,25 @@ class Cli(DevnetCase):
             with self.subTest(line=line):
                 result = self.shell(f"{line} >/dev/full")
                 self.assertEqual(result.returncode, 1, result.stderr)
-                self.assertIn("standard output could not be written", result.stderr)
+                self.assertIn("standard output could not be written: No space left on device", result.stderr)
         self.assertEqual(self.shell("ee --version >&-").returncode, 1)
+
+    def test_a_payment_whose_output_is_lost_is_told_all_the_same(self):
+        for line, told in (("ee transfer contractor-id '$0.01' --key lost-1", "key lost-1"), ("ee credits buy '$0.01' --reference lost-2", "reference lost-2")):
+            with self.subTest(line=line):
+                result = self.shell(f"{line} >/dev/full")
+                self.assertEqual(result.returncode, 1)
+                self.assertRegex(result.stderr, rf"made all the same: \w+  \$0\.01 to [\w-]+  {told}\n")
+                self.assertIn("replayed", self.shell(line).stdout)
+                error = json.loads(self.shell(f"{line} --json >/dev/full").stderr)["error"]
+                self.assertIn(told, error["hint"])
+                self.assertEqual(error["details"]["idempotency_key"], told.split()[1])
+                reader, writer = os.pipe()
+                os.close(reader)
+                unread = subprocess.run(["bash", "-c", line], env=self.net.env, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+                os.close(writer)
+                self.assertEqual(unread.returncode, 141)
+                self.assertIn(told, unread.stderr)
 
     # ---- environments: whole values, names that are names, and no value in a message
 
@@ -181,6 +198,15 @@ class Cli(DevnetCase):
                             about = commands[words[0]]
                             self.assertIn(word, about["help"] + about["arguments"])
         self.assertGreater(found, 10)
+
+    def test_advice_on_another_registry_is_not_of_the_devnet(self):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        result = self.net.ee("run", f"127.0.0.1:{port}/library/busybox")
+        self.assertError(result, "connect", 125)
+        self.assertIn(f"127.0.0.1:{port} cannot be reached", result.stderr)
+        self.assertIn("\n  check the registry in the image's name", result.stderr)
+        self.assertNotIn("ee devnet", result.stderr)
 
     def test_advice_on_money_is_in_the_words_of_who_asks(self):
         result = self.net.ee("run", "--vcpus", "4", "--timeout", "24h", "--max-cost", "$0.01", "myapp:latest")
@@ -425,6 +451,16 @@ class Settings(DevnetCase):
         self.assertEqual(result.returncode, 3)
         self.assertEqual(re.findall(r"^(\w+) .*\((.*)\)$", result.stdout, re.M), [("policy_hash", "default: production"), ("config_file", "is not there"), ("devnet_file", "is not there")])
         self.assertIn("ee devnet up", result.stderr)
+
+    def test_what_goes_before_a_profile_that_was_asked_for_is_said(self):
+        told = self.net.json("devnet", "env")
+        self.config(f'[profile.work]\nurl = "https://127.0.0.1:9"\nnetwork_id = "{told["EE_NETWORK_ID"]}"\npolicy = "{told["EE_POLICY"]}"\n')
+        env = {"EE_URL": told["EE_URL"], "EE_API_KEY": told["EE_API_KEY"]}
+        result = self.net.ee("--profile", "work", "balance", env=env)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stderr, "ee: this shell's EE_URL, EE_API_KEY go before --profile work; unset them to use the profile's\n")
+        self.assertEqual(self.net.ee("-q", "--profile", "work", "balance", env=env).stderr, "")
+        self.assertEqual(self.net.ee("balance", env={**env, "EE_PROFILE": "work"}).stderr, "")
 
     def test_a_devnet_file_that_is_of_no_use(self):
         """What is wrong with it is said, with its path once."""
