@@ -1,21 +1,38 @@
 """Builds the extension eesdk_raw with SWIG against the libeesdk that pkg-config finds: pip install bindings/python.
 
 Not needed in a checkout, where CMake builds into build/python. Needs swig, a C compiler, and libeesdk's pkg-config file
-(PKG_CONFIG_PATH=<build>/lib/pkgconfig for one that is not installed).
+(PKG_CONFIG_PATH=<build>/lib/pkgconfig for one that is not installed). A checkout that cannot be written is enough: what comes up is kept in a
+temporary folder then. A source distribution has the interface files in a folder of its own.
 """
+import atexit
+import functools
+import os
 import pathlib
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 
 from setuptools import Extension, setup
+from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.command.egg_info import egg_info
+from setuptools.command.sdist import sdist
 
 HERE = pathlib.Path(__file__).resolve().parent
-INTERFACE = HERE.parent / "swig"
-PACKAGE = HERE / "easyenclave"
+INTERFACE = next(folder for folder in (HERE / "swig", HERE.parent / "swig") if (folder / "eesdk.i").exists())
+
+
+@functools.lru_cache(maxsize=None)
+def elsewhere():
+    """Where to write; None = beside the sources."""
+    if os.access(HERE, os.W_OK):
+        return None
+    folder = tempfile.mkdtemp(prefix="easyenclave-build-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def pkg_config(*arguments):
@@ -28,8 +45,29 @@ def pkg_config(*arguments):
     return shlex.split(answer)
 
 
+class Place(build):
+    def initialize_options(self):
+        super().initialize_options()
+        if elsewhere():
+            self.build_base = os.path.join(elsewhere(), "build")
+
+
+class Metadata(egg_info):
+    def initialize_options(self):
+        super().initialize_options()
+        self.egg_base = self.egg_base or elsewhere()
+
+
+class Distribution(sdist):
+    """With what SWIG reads, which is beside this folder in a checkout."""
+
+    def make_release_tree(self, base_dir, files):
+        super().make_release_tree(base_dir, files)
+        shutil.copytree(INTERFACE, os.path.join(base_dir, "swig"), ignore=lambda folder, names: [n for n in names if not n.endswith(".i")])
+
+
 class Build(build_ext):
-    """SWIG first; its two outputs go to the build folder, so that a read-only checkout is enough."""
+    """SWIG first; its two outputs go to the build folder."""
 
     def build_extension(self, ext):
         swig = shutil.which("swig4.1") or shutil.which("swig4.0") or shutil.which("swig")
@@ -61,5 +99,5 @@ setup(
     packages=["easyenclave"],
     package_data={"easyenclave": ["py.typed", "*.pyi"]},
     ext_modules=[Extension("easyenclave._eesdk_raw", sources=[])],
-    cmdclass={"build_ext": Build, "build_py": Sources},
+    cmdclass={"build": Place, "build_ext": Build, "build_py": Sources, "egg_info": Metadata, "sdist": Distribution},
 )
