@@ -149,3 +149,19 @@ static PyObject *ees_raise(const ee_error *e, PyObject *kept) {
                             ees_text($1->phase ? $1->phase : ""), (unsigned long long)$1->done, (unsigned long long)$1->total,
                             ees_text($1->message ? $1->message : ""));
 }
+
+/* ---- what Python alone has: Go has types of its own for times and sizes ---------------------------------------------------------------- */
+%nothread;
+%inline %{
+static uint64_t ees_duration_parse(const char *text, ee_error *err) {
+    uint64_t out = 0;
+    ees_end(ee_duration_parse(text, &out, err), err);
+    return out;
+}
+
+static uint64_t ees_size_parse(const char *text, ee_error *err) {
+    uint64_t out = 0;
+    ees_end(ee_size_parse(text, &out, err), err);
+    return out;
+}
+%}

@@ -429,36 +429,29 @@ int cli_check_name(const cli *c, const char *command, const char *what, const ch
     return 0;
 }
 
-bool cli_parse_duration(const char *text, uint64_t *ms) {
-    static const struct {
-        const char *unit;
-        uint64_t ms;
-    } units[] = {{"ms", 1}, {"s", 1000}, {"", 1000}, {"m", 60000}, {"h", 3600000}};
-    char *end;
-    unsigned long long n = strtoull(text, &end, 10);
-    if (!isdigit((unsigned char)text[0]) || n > 1000000000ull) return false;
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-        if (strcmp(end, units[i].unit) == 0) {
-            *ms = n * units[i].ms;
-            return true;
-        }
-    return false;
+/* What is wrong with an option's value, behind the option's name. */
+static int option_error(const cli *c, const char *option, const ee_error *err) {
+    ee_error named = *err;
+    (void)snprintf(named.message, sizeof named.message, "%s %.400s", option, err->message);
+    return cli_error(c, &named);
 }
 
-bool cli_parse_size(const char *text, uint64_t *bytes) {
-    static const char units[] = "KMGT";
-    char *end;
-    unsigned long long n = strtoull(text, &end, 10);
-    if (!isdigit((unsigned char)text[0]) || n > (1ull << 40)) return false;
-    unsigned shift = 0;
-    if (*end) {
-        const char *unit = strchr(units, toupper((unsigned char)*end));
-        if (!unit || (end[1] && strcmp(end + 1, "B") != 0 && strcmp(end + 1, "iB") != 0)) return false;
-        shift = 10 * (unsigned)(unit - units + 1);
-    }
-    if (n > (UINT64_MAX >> shift)) return false;
-    *bytes = n << shift;
-    return true;
+int cli_take_duration(const cli *c, const char *option, const char *text, uint64_t *ms) {
+    ee_error err = {0};
+    return text && ee_duration_parse(text, ms, &err) ? option_error(c, option, &err) : 0;
+}
+
+int cli_take_size(const cli *c, const char *option, const char *text, uint64_t *bytes) {
+    ee_error err = {0};
+    return text && ee_size_parse(text, bytes, &err) ? option_error(c, option, &err) : 0;
+}
+
+int cli_take_vcpus(const cli *c, const char *command, const char *text, double *vcpus) {
+    if (!text) return 0;
+    bool decimal = isdigit((unsigned char)text[0]) && strspn(text, "0123456789.") == strlen(text);
+    char *end = NULL;
+    *vcpus = decimal ? strtod(text, &end) : 0;
+    return end && !*end && *vcpus > 0 ? 0 : cli_usage(c, command, "--vcpus \"%.40s\" is not a number above 0, such as 2 or 0.5", text);
 }
 
 /* ---- tables ---------------------------------------------------------------------------------------------------------- */

@@ -117,8 +117,10 @@ void cli_table_print(cli_table *table); /* frees the rows */
 const char *cli_money(const json_t *object, const char *field, char buf[32]);
 const char *cli_text(const json_t *object, const char *field); /* "" when absent */
 long long cli_number(const json_t *object, const char *field);
-bool cli_parse_duration(const char *text, uint64_t *ms); /* "90s" "10m" "2h" "500ms" "30" (seconds) */
-bool cli_parse_size(const char *text, uint64_t *bytes);  /* "512M" "1G" "65536" */
+/* An option's value; text NULL = it was not given, and nothing is changed. 0, or an exit code after telling. */
+int cli_take_duration(const cli *c, const char *option, const char *text, uint64_t *ms);
+int cli_take_size(const cli *c, const char *option, const char *text, uint64_t *bytes);
+int cli_take_vcpus(const cli *c, const char *command, const char *text, double *vcpus);
 /* Bytes of a job to a terminal: control sequences other than colour, tab and newline shown as \xNN; byte for byte otherwise. False when
  * they could not be written: nobody reads any more, or the disk is full. */
 bool cli_write_output(cli *c, FILE *to, const void *data, size_t len);

@@ -51,9 +51,8 @@ static int deploy(cli *c, int argc, char **argv) {
     if (!code) code = cli_check_name(c, "apps", "an app", rest[0]);
     unsigned long number = !code && port ? strtoul(port, &end, 10) : 0;
     if (!code && (!port || *end || number == 0 || number > 65535)) code = cli_usage(c, "apps", "--port must be 1 to 65535");
-    if (!code && vcpus) options.vcpus = strtod(vcpus, NULL);
-    if (!code && memory && !cli_parse_size(memory, &options.memory_bytes))
-        code = cli_usage(c, "apps", "--memory %s is not a size such as 512M", memory);
+    if (!code) code = cli_take_vcpus(c, "apps", vcpus, &options.vcpus);
+    if (!code) code = cli_take_size(c, "--memory", memory, &options.memory_bytes);
     ee_client *client = code ? NULL : cli_client(c, &code);
     if (client) {
         options.name = rest[0];

@@ -110,11 +110,10 @@ typedef struct up_line {
 } up_line;
 
 static int take_up_line(const cli *c, const up_line *line, devnet *net) {
-    int code = 0;
     net->attest_ms = ATTEST_MS;
     net->port = DEFAULT_PORT;
-    if (line->attest && (!cli_parse_duration(line->attest, &net->attest_ms) || net->attest_ms < 1000))
-        code = cli_usage(c, "devnet", "--attest-interval %s is not a time of at least 1s", line->attest);
+    int code = cli_take_duration(c, "--attest-interval", line->attest, &net->attest_ms);
+    if (!code && net->attest_ms < 1000) code = cli_usage(c, "devnet", "--attest-interval %s is not a time of at least 1s", line->attest);
     if (!code && line->port) code = take_port(c, "--port", line->port, &net->port);
     if (!code && line->registry_port) code = take_port(c, "--registry-port", line->registry_port, &net->registry_port);
     return code;

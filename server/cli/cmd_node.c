@@ -12,8 +12,8 @@ static int ticket(cli *c, ee_ticket_options *options, const char *life) {
     ee_error err = {0};
     int code = 0;
     if (!options->machine_id) return cli_usage(c, "node", "--machine is missing: the machine_id that its quotes show (`ee verify`)");
-    if (life && (!cli_parse_duration(life, &ms) || !ms || ms > UINT32_MAX))
-        return cli_usage(c, "node", "--life %s is not a time such as 5m", life);
+    if ((code = cli_take_duration(c, "--life", life, &ms)) != 0) return code;
+    if (ms > UINT32_MAX) return cli_usage(c, "node", "--life %s is more than a ticket can have, which is 10m", life);
     options->life_ms = (uint32_t)ms;
     ee_client *client = cli_client(c, &code);
     if (!client) return code;

@@ -132,16 +132,9 @@ static int run_job(cli *c, ee_client *client, const ee_job_options *what) {
 }
 
 static int fill_options(cli *c, ee_job_options *options, const char *vcpus, const char *memory, const char *timeout) {
-    char *end;
-    if (vcpus) {
-        options->vcpus = strtod(vcpus, &end);
-        if (*end || !(options->vcpus > 0)) return cli_usage(c, "run", "--vcpus %s is not a number above 0", vcpus);
-    }
-    if (memory && !cli_parse_size(memory, &options->memory_bytes))
-        return cli_usage(c, "run", "--memory %s is not a size such as 512M", memory);
-    if (timeout && (!cli_parse_duration(timeout, &options->timeout_ms) || !options->timeout_ms))
-        return cli_usage(c, "run", "--timeout %s is not a time such as 10m", timeout);
-    return 0;
+    int code = cli_take_vcpus(c, "run", vcpus, &options->vcpus);
+    if (!code) code = cli_take_size(c, "--memory", memory, &options->memory_bytes);
+    return code ? code : cli_take_duration(c, "--timeout", timeout, &options->timeout_ms);
 }
 
 int cmd_run(cli *c, int argc, char **argv) {

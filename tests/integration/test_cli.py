@@ -258,6 +258,22 @@ class Cli(DevnetCase):
 
     # ---- 9: global flags
 
+    def test_times_sizes_and_vcpus(self):
+        """As the library reads them, whole, and no number of another kind."""
+        for args in (("--timeout", "90"), ("--timeout", "1h30m"), ("--timeout", "1.5h"), ("--memory", "64m"), ("--memory", "0.5G"), ("--vcpus", "0.5")):
+            with self.subTest(args=args):
+                self.assertEqual(self.net.ee("run", "--quote", *args, "myapp:latest").returncode, 0)
+        for verb in (("run", "--quote", "myapp:latest"), ("apps", "deploy", "my-site", "myapp:latest", "--port", "80")):
+            for option, value in (("--memory", "5 M"), ("--memory", "0"), ("--memory", "1e3M"), ("--vcpus", "0x1"), ("--vcpus", "1e3"), ("--vcpus", "0"), ("--vcpus", "inf"), ("--vcpus", "1.2.3")):
+                with self.subTest(verb=verb, option=option, value=value):
+                    result = self.net.ee(*verb, option, value)
+                    self.assertError(result, "invalid", 2)
+                    self.assertIn(f'{option} "{value}" is ', result.stderr)
+        for args in (("run", "--timeout", "0", "myapp:latest"), ("run", "--timeout", "10 m", "myapp:latest"), ("node", "ticket", "n", "--machine", "00", "--life", "2x")):
+            result = self.net.ee(*args)
+            self.assertError(result, "invalid", 2)
+            self.assertRegex(result.stderr, r'--(timeout|life) "[^"]*" is .*\n  write it like 90s')
+
     def test_a_flag_without_its_value(self):
         for args in (["balance", "--profile"], ["balance", "--url"], ["--color"], ["balance", "--profile="], ["balance", "--color=blue"]):
             with self.subTest(args=args):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import _thread
 import math
 import os
-import re
 import threading
 from contextvars import ContextVar
 from typing import Any, Callable, Generic, List, Optional, Tuple, TypeVar, Union
@@ -286,24 +285,23 @@ def wait(function: Callable[..., T], *args: Any, cancel: Optional[Cancel] = None
     return task.outcome()
 
 
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?", re.ASCII)
+def measure(parse: Callable[[str], int], name: str, value: str) -> int:
+    """A time or a size in text, as every part of easyenclave reads it; an error begins with its name."""
+    try:
+        return plain(parse, text_of(name, value))
+    except errors.InvalidRequestError as error:
+        raise errors.InvalidRequestError(f"{name}: {error.message}", hint=error.hint) from None
 
 
 def milliseconds(name: str, value: Union[float, str]) -> int:
     """Seconds as a number, or text like "90s", "10m", "1h30m", "500ms"."""
     if isinstance(value, str):
-        match = _DURATION.fullmatch(value)
-        if not match or not value:
-            raise errors.InvalidRequestError(f'{name} is {value!r}; write seconds as a number, or text like "90s", "10m", "1h30m"')
-        hours, minutes, seconds, thousandths = (float(part or 0) for part in match.groups())
-        amount = hours * 3_600_000 + minutes * 60_000 + seconds * 1000 + thousandths
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        amount = value * 1000
-    else:
+        return measure(raw.ees_duration_parse, name, value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise errors.InvalidRequestError(f"{name} must be seconds or text, not {type(value).__name__}")
-    if not 0 < amount < 1e13:
+    if not 0 < value * 1000 < 1e13:
         raise errors.InvalidRequestError(f"{name} is {value!r}; it must be more than zero and end some day")
-    return max(1, math.ceil(amount))
+    return max(1, math.ceil(value * 1000))
 
 
 def parse_money(text: object) -> int:

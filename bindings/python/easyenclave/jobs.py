@@ -11,7 +11,6 @@ import threading
 import time
 from dataclasses import dataclass, field
 from decimal import Decimal
-from fractions import Fraction
 from types import TracebackType
 from typing import Any, Callable, Dict, Final, Iterator, List, Literal, Mapping, NoReturn, Optional, Sequence, Type, Union
 
@@ -144,18 +143,11 @@ def _preview(text: str) -> str:
 # ---- what is asked for ----------------------------------------------------------------------------------------------------------------
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:iB|B)?", re.ASCII)
-
-
 def size_bytes(name: str, value: str) -> int:
     """ "512M", "2G", "1.5GiB"; K, M, G, T are powers of 1024."""
-    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
-    if not match:
+    if not isinstance(value, str):
         raise errors.InvalidRequestError(f'{name} is {value!r}; write it as text with its unit, like "512M" or "2G"')
-    amount = Fraction(match[1]) * 1024 ** " KMGT".index(match[2] or " ")
-    if amount != int(amount) or not 0 < amount < 2**63:
-        raise errors.InvalidRequestError(f"{name} is {value!r}, which is not a whole number of bytes")
-    return int(amount)
+    return _calls.measure(raw.ees_size_parse, name, value)
 
 
 def cpus(value: float) -> float:

@@ -77,6 +77,17 @@ EE_API EE_MUST_USE ee_status ee_money_parse(const char *text, ee_money *out, ee_
 /** "$200.00", "$0.000036": at least two decimals, more only when they are not zero. @p buf is 32 bytes; returns it. Any thread. */
 EE_API char *ee_money_format(ee_money amount, char buf[32]);
 
+/**
+ * Parse a time as people write it: "90s", "10m", "1h30m", "1.5h", "500ms"; a number alone is seconds. Part of a millisecond counts as one.
+ * EE_E_INVALID for all else, for zero, and from 10,000,000,000 s on. Any thread.
+ */
+EE_API EE_MUST_USE ee_status ee_duration_parse(const char *text, uint64_t *out_ms, ee_error *err);
+/**
+ * Parse a size as people write it: "512M", "2G", "1.5GiB", "65536"; K, M, G and T, also small ones, are powers of 1024, with or without "B"
+ * or "iB". EE_E_INVALID for all else, for zero, for what is no whole number of bytes, and from 2^63 on. Any thread.
+ */
+EE_API EE_MUST_USE ee_status ee_size_parse(const char *text, uint64_t *out_bytes, ee_error *err);
+
 /** A way to stop a waiting call from elsewhere. */
 typedef struct ee_cancel ee_cancel;
 EE_API EE_MUST_USE ee_status ee_cancel_new(ee_cancel **out, ee_error *err);
