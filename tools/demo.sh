@@ -45,8 +45,10 @@ say "5. The three calls from C (examples/c/headline.c)"
 say "6. The same by hand: what ran, what it cost, what is left. (The jobs before took milliseconds: less than a millionth of a dollar)"
 SECRET=value ee run myapp:latest -e SECRET -- sh -c '/app/hello; sleep 1'
 ee jobs ls
-ee balance
 ee curl app-name/api/private
+for account in dev contractor-id; do
+    (eval "$(ee devnet env "$account")" && ee balance)
+done
 
 say "7. Taken down again"
 ee devnet down

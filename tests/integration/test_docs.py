@@ -5,7 +5,7 @@
 Every block of every page runs, in order, in one shell of somebody who has a checkout and nothing else. What a page can say about a block, in
 words that only this file sees:
     ```sh exit=7            it ends with 7
-    ```go file=it/main.go   it is saved there, and a later block uses it; a python, c or go block without this is a program and is run
+    ```go file=it-go/main.go   it is saved there, and a later block uses it; a python, c or go block without this is a program and is run
     ```text                 it is no command
   and in comments right above the block:
     <!-- not run: ./dev test: it would start itself -->    lines that begin so are not run, and why
@@ -346,6 +346,15 @@ class Pages(unittest.TestCase):
             for name in set(re.findall(r"\btest_(?:[A-Z]\d+_)+[a-z0-9]\w*", page.read_text())):
                 with self.subTest(page=page.name, test=name):
                     self.assertIn(name, known)
+
+    def test_a_go_program_has_its_folder_for_itself(self):
+        """go build takes every source that lies there, C too: who reads on after the first page must not come upon the second's."""
+        languages = {}
+        for block in (b for page in PAGES for b in blocks(page) if b.file and b.language in Block.RUN):
+            languages.setdefault(pathlib.PurePath(block.file).parent, set()).add(block.language)
+        self.assertGreater(len(languages), 1)
+        for folder, found in languages.items():
+            self.assertEqual(len(found), 1, f"{folder}/ has {found}")
 
     def test_links_lead_somewhere(self):
         for page in PAGES:

@@ -216,6 +216,8 @@ class Demo(unittest.TestCase):
         self.assertEqual(len(re.findall(r"^attested  node node-[abc] \(simulated TDX\)$", result.stdout, re.M)), 3)  # in each language
         self.assertEqual(len(re.findall(r"^job       exit 0, cost \$[\d.]+ \(\d+\.\d{3} vCPU-s at \$[\d.]+/vCPU-h\)", result.stdout, re.M)), 3)
         self.assertRegex(result.stderr, r"\nplacing    node-[abc] at .*\nattesting  .*\n(.*\n)*done       exit 0 .* cost \$0\.00000\d* \(1\.\d+ vCPU-s at \$0\.\d+/vCPU-h\)")
+        self.assertRegex(result.stdout, r"\naccount    dev\navailable  \$399\.99\d*\nlocked     \$0\.\d+\n")
+        self.assertIn("\naccount    contractor-id\navailable  $600.00\nlocked     $0.00\n", result.stdout)
         self.assertIn("Nothing is left running.", result.stdout)
 
 
