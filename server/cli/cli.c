@@ -11,7 +11,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { NAME_BYTES_MAX = 63, VALUE_COLUMNS_MIN = 20 /* a time */, EXIT_READER_GONE = 128 + 13 /* as if SIGPIPE had ended us */ };
+enum {
+    NAME_BYTES_MAX = 63,
+    VALUE_COLUMNS_MIN = 20 /* a time */,
+    PROSE_COLUMNS_MAX = 100,
+    EXIT_READER_GONE = 128 + 13 /* as if SIGPIPE had ended us */
+};
 
 /* ---- errors and talk ------------------------------------------------------------------------------------------------- */
 
@@ -184,9 +189,9 @@ void cli_write_clean(FILE *to, const char *text, size_t most) {
     for (size_t i = 0; i < most && text[i]; i++) (void)fputc((unsigned char)text[i] < ' ' || text[i] == 0x7f ? '?' : text[i], to);
 }
 
-/* From column `at` on; a word that is longer than a line stays whole, for ids and paths are copied. Returns the column after it. */
-static size_t fold_from(FILE *to, const char *text, size_t indent, size_t at) {
-    size_t width = cli_terminal_width(to);
+/* A word that is longer than a line stays whole, for ids and paths are copied. */
+static void fold_at(FILE *to, const char *text, size_t indent, size_t width) {
+    size_t at = 0;
     while (*text) {
         size_t gap = strspn(text, " "), word = strcspn(text + gap, " ");
         if (at > indent && word && at + gap + word > width) {
@@ -200,12 +205,29 @@ static size_t fold_from(FILE *to, const char *text, size_t indent, size_t at) {
         at += word;
         text += gap + word;
     }
-    return at;
+    (void)fputc('\n', to);
 }
 
-void cli_fold(FILE *to, const char *text, size_t indent) {
-    (void)fold_from(to, text, indent, 0);
-    (void)fputc('\n', to);
+void cli_fold(FILE *to, const char *text, size_t indent) { fold_at(to, text, indent, cli_terminal_width(to)); }
+
+/* Where a line's explanation begins: behind its last gap of two spaces or more; behind its indent when there is none. */
+static size_t explanation_of(const char *line) {
+    size_t lead = strspn(line, " "), at = 0;
+    for (size_t i = lead; line[i]; i++)
+        if (i > lead + 1 && line[i - 1] == ' ' && line[i - 2] == ' ' && line[i] != ' ') at = i;
+    return at ? at : lead + 2;
+}
+
+void cli_fold_lines(FILE *to, const char *text) {
+    size_t width = cli_terminal_width(to) < PROSE_COLUMNS_MAX ? cli_terminal_width(to) : PROSE_COLUMNS_MAX;
+    while (*text) {
+        char line[512];
+        size_t len = strcspn(text, "\n");
+        (void)snprintf(line, sizeof line, "%.*s", (int)len, text);
+        size_t indent = explanation_of(line);
+        fold_at(to, line, indent + VALUE_COLUMNS_MIN <= width ? indent : strspn(line, " ") + 2, width);
+        text += len + (text[len] == '\n');
+    }
 }
 
 /* ---- client ---------------------------------------------------------------------------------------------------------- */
@@ -325,20 +347,48 @@ static void write_field(FILE *to, const json_t *value) {
     }
 }
 
+/* How people say it: no units in the name, and sizes as they may be typed. The name's length, and the value in `text` ("" = as it is). */
+static size_t for_people(const char *key, const json_t *value, char text[32]) {
+    static const char *const ends[] = {"_ppm", "_milli", "_bytes"};
+    size_t len = strlen(key), kind = 0, shift = 0;
+    text[0] = 0;
+    for (; kind < 3; kind++)
+        if (len > strlen(ends[kind]) && strcmp(key + len - strlen(ends[kind]), ends[kind]) == 0) break;
+    if (!json_is_integer(value) || (kind == 3 && strcmp(key, "memory_used") != 0)) return len;
+    unsigned long long n = (unsigned long long)json_integer_value(value);
+    if (kind < 2) {
+        (void)cli_thousandths(kind == 0 ? n / 1000 : n, text);
+        return len - strlen(ends[kind]);
+    }
+    while (n && n % 1024 == 0 && shift < 4) {
+        n /= 1024;
+        shift++;
+    }
+    (void)snprintf(text, 32, "%llu%.1s", n, &"\0KMGT"[shift]);
+    return kind == 2 ? len - strlen(ends[kind]) : len;
+}
+
 void cli_print_fields(const json_t *object) {
     const char *key;
     json_t *value;
     size_t width = 0;
-    json_object_foreach((json_t *)(uintptr_t)object, key, value) width = strlen(key) > width ? strlen(key) : width;
+    char said[32];
+    json_object_foreach((json_t *)(uintptr_t)object, key, value) {
+        size_t len = for_people(key, value, said);
+        width = len > width ? len : width;
+    }
     bool beside = width + 2 + VALUE_COLUMNS_MIN <= cli_terminal_width(stdout); /* else below its name */
     json_object_foreach((json_t *)(uintptr_t)object, key, value) {
         char *text = NULL;
-        size_t len = 0;
+        size_t len = 0, name = for_people(key, value, said);
         FILE *to = open_memstream(&text, &len);
         if (!to) return;
-        if (!beside) (void)printf("%s\n", key);
-        (void)fprintf(to, "%s%*s", beside ? key : "", (int)(beside ? width - strlen(key) + 2 : 2), "");
-        write_field(to, value);
+        if (!beside) (void)printf("%.*s\n", (int)name, key);
+        (void)fprintf(to, "%.*s%*s", beside ? (int)name : 0, key, (int)(beside ? width - name + 2 : 2), "");
+        if (said[0])
+            (void)fputs(said, to);
+        else
+            write_field(to, value);
         (void)fclose(to);
         cli_fold(stdout, text, beside ? width + 2 : 2);
         free(text);

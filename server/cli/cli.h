@@ -76,6 +76,8 @@ void cli_talk(const cli *c, const char *format, ...) __attribute__((format(print
 void cli_json_bytes(json_t *object, const char *name, ee_span bytes);
 /* A line for people: cleaned, on a terminal folded at spaces to its width, what follows indented. */
 void cli_fold(FILE *to, const char *text, size_t indent);
+/* The same for a text of lines, "  --option  what it does": what follows stands below what it does, where there is room. */
+void cli_fold_lines(FILE *to, const char *text);
 /* At most `most` bytes; nothing that could move the cursor gets through. */
 void cli_write_clean(FILE *to, const char *text, size_t most);
 size_t cli_terminal_width(FILE *stream); /* SIZE_MAX when it is no terminal */

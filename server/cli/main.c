@@ -105,11 +105,21 @@ static void on_interrupt(int signal_number) {
 void cli_interrupt_ends(bool now) { at_once = now; }
 
 static void print_help(FILE *to) {
-    (void)fprintf(to, "ee: run private jobs, pay in credits, reach private APIs\n\nusage: ee [--json] [--profile P] [--url U] "
-                      "[--color=auto|always|never] [-q] COMMAND ...\n\n");
-    for (const cli_command *command = cli_commands; command->name; command++)
-        (void)fprintf(to, "  %-9s %s\n", command->name, command->summary);
-    (void)fprintf(to, "\n`ee help COMMAND` tells more. `ee --version` tells the version. Start with `ee devnet up`.\n");
+    cli_fold_lines(to, "ee: run private jobs, pay in credits, reach private APIs\n\n"
+                       "usage: ee [--json] [--profile P] [--url U] [--color=auto|always|never] [-q] COMMAND ...\n\n");
+    for (const cli_command *command = cli_commands; command->name; command++) {
+        char line[128];
+        (void)snprintf(line, sizeof line, "  %-9s  %s", command->name, command->summary);
+        cli_fold_lines(to, line);
+    }
+    cli_fold_lines(to, "\n`ee help COMMAND` tells more. `ee --version` tells the version. Start with `ee devnet up`.\n");
+}
+
+static void print_command_help(const cli_command *command) {
+    char head[256];
+    (void)snprintf(head, sizeof head, "usage: ee %s %s\n  %s\n", command->name, command->args, command->summary);
+    cli_fold_lines(stdout, head);
+    cli_fold_lines(stdout, command->help);
 }
 
 static const cli_command *find_command(const char *name) {
@@ -138,7 +148,7 @@ static int help(const cli *c, int argc, char **argv) {
     if (c->json)
         help_json(command);
     else if (command)
-        (void)printf("usage: ee %s %s\n  %s\n%s", command->name, command->args, command->summary, command->help);
+        print_command_help(command);
     else
         print_help(stdout);
     return 0;

@@ -236,6 +236,22 @@ class Cli(DevnetCase):
                     self.assertIn(word, result.stdout)
                 self.assertIsInstance(self.net.json(*args), dict)
 
+    def test_units_are_for_programs(self):
+        shown, told = self.net.ee("nodes", "show", "node-a").stdout, self.net.json("nodes", "show", "node-a")
+        self.assertEqual(re.findall(r"^((?:trust|vcpus|vcpus_used|memory|memory_used)) +(\S+)$", shown, re.M),
+                         [("trust", "0.5"), ("vcpus", "8"), ("vcpus_used", "0"), ("memory", "8G"), ("memory_used", "0")])
+        self.assertEqual((told["trust_ppm"], told["vcpus_milli"], told["memory_bytes"]), (500000, 8000, 8 << 30))
+
+    def test_help_fits_where_it_is_read(self):
+        commands = [c["name"] for c in self.net.json("help")["commands"]]
+        for args in (["help"], *(["help", name] for name in commands)):
+            for columns in (40, 80, None):
+                with self.subTest(args=args, columns=columns):
+                    text = self.net.ee(*args).stdout if columns is None else self.terminal(*args, columns=columns).decode().replace("\r", "")
+                    for line in text.splitlines():
+                        if len(line) > (columns or 100):  # a word stays whole
+                            self.assertEqual(len(line.split()), 1, line)
+
     def test_everything_has_json(self):
         self.assertIn("version", self.net.json("--version"))
         self.assertEqual(self.net.json("help", "run")["name"], "run")
