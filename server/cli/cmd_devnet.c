@@ -105,6 +105,16 @@ static int take_port(const cli *c, const char *option, const char *text, uint16_
     return 0;
 }
 
+/* What the supervisor would have removed. Its sandboxes' path depends on its pid, so it wrote it down. */
+static bool remove_leftovers(const devnet *net) {
+    if (unlink(net->file) != 0) return false; /* its supervisor was not killed */
+    json_t *children = devnet_read_children(net);
+    devnet_remove_stale_sandboxes(cli_text(children, "sandboxes"));
+    eei_ignored(devnet_remove_dir(net->dir, NULL));
+    json_decref(children);
+    return true;
+}
+
 typedef struct up_line {
     const char *port, *registry_port, *attest;
 } up_line;
@@ -149,6 +159,7 @@ static int start(cli *c, const up_line *line, devnet *net) {
     if (!st) st = check_ports(line, net, &err);
     if (!st && pipe2(fds, O_CLOEXEC) != 0) st = eei_fail_errno(&err, EE_E_IO, errno, "pipe");
     if (st) return cli_error(c, &err);
+    (void)remove_leftovers(net);
     pid_t pid = fork();
     if (pid == 0) {
         close(fds[0]);
@@ -179,16 +190,6 @@ static int up(cli *c, int argc, char **argv) {
     return code;
 }
 
-/* What the supervisor would have removed. Its sandboxes' path depends on its pid, so it wrote it down. */
-static void remove_leftovers(const devnet *net) {
-    json_t *children = devnet_read_children(net);
-    const char *sandboxes = cli_text(children, "sandboxes");
-    if (strncmp(sandboxes, DEVNET_SANDBOXES, sizeof DEVNET_SANDBOXES - 1) == 0 && !strstr(sandboxes, ".."))
-        devnet_remove_sandboxes(sandboxes);
-    eei_ignored(devnet_remove_dir(net->dir, NULL));
-    json_decref(children);
-}
-
 static int tell_down(const cli *c, const char *text) {
     (void)printf("%s\n", c->json ? "{\"running\": false}" : text);
     return 0;
@@ -200,11 +201,9 @@ static int down(cli *c) {
     if (devnet_find_paths(&net, &err)) return cli_error(c, &err);
     pid_t pid = devnet_running(&net);
     if (!pid) pid = devnet_starting(&net);
-    if (!pid) {
-        bool stale = unlink(net.file) == 0; /* its supervisor was killed, and its programs ended with it */
-        if (stale) remove_leftovers(&net);
-        return tell_down(c, stale ? "no devnet is up; took away what was left of one that ended without a word" : "no devnet is up");
-    }
+    if (!pid)
+        return tell_down(c, remove_leftovers(&net) ? "no devnet is up; took away what was left of one that ended without a word"
+                                                   : "no devnet is up");
     (void)kill(pid, SIGTERM);
     for (uint64_t deadline = eei_mono_ms() + DOWN_MS; kill(pid, 0) == 0 && eei_mono_ms() < deadline;) {
         (void)waitpid(pid, NULL, WNOHANG);

@@ -74,9 +74,11 @@ void devnet_lock_name(const devnet *net);
 /* The process that makes this devnet now, and has not made it yet; 0 when there is none. */
 pid_t devnet_starting(const devnet *net);
 /* Locked for as long as this process lives. */
-ee_status devnet_make_sandboxes(const devnet *net, ee_error *err) EE_MUST_USE;
-/* What the agents of a devnet that ended, however it did, have left: sandboxes with their cgroups. */
+ee_status devnet_make_sandboxes(devnet *net, ee_error *err) EE_MUST_USE;
+/* What this devnet's agents, however they ended, have left: sandboxes with their cgroups. */
 void devnet_remove_sandboxes(const char *sandboxes);
+/* The same of one whose supervisor was killed, as it wrote them down; not if they are below the folder of its devnet. */
+void devnet_remove_stale_sandboxes(const char *sandboxes);
 /* The same of root's devnets whose supervisor was killed and whose `ee devnet down` never came. */
 void devnet_sweep_sandboxes(void);
 

@@ -71,7 +71,7 @@ static bool lock_folder(const char *path, int *fd) {
     return false;
 }
 
-ee_status devnet_make_sandboxes(const devnet *net, ee_error *err) {
+ee_status devnet_make_sandboxes(devnet *net, ee_error *err) {
     ee_status st = eei_make_dirs(net->sandboxes, 0711, err);
     int ours = -1; /* never closed: the end of this process does it */
     if (!st && chmod(net->sandboxes, 0711) != 0) st = eei_fail_errno(err, EE_E_IO, errno, "%s", net->sandboxes);
@@ -103,6 +103,14 @@ void devnet_remove_sandboxes(const char *sandboxes) {
     agent_cgroup_find("/proc/self/mountinfo", &layout);
     each_agent(sandboxes, remove_cgroups, &layout);
     eei_ignored(devnet_remove_dir(sandboxes, NULL));
+}
+
+void devnet_remove_stale_sandboxes(const char *sandboxes) {
+    int fd;
+    if (strncmp(sandboxes, DEVNET_SANDBOXES, sizeof DEVNET_SANDBOXES - 1) != 0 || strstr(sandboxes, "..")) return;
+    if (!lock_folder(sandboxes, &fd)) return; /* gone, or another devnet's by now: it has a process id in its name */
+    devnet_remove_sandboxes(sandboxes);
+    close(fd);
 }
 
 /* ---- of others ------------------------------------------------------------------------------------------------------- */

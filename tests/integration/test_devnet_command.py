@@ -152,6 +152,11 @@ class Leftovers(OwnDevnet):
         self.assertEqual(self.net.ee("devnet", "down").returncode, 0)
         self.assertEqual(self.net.remains(self.sandboxes), [])
 
+    def test_of_the_one_before(self):
+        self.kill_supervisor()
+        self.net.up()
+        self.assertEqual(self.net.remains(self.sandboxes), [])
+
     def test_of_a_devnet_that_nobody_took_down(self):
         """The next one that root starts takes it away, once it is old; what runs is left alone."""
         if os.geteuid() != 0:
