@@ -72,11 +72,33 @@ def go_build(folder, name, text, env):
     return folder / name
 
 
+def cgroups_of(root_dir):
+    """The groups of the sandboxes of an agent with this runtime folder, in each hierarchy."""
+    name = "easyenclave-" + hashlib.sha256(str(root_dir).encode()).hexdigest()[:12]
+    return [group for place in ("", "*/") for group in pathlib.Path("/sys/fs/cgroup").glob(place + name)]
+
+
+def remove_cgroups(root_dir):
+    """Of an agent that was killed, as the next one with its folder would."""
+    def remove(folder):
+        try:
+            for pid in (folder / "cgroup.procs").read_text().split():
+                os.kill(int(pid), signal.SIGKILL)
+            folder.rmdir()
+        except OSError:  # it ended meanwhile, or has not yet
+            pass
+        return not folder.exists()
+
+    for group in cgroups_of(root_dir):
+        for folder in [*sorted((f for f in group.rglob("*") if f.is_dir()), reverse=True), group]:
+            wait_for(f"{folder} is removed", lambda: remove(folder))
+
+
 class Beside:
     """A program that runs beside the devnet's own: an impostor, most of the time. Its log is one of the devnet's."""
 
     def __init__(self, net, name, argv, env):
-        self.path = net.dir / f"logs/{name}.log"
+        self.path, self.root_dir = net.dir / f"logs/{name}.log", env.get("EE_RUNTIME_DIR")
         with open(self.path, "w") as log:
             self.process = subprocess.Popen(argv, env=env, stdout=log, stderr=log)
 
@@ -86,6 +108,11 @@ class Beside:
     def stop(self):
         self.process.kill()
         self.process.wait()
+        self.remove_cgroups()
+
+    def remove_cgroups(self):
+        if self.root_dir:
+            remove_cgroups(self.root_dir)
 
 
 def own_caller(test):
@@ -108,6 +135,7 @@ class Devnet:
         self.file = self.home / "run/easyenclave/devnet.json"
         self.dir = self.home / "run/easyenclave/devnet"
         self.settings = {}  # of programs that something was beside: (program, environment)
+        self.others = []
         # Of its own, and below the ephemeral range: nobody takes it while a killed control plane is away.
         Devnet.made += 1
         self.port = 10000 + (os.getpid() * 16 + Devnet.made) % 20000
@@ -129,8 +157,7 @@ class Devnet:
 
     def remains(self, sandboxes):
         """Of sandboxes(): the folder itself, and the cgroups of the agents that worked there."""
-        agents = [hashlib.sha256(f"{sandboxes}/{name}".encode()).hexdigest()[:12] for name in ("node-a", "node-b", "node-c")]
-        groups = [found for name in agents for place in ("", "*/") for found in pathlib.Path("/sys/fs/cgroup").glob(f"{place}easyenclave-{name}")]
+        groups = [group for name in ("node-a", "node-b", "node-c") for group in cgroups_of(f"{sandboxes}/{name}")]
         return [str(path) for path in [sandboxes, *groups] if path.exists()]
 
     def down(self):
@@ -138,6 +165,8 @@ class Devnet:
         result = self.ee("devnet", "down", timeout=60)
         left = subprocess.run(["pgrep", "-fa", str(self.home)], capture_output=True, text=True).stdout
         left += "\n".join(self.remains(sandboxes)) if sandboxes else ""
+        for other in self.others:
+            other.remove_cgroups()
         found = [path.read_text(errors="replace")[:6000] for path in sorted(self.home.glob("sanitizer.*"))]
         shutil.rmtree(self.home, ignore_errors=True)
         if found:
@@ -234,7 +263,8 @@ class Devnet:
             env["EE_RUNTIME_DIR"] = str(self.home / called)
         if machine:
             env["EE_TDX_MACHINE"] = f"{self.dir}/machines/{machine}.json"
-        return Beside(self, called, [program or own], {**env, **more})
+        self.others.append(Beside(self, called, [program or own], {**env, **more}))
+        return self.others[-1]
 
     def push_hello(self):
         """examples/hello-workload as an image in the devnet's registry: a server that keeps connections."""
