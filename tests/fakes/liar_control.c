@@ -27,7 +27,7 @@ static ee_status made_older(const eei_frame *frame, eei_buf *out, ee_error *err)
     eei_arena arena = EEI_ARENA_INIT(4096);
     eei_hello hello;
     ee_status st = eei_decode(&eei_hello_schema, frame->payload, &arena, &hello, err);
-    if (!st && hello.role == (uint64_t)atoi(lie_to())) hello.release = eei_span_text("0.0.9");
+    if (!st && hello.role == strtoull(lie_to(), NULL, 10)) hello.release = eei_span_text("0.0.9");
     if (!st) st = eei_encode(&eei_hello_schema, &hello, out, err);
     eei_arena_clear(&arena);
     return st;
