@@ -8,6 +8,8 @@
 /* clang-format on */
 
 #include "base/alloc.h"
+#include "base/cancel.h"
+#include "base/clock.h"
 #include "base/limits.h"
 #include "net/fetch.h"
 
@@ -68,8 +70,10 @@ static void *serve(void *user) {
     return NULL;
 }
 
-static ee_status open_pair(void *user, int *fd, ee_error *err) {
+static ee_status open_pair(void *user, uint64_t deadline_ms, const ee_cancel *cancel, int *fd, ee_error *err) {
     far_end *far = user;
+    (void)deadline_ms;
+    (void)cancel;
     int pair[2];
     if (far->fail) return eei_fail(err, far->fail, "the channel did not open");
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return eei_fail(err, EE_E_IO, "socketpair");
@@ -198,8 +202,10 @@ static void *pour(void *user) {
     (void)close(fd);
     return NULL;
 }
-static ee_status open_given(void *user, int *fd, ee_error *err) {
+static ee_status open_given(void *user, uint64_t deadline_ms, const ee_cancel *cancel, int *fd, ee_error *err) {
     int *given = user;
+    (void)deadline_ms;
+    (void)cancel;
     if (*given < 0) return eei_fail(err, EE_E_CONNECT, "no second one");
     *fd = *given;
     *given = -1;
@@ -384,7 +390,9 @@ static void *run_sink(void *user) {
     return NULL;
 }
 
-static ee_status open_sink(void *user, int *fd, ee_error *err) {
+static ee_status open_sink(void *user, uint64_t deadline_ms, const ee_cancel *cancel, int *fd, ee_error *err) {
+    (void)deadline_ms;
+    (void)cancel;
     sink *s = user;
     (void)err;
     *fd = s->pair[0];
@@ -559,6 +567,45 @@ static void test_a_short_body_goes_out_again_on_a_new_connection(void **state) {
     far_end_stop(&far, http);
 }
 
+/* Nobody is there: what waits for a socket ends with the request that waits for it. */
+static ee_status open_nothing(void *user, uint64_t deadline_ms, const ee_cancel *cancel, int *fd, ee_error *err) {
+    uint64_t now = eei_mono_ms();
+    *fd = -1;
+    if (user) ee_cancel_fire(user);
+    ee_status st = eei_cancel_pause(cancel, deadline_ms > now ? deadline_ms - now : 0, err);
+    return st ? st : eei_fail(err, EE_E_TIMEOUT, "nobody came");
+}
+
+static void test_a_request_bounds_the_wait_for_its_socket(void **state) {
+    static const struct {
+        const char *name;
+        bool upload, fires;
+        uint32_t timeout_ms;
+        ee_status want;
+    } cases[] = {{"its time", false, false, 50, EE_E_TIMEOUT},
+                 {"its cancel", false, true, 60000, EE_E_CANCELLED},
+                 {"an upload's time", true, false, 50, EE_E_TIMEOUT},
+                 {"an upload's cancel", true, true, 60000, EE_E_CANCELLED}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        eei_http *http = NULL;
+        eei_http_response r = {0};
+        ee_error err = {0};
+        ee_cancel *cancel = NULL;
+        assert_int_equal(ee_cancel_new(&cancel, NULL), EE_OK);
+        assert_int_equal(eei_http_new("http://app", open_nothing, cases[i].fires ? cancel : NULL, &http, NULL), EE_OK);
+        eei_http_request request = {.method = "POST", .path = "/", .timeout_ms = cases[i].timeout_ms, .cancel = cancel};
+        uint64_t began = eei_mono_ms();
+        ee_status st = cases[i].upload ? eei_http_open(http, &request, &r, &err) : eei_http_call(http, &request, &r, &err);
+        if (!st && cases[i].upload) st = eei_http_write(http, eei_span_text("body"), &err);
+        if (!st && cases[i].upload) st = eei_http_finish(http, &err);
+        if (st != cases[i].want) fail_msg("%s: %s %s", cases[i].name, ee_status_word(st), err.message);
+        assert_true(eei_mono_ms() - began < 30000);
+        eei_http_free(http);
+        ee_cancel_free(cancel);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_requests_reuse_the_socket),
@@ -571,6 +618,7 @@ int main(void) {
         cmocka_unit_test(test_an_early_answer_ends_the_body),
         cmocka_unit_test(test_bodies_that_go_wrong),
         cmocka_unit_test(test_a_short_body_goes_out_again_on_a_new_connection),
+        cmocka_unit_test(test_a_request_bounds_the_wait_for_its_socket),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,11 +93,11 @@ static ee_status dial_once(ee_app *app, const client_dial *dial, client_conn **o
 }
 
 /* An app that is being moved is back within moments; one that failed or was stopped stays as it is. */
-static bool may_come_back(ee_app *app, const ee_cancel *cancel) {
+static bool may_come_back(ee_app *app, uint64_t deadline_ms, const ee_cancel *cancel) {
     char path[96];
     json_t *answer = NULL;
     (void)snprintf(path, sizeof path, "/v1/apps/%s", app->name);
-    client_call call = {.method = "GET", .path = path, .repeatable = true, .cancel = cancel};
+    client_call call = {.method = "GET", .path = path, .repeatable = true, .deadline_ms = deadline_ms, .cancel = cancel};
     ee_status st = client_call_api(app->client, &call, &answer, NULL);
     const char *state = json_string_value(json_object_get(answer, "state"));
     bool final = !st && state && (strcmp(state, "failed") == 0 || strcmp(state, "stopped") == 0);
@@ -106,21 +106,22 @@ static bool may_come_back(ee_app *app, const ee_cancel *cancel) {
 }
 
 /* A new attested connection to the app, wherever it runs by the deadline. */
-static ee_status dial_app(ee_app *app, uint32_t timeout_ms, bool strict, const ee_policy *policy, const ee_cancel *cancel,
+static ee_status dial_app(ee_app *app, uint64_t deadline_ms, bool strict, const ee_policy *policy, const ee_cancel *cancel,
                           client_conn **out, ee_error *err) {
     client_dial dial = {.kind = EEI_OPEN_APP,
                         .target = app->name,
                         .alpn = EEI_ALPN_APP,
                         .policy = policy ? policy : app->policy,
                         .strict = strict,
-                        .deadline_ms = eei_mono_ms() + timeout_ms,
+                        .deadline_ms = deadline_ms,
                         .cancel = cancel};
     ee_error story = {0};
     ee_status st;
     *out = NULL;
     for (;;) {
         st = dial_once(app, &dial, out, &story);
-        if (st != EE_E_APP_UNAVAILABLE || eei_mono_ms() + RETRY_MAX_MS > dial.deadline_ms || !may_come_back(app, cancel)) break;
+        if (st != EE_E_APP_UNAVAILABLE || eei_mono_ms() + RETRY_MAX_MS > dial.deadline_ms || !may_come_back(app, deadline_ms, cancel))
+            break;
         st = client_pause(RETRY_MIN_MS, RETRY_MAX_MS, cancel, &story);
         if (st) break;
     }
@@ -142,11 +143,13 @@ static int take_first(ee_app *app) {
     return fd;
 }
 
-static ee_status open_socket(void *user, int *fd, ee_error *err) {
+/* For a request: within its time, and at most in the app's. */
+static ee_status open_socket(void *user, uint64_t deadline_ms, const ee_cancel *cancel, int *fd, ee_error *err) {
     ee_app *app = user;
     client_conn *conn = NULL;
     if ((*fd = take_first(app)) >= 0) return EE_OK;
-    ee_status st = dial_app(app, app->timeout_ms, app->strict, NULL, NULL, &conn, err);
+    uint64_t own_ms = eei_mono_ms() + app->timeout_ms;
+    ee_status st = dial_app(app, own_ms < deadline_ms ? own_ms : deadline_ms, app->strict, NULL, cancel, &conn, err);
     if (!st) st = client_conn_to_socket(conn, fd, err);
     client_conn_free(conn);
     return st;
@@ -155,7 +158,7 @@ static ee_status open_socket(void *user, int *fd, ee_error *err) {
 /* The first connection is made and attested here, and kept: what ee_connect() promises is true before it returns. */
 static ee_status first_connection(ee_app *app, const ee_connect_options *options, ee_error *err) {
     client_conn *conn = NULL;
-    ee_status st = dial_app(app, app->timeout_ms, app->strict, NULL, options->cancel, &conn, err);
+    ee_status st = dial_app(app, eei_mono_ms() + app->timeout_ms, app->strict, NULL, options->cancel, &conn, err);
     if (!st) st = client_conn_to_socket(conn, &app->first_fd, err);
     client_conn_free(conn);
     return st;
@@ -428,7 +431,7 @@ ee_status ee_app_socket(ee_app *app, const ee_connect_options *options, int *out
     const ee_policy *policy = options ? options->policy : NULL;
     *out_fd = strict == app->strict && !policy ? take_first(app) : -1;
     if (*out_fd >= 0) return EE_OK;
-    ee_status st = dial_app(app, timeout, strict, policy, options ? options->cancel : NULL, &conn, err);
+    ee_status st = dial_app(app, eei_mono_ms() + timeout, strict, policy, options ? options->cancel : NULL, &conn, err);
     if (!st) st = client_conn_to_socket(conn, out_fd, err);
     client_conn_free(conn);
     return st;

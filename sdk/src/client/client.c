@@ -327,12 +327,23 @@ ee_status client_pause(uint64_t least_ms, uint64_t most_ms, const ee_cancel *can
     return eei_cancel_pause(cancel, least_ms + random % (most_ms - least_ms + 1), err);
 }
 
-/* Full jitter, but not before the server said, within reason. */
-static ee_status back_off(unsigned attempt, uint32_t retry_after_ms, const ee_cancel *cancel, ee_error *err) {
+/* Full jitter, but not before the server said, within reason. The milliseconds that are waited at most. */
+static uint64_t pause_for(unsigned attempt, uint32_t retry_after_ms, uint64_t *least_ms) {
     uint64_t most = (uint64_t)BACKOFF_FIRST_MS << (attempt < 5 ? attempt : 5);
     uint64_t least = retry_after_ms < CLIENT_RETRY_AFTER_MAX_MS ? retry_after_ms : CLIENT_RETRY_AFTER_MAX_MS;
     if (most > BACKOFF_MAX_MS) most = BACKOFF_MAX_MS;
-    return client_pause(least, least > most ? least : most, cancel, err);
+    *least_ms = least;
+    return least > most ? least : most;
+}
+
+/* What is left of the call's own time, at most that of one attempt. 0 = one attempt's. */
+static ee_status time_left(const client_call *call, uint32_t timeout_ms, uint32_t *out, ee_error *err) {
+    uint64_t now = eei_mono_ms();
+    *out = 0;
+    if (!call->deadline_ms) return EE_OK;
+    if (now >= call->deadline_ms) return eei_fail(err, EE_E_TIMEOUT, "%s %s: no answer in time", call->method, call->path);
+    if (call->deadline_ms - now < timeout_ms) *out = (uint32_t)(call->deadline_ms - now);
+    return EE_OK;
 }
 
 static bool worth_retry(ee_status st, int http_status) {
@@ -371,7 +382,8 @@ ee_status client_call_api(ee_client *client, const client_call *call, json_t **o
                                .cancel = call->cancel,
                                .sign = sign,
                                .user = &s};
-        ee_status call_st = eei_fetch_call(call->brief ? client->brief : client->api, &request, &reply, &story);
+        ee_status call_st = time_left(call, client->config.timeout_ms, &request.timeout_ms, &story);
+        if (!call_st) call_st = eei_fetch_call(call->brief ? client->brief : client->api, &request, &reply, &story);
         if (call_st && reply.sent) may_have_happened = true;
         if (!call_st && reply.status / 100 == 2) {
             call_st = eei_json_parse(eei_buf_span(&reply.body), RESPONSE_MAX, out, &story);
@@ -383,8 +395,10 @@ ee_status client_call_api(ee_client *client, const client_call *call, json_t **o
         int http_status = reply.status;
         eei_buf_clear(&reply.body);
         if (!call_st) break;
-        bool again = call->repeatable && !call->brief && worth_retry(call_st, http_status) && attempt < client->config.max_retries;
-        if (again && back_off(attempt, story.retry_after_ms, call->cancel, &why) == EE_OK) continue;
+        uint64_t least_ms, most_ms = pause_for(attempt, story.retry_after_ms, &least_ms);
+        bool again = call->repeatable && !call->brief && worth_retry(call_st, http_status) && attempt < client->config.max_retries &&
+                     (!call->deadline_ms || eei_mono_ms() + most_ms < call->deadline_ms);
+        if (again && client_pause(least_ms, most_ms, call->cancel, &why) == EE_OK) continue;
         if (again && !(may_have_happened && call->idempotency_key)) { /* cancelled while it waited */
             call_st = why.status;
             story = why;

@@ -59,6 +59,7 @@ typedef struct client_call {
     bool repeatable;             /* safe to send again: GET, or carries an idempotency key the server honours */
     bool owner;                  /* for the network's owner: carries the owner's token beside the signature */
     bool brief;                  /* one attempt of at most CLIENT_BRIEF_MS, whatever `repeatable` says */
+    uint64_t deadline_ms;        /* mono: of all attempts together, beside the timeout of each; 0 = none */
     const ee_cancel *cancel;
 } client_call;
 /* A signed call to the attested control plane; an error answer becomes err. While repeatable it retries connection faults, 429, 502, 504,

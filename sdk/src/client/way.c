@@ -10,7 +10,7 @@ ee_status client_way_dial(ee_client *client, const char *path, const client_dial
     uint8_t spec_hash[32];
     json_t *answer = NULL;
     client_dial to = *dial;
-    client_call call = {.method = "GET", .path = path, .repeatable = true, .cancel = dial->cancel};
+    client_call call = {.method = "GET", .path = path, .repeatable = true, .deadline_ms = dial->deadline_ms, .cancel = dial->cancel};
     *out = NULL;
     if (refused) *refused = NULL;
     ee_status st = client_call_api(client, &call, &answer, err);

@@ -63,9 +63,10 @@ ee_status eei_fetch_verdict(eei_fetch *fetch, ee_verdict **out, ee_error *err) E
 /* HTTP over a socket that is already connected (one end of a socketpair whose other end is an attested channel): libcurl does all of
  * HTTP. One request at a time per handle; keeps the socket for the next request when HTTP allows. */
 typedef struct eei_http eei_http;
-/* open() gives a connected socket; called when there is none to reuse. */
-ee_status eei_http_new(const char *base_url, ee_status (*open)(void *user, int *fd, ee_error *err), void *user, eei_http **out,
-                       ee_error *err) EE_MUST_USE;
+/* Gives a connected socket; called when there is none to reuse, inside the request that needs it: within that one's deadline (mono_ms) and
+ * cancel (nullable). */
+typedef ee_status (*eei_http_open_fn)(void *user, uint64_t deadline_ms, const ee_cancel *cancel, int *fd, ee_error *err);
+ee_status eei_http_new(const char *base_url, eei_http_open_fn open, void *user, eei_http **out, ee_error *err) EE_MUST_USE;
 void eei_http_free(eei_http *http);
 typedef struct eei_http_request {
     const char *method, *path;

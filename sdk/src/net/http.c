@@ -28,7 +28,7 @@ struct eei_http {
     eei_curl curl;
     char *base;
     struct curl_slist *connect_to;
-    ee_status (*open)(void *user, int *fd, ee_error *err);
+    eei_http_open_fn open;
     void *user;
     int sockets;            /* open now */
     int given, placeholder; /* the socket from open(), until it takes the placeholder's number; -1 */
@@ -39,7 +39,8 @@ struct eei_http {
     bool headers_done, stream, paused, over;
     eei_buf body;
     uploading upload;
-    uint32_t timeout_ms; /* idem, like the two below */
+    uint32_t timeout_ms; /* idem, like the three below */
+    uint64_t deadline_ms;
     const ee_cancel *cancel;
     char what[160];
 };
@@ -58,7 +59,7 @@ static curl_socket_t on_open(void *user, curlsocktype purpose, struct curl_socka
     eei_http *http = user;
     (void)purpose;
     drop_given(http);
-    http->open_status = http->open(http->user, &http->given, &http->open_error);
+    http->open_status = http->open(http->user, http->deadline_ms, http->cancel, &http->given, &http->open_error);
     if (http->open_status) return CURL_SOCKET_BAD;
     http->placeholder = socket(address->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     int flags = fcntl(http->given, F_GETFL);
@@ -227,8 +228,7 @@ static ee_status set_options(eei_http *http, ee_error *err) {
     return bad ? eei_fail(err, EE_E_INTERNAL, "libcurl: %s", curl_easy_strerror(bad)) : EE_OK;
 }
 
-ee_status eei_http_new(const char *base_url, ee_status (*open)(void *user, int *fd, ee_error *err), void *user, eei_http **out,
-                       ee_error *err) {
+ee_status eei_http_new(const char *base_url, eei_http_open_fn open, void *user, eei_http **out, ee_error *err) {
     *out = NULL;
     if (strncmp(base_url, "http://", 7) != 0) return eei_fail(err, EE_E_INVALID, "the base URL must start with http://");
     eei_http *http = eei_calloc(1, sizeof *http);
@@ -296,6 +296,9 @@ static void reset(eei_http *http, const eei_http_request *request, eei_http_resp
     *out = (eei_http_response){0};
 }
 
+/* Anew whenever bytes of a body moved. */
+static void extend(eei_http *http) { http->deadline_ms = eei_mono_ms() + http->timeout_ms; }
+
 /* The running request failed: nothing of it is left. */
 static ee_status give_up(eei_http *http, ee_status st, ee_error *err) {
     eei_curl_stop(&http->curl);
@@ -307,16 +310,16 @@ static ee_status give_up(eei_http *http, ee_status st, ee_error *err) {
 
 /* To the answer: its headers when it is streamed, else its end. */
 static ee_status await_answer(eei_http *http, ee_error *err) {
-    uint64_t deadline_ms = eei_mono_ms() + http->timeout_ms;
     ee_status st = EE_OK;
     bool streams = false;
     size_t seen = http->upload.at;
+    extend(http);
     while (!st && http->curl.running && !streams) {
         st = eei_curl_work(&http->curl, err);
         streams = http->stream && http->headers_done; /* what comes later is eei_http_read()'s to tell */
-        if (http->upload.at != seen) deadline_ms = eei_mono_ms() + http->timeout_ms;
+        if (http->upload.at != seen) extend(http);
         seen = http->upload.at;
-        if (!st && http->curl.running && !streams) st = eei_curl_wait(&http->curl, deadline_ms, http->cancel, err);
+        if (!st && http->curl.running && !streams) st = eei_curl_wait(&http->curl, http->deadline_ms, http->cancel, err);
     }
     if (!st && !http->curl.running && !streams) st = outcome(http, http->what, err);
     if (st) return give_up(http, st, err);
@@ -373,7 +376,6 @@ static bool unwanted(const eei_http *http) { return !http->curl.running || (http
 
 ee_status eei_http_write(eei_http *http, ee_span bytes, ee_error *err) {
     uploading *up = &http->upload;
-    uint64_t deadline_ms = eei_mono_ms() + http->timeout_ms;
     ee_status st = EE_OK;
     if (!http->response) return eei_fail(err, EE_E_STATE, "no request is open");
     if (up->announced && bytes.len > up->announced - up->wanted) {
@@ -381,16 +383,17 @@ ee_status eei_http_write(eei_http *http, ee_span bytes, ee_error *err) {
         return give_up(http, st, err);
     }
     up->wanted += bytes.len;
+    extend(http);
     while (!st && bytes.len) {
         if (!http->curl.running) st = outcome(http, http->what, err);
         if (st) break;
         if (unwanted(http)) return eei_fail(err, EE_E_END, "%s: the answer came before the end of the body", http->what);
         size_t left = bytes.len;
         st = take_piece(up, &bytes, err);
-        if (bytes.len != left) deadline_ms = eei_mono_ms() + http->timeout_ms;
+        if (bytes.len != left) extend(http);
         resume_upload(http);
         if (!st) st = eei_curl_work(&http->curl, err);
-        if (!st && bytes.len && http->curl.running && up->at == 0) st = eei_curl_wait(&http->curl, deadline_ms, http->cancel, err);
+        if (!st && bytes.len && http->curl.running && up->at == 0) st = eei_curl_wait(&http->curl, http->deadline_ms, http->cancel, err);
     }
     return st ? give_up(http, st, err) : EE_OK;
 }
