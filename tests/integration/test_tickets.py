@@ -329,8 +329,8 @@ no node|invalid|a node's name has 1 to 63 of a-z, 0-9 and "-"|NULL
 an empty node|invalid|a node's name has 1 to 63 of a-z, 0-9 and "-"|NULL
 a node of 64 bytes|invalid|a node's name has 1 to 63 of a-z, 0-9 and "-"|NULL
 a node that is none|invalid|a node's name has 1 to 63 of a-z, 0-9 and "-"|NULL
-not initialized|invalid|use ee_ticket_options_init()|NULL
-no options|invalid|use ee_ticket_options_init()|NULL
+not initialized|invalid|ee_ticket_options says that it has 0 bytes; this library knows 40: use ee_ticket_options_init()|NULL
+no options|invalid|the options are missing: they name the node and the machine|NULL
 no out|invalid|out is NULL|
 """
 

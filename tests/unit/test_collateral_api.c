@@ -26,7 +26,7 @@ static void test_arguments(void **state) {
     world *w = *state;
     ee_error why = {0};
     ee_collateral_options options = nobody();
-    options.struct_bytes -= 8;
+    options.struct_bytes = 8;
     assert_int_equal(fetch(w, &options, &why), EE_E_INVALID);
     assert_non_null(strstr(why.message, "ee_collateral_options_init"));
     options = nobody();

@@ -19,7 +19,7 @@ typedef struct ee_connect_options {
     int32_t strict;          /**< 1: a full quote for every connection, not a signed session statement */
     ee_cancel *cancel;
 } ee_connect_options;
-EE_API void ee_connect_options_init(ee_connect_options *options);
+#define ee_connect_options_init(options) ee_options_init((options), sizeof *(options))
 
 /**
  * Resolve an app, open a stream to its agent through the proxy, and attest the agent. No byte of a request leaves before.
@@ -49,7 +49,7 @@ typedef struct ee_request_options {
     ee_cancel *cancel;
     uint64_t body_bytes; /**< ee_upload_open(): exactly so many will be written; 0 = not known, they go out in chunks */
 } ee_request_options;
-EE_API void ee_request_options_init(ee_request_options *options);
+#define ee_request_options_init(options) ee_options_init((options), sizeof *(options))
 
 /** One HTTP request over the attested stream. Redirects are handed back. The answer's body has at most 64 MiB unless stream is 1.
  *  @param path "/api/private", with query; must start with "/" */
@@ -103,7 +103,7 @@ typedef struct ee_deploy_options {
     const char *node; /**< NULL = lowest effective price */
     const char *idempotency_key;
 } ee_deploy_options;
-EE_API void ee_deploy_options_init(ee_deploy_options *options);
+#define ee_deploy_options_init(options) ee_options_init((options), sizeof *(options))
 /** Deploy and wait until the app's port answers, or until it failed. @param out_json [out, owned] the app; ee_string_free() */
 EE_API EE_MUST_USE ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *options, int64_t timeout_ms, char **out_json,
                                            ee_error *err);

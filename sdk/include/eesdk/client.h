@@ -18,7 +18,7 @@ typedef void (*ee_log_fn)(void *user, int level, const char *line); /**< any thr
 /** Options of ee_client_new(). Fill with ee_client_options_init(), then change fields; new fields are only ever appended.
  *  A NULL or 0 field means: look it up (argument > EE_* environment > profile > running devnet), each value on its own. */
 typedef struct ee_client_options {
-    size_t struct_bytes;     /**< set by init */
+    size_t struct_bytes;     /**< set by init, as are those of the other option structs */
     const char *profile;     /**< name in config.toml; EE_PROFILE */
     const char *url;         /**< https://host:port of the control plane; EE_URL */
     const char *api_key;     /**< "ee_sk_..."; EE_API_KEY, EE_API_KEY_FILE. A seed: it never leaves the process */
@@ -32,7 +32,7 @@ typedef struct ee_client_options {
     const char *pccs_ca;  /**< EE_PCCS_CA */
 } ee_client_options;
 
-EE_API void ee_client_options_init(ee_client_options *options);
+#define ee_client_options_init(options) ee_options_init((options), sizeof *(options))
 
 /**
  * Make a client. Reads configuration; connects on first use, and verifies the control plane's attestation then.

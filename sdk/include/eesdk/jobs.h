@@ -40,8 +40,8 @@ typedef struct ee_job_options {
     ee_cancel *cancel; /**< nullable */
 } ee_job_options;
 
-EE_API void ee_job_options_init(ee_job_options *options);
-#ifndef SWIG
+#define ee_job_options_init(options) ee_options_init((options), sizeof *(options))
+#if !defined(SWIG) && !defined(__cplusplus) /* C++ has no address of a temporary: ee_job_options_init() there */
 #define EE_JOB(...)  (&(ee_job_options){.struct_bytes = sizeof(ee_job_options), __VA_ARGS__})
 #define EE_LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
 #endif

@@ -17,7 +17,7 @@ typedef struct ee_ticket_options {
     uint32_t life_ms;            /**< until it must have been used; 0 = 600,000, which is the most */
     int32_t uptime_server;       /**< 1: for an uptime server, not for an agent */
 } ee_ticket_options;
-EE_API void ee_ticket_options_init(ee_ticket_options *options);
+#define ee_ticket_options_init(options) ee_options_init((options), sizeof *(options))
 
 /**
  * Sign a boot ticket: one boot of one machine may be this account's node. The agent gets it as a file (node.ticket). It is no secret: it

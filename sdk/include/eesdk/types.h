@@ -87,6 +87,13 @@ EE_API EE_MUST_USE ee_status ee_duration_parse(const char *text, uint64_t *out_m
  * or "iB". EE_E_INVALID for all else, for zero, for what is no whole number of bytes, and from 2^63 on. Any thread.
  */
 EE_API EE_MUST_USE ee_status ee_size_parse(const char *text, uint64_t *out_bytes, ee_error *err);
+/**
+ * Behind each ee_..._options_init(): all fields 0, and the size that the calling program was compiled with. A library with more fields
+ * takes their defaults for what the struct does not have; one with fewer takes it as long as what it does not know is 0, else it is
+ * EE_E_INVALID.
+ * @param options a struct that begins with its size   @param struct_bytes sizeof of it   Any thread.
+ */
+EE_API void ee_options_init(void *options, size_t struct_bytes);
 
 /** A way to stop a waiting call from elsewhere. */
 typedef struct ee_cancel ee_cancel;

@@ -72,7 +72,7 @@ typedef struct ee_collateral_options {
     uint32_t timeout_ms;  /**< of everything together; 0 = 20,000 */
     const ee_cancel *cancel; /**< nullable */
 } ee_collateral_options;
-EE_API void ee_collateral_options_init(ee_collateral_options *options);
+#define ee_collateral_options_init(options) ee_options_init((options), sizeof *(options))
 
 /**
  * Get the collateral that a quote is checked with, for the platform that its PCK certificate names: from the cache, else from a PCCS.
@@ -96,7 +96,7 @@ typedef struct ee_verify_options {
     ee_span ccel;                 /**< the machine's boot log, /sys/firmware/acpi/tables/data/CCEL, at most 1 MiB: it must replay to the
                                        quote's RTMR0 to RTMR2 (check "boot_log"); {NULL, 0}: "skipped" */
 } ee_verify_options;
-EE_API void ee_verify_options_init(ee_verify_options *options);
+#define ee_verify_options_init(options) ee_options_init((options), sizeof *(options))
 
 /**
  * Check a TDX quote against collateral and policy, offline.

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/options.h"
 
 #include <openssl/err.h>
 #include <stdio.h>
@@ -497,17 +498,7 @@ void eei_verify_without(ee_verdict *v, ee_status st, const ee_error *why) {
 
 /* ---- public ---- */
 
-void ee_verify_options_init(ee_verify_options *options) {
-    if (!options) return;
-    memset(options, 0, sizeof *options);
-    options->struct_bytes = sizeof *options;
-}
-
-/* Fields that were appended later are there only if the caller's struct reaches that far. */
-static ee_span ccel_option(const ee_verify_options *options) {
-    bool there = options && options->struct_bytes >= offsetof(ee_verify_options, ccel) + sizeof options->ccel;
-    return there ? options->ccel : (ee_span){NULL, 0};
-}
+static const eei_options_kind verify_options = {"ee_verify_options", offsetof(ee_verify_options, ccel), sizeof(ee_verify_options)};
 
 /* One that cannot be read is a failed check like any other. */
 static void take_boot_log(ee_verdict *v, ee_span ccel) {
@@ -535,18 +526,21 @@ static ee_verdict *bare_verdict(ee_span quote, const ee_policy *policy, uint64_t
 
 /* collateral, or why there is none. */
 static ee_status verify_bare(ee_span quote, const ee_collateral *collateral, ee_status none, const ee_error *why, const ee_policy *policy,
-                             const ee_verify_options *options, ee_verdict **out, ee_error *err) {
+                             const ee_verify_options *given, ee_verdict **out, ee_error *err) {
     ee_policy *production = NULL;
+    ee_verify_options options;
     if (!quote.data && quote.len) return eei_fail(err, EE_E_INVALID, "quote is NULL");
-    if (options && options->struct_bytes < offsetof(ee_verify_options, ccel))
-        return eei_fail(err, EE_E_INVALID, "options were not filled with ee_verify_options_init()");
-    ee_span expected = options ? options->expected_report_data : (ee_span){NULL, 0}, ccel = ccel_option(options);
+    ee_status st = eei_options_take(&verify_options, given, &options, err);
+    if (st) return st;
+    const ee_span expected = options.expected_report_data;
+    const bool half = given && given->struct_bytes < sizeof options; /* of a span: it is there whole, or not at all */
+    const ee_span ccel = half ? (ee_span){NULL, 0} : options.ccel;
     if (!ccel.data && ccel.len) return eei_fail(err, EE_E_INVALID, "ccel is NULL");
     if (expected.len && (expected.len != 64 || !expected.data))
         return eei_fail(err, EE_E_INVALID, "expected_report_data is %zu bytes, must be 64", expected.len);
-    ee_status st = policy ? EE_OK : ee_policy_production(&production, err);
+    if (!policy) st = ee_policy_production(&production, err);
     if (st) return st;
-    ee_verdict *v = bare_verdict(quote, policy ? policy : production, options ? options->now_unix_s : 0, expected);
+    ee_verdict *v = bare_verdict(quote, policy ? policy : production, options.now_unix_s, expected);
     if (v) take_boot_log(v, ccel);
     if (!v || v->nomem) {
         st = eei_nomem(err);

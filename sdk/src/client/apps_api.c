@@ -3,6 +3,7 @@
 #include "attest/statement.h"
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/options.h"
 #include "client/spec.h"
 #include "client/way.h"
 #include "client_internal.h"
@@ -49,20 +50,10 @@ struct ee_response {
 
 /* ---- connect --------------------------------------------------------------------------------------------------------- */
 
-void ee_connect_options_init(ee_connect_options *options) {
-    memset(options, 0, sizeof *options);
-    options->struct_bytes = sizeof *options;
-}
-
-void ee_request_options_init(ee_request_options *options) {
-    memset(options, 0, sizeof *options);
-    options->struct_bytes = sizeof *options;
-}
-
-void ee_deploy_options_init(ee_deploy_options *options) {
-    memset(options, 0, sizeof *options);
-    options->struct_bytes = sizeof *options;
-}
+const eei_options_kind client_connect_options = {"ee_connect_options", offsetof(ee_connect_options, timeout_ms),
+                                                 sizeof(ee_connect_options)};
+static const eei_options_kind request_options = {"ee_request_options", offsetof(ee_request_options, body), sizeof(ee_request_options)};
+static const eei_options_kind deploy_options = {"ee_deploy_options", offsetof(ee_deploy_options, image), sizeof(ee_deploy_options)};
 
 static ee_status remember(ee_app *app, const ee_verdict *verdict, ee_error *err) {
     ee_status st = EE_OK;
@@ -164,32 +155,28 @@ static ee_status first_connection(ee_app *app, const ee_connect_options *options
     return st;
 }
 
-ee_status ee_connect(ee_client *client, const char *name, const ee_connect_options *options, ee_app **out, ee_error *err) {
-    ee_connect_options defaults;
+ee_status ee_connect(ee_client *client, const char *name, const ee_connect_options *given, ee_app **out, ee_error *err) {
+    ee_connect_options options;
     ee_app *app = NULL;
     ee_status st;
 
     *out = NULL;
-    ee_connect_options_init(&defaults);
-    if (!options) options = &defaults;
-    if (options->struct_bytes != sizeof *options)
-        return eei_fail(err, EE_E_INVALID, "ee_connect_options has %zu bytes, this library knows %zu", options->struct_bytes,
-                        sizeof *options);
-    st = client_check_name("an app", name, err);
+    st = eei_options_take(&client_connect_options, given, &options, err);
+    if (!st) st = client_check_name("an app", name, err);
     if (!st) st = client_resolve(&client, err);
     if (st) return st;
     app = eei_calloc(1, sizeof *app);
     if (!app) return eei_nomem(err);
     app->client = client;
     app->first_fd = -1;
-    app->strict = options->strict != 0;
-    app->policy = eei_policy_ref(options->policy);
-    app->timeout_ms = options->timeout_ms ? options->timeout_ms : CONNECT_TIMEOUT_MS;
+    app->strict = options.strict != 0;
+    app->policy = eei_policy_ref(options.policy);
+    app->timeout_ms = options.timeout_ms ? options.timeout_ms : CONNECT_TIMEOUT_MS;
     pthread_mutex_init(&app->mutex, NULL);
     (void)snprintf(app->name, sizeof app->name, "%s", name);
     (void)snprintf(app->base_url, sizeof app->base_url, "https://%s.ee.internal", name);
     (void)snprintf(app->http_url, sizeof app->http_url, "http://%s.ee.internal", name);
-    st = first_connection(app, options, err);
+    st = first_connection(app, &options, err);
     if (st) {
         ee_app_free(app);
         return st;
@@ -235,10 +222,7 @@ static void give_http(ee_app *app, eei_http *http) {
     eei_http_free(http);
 }
 
-static ee_status check_request(const char *method, const char *path, const ee_request_options *options, ee_error *err) {
-    if (options->struct_bytes != sizeof *options)
-        return eei_fail(err, EE_E_INVALID, "ee_request_options has %zu bytes, this library knows %zu", options->struct_bytes,
-                        sizeof *options);
+static ee_status check_request(const char *method, const char *path, ee_error *err) {
     if (!method || !*method || strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != strlen(method))
         return eei_fail(err, EE_E_INVALID, "the method must be capital letters, such as GET");
     if (!path || path[0] != '/') return eei_fail(err, EE_E_INVALID, "the path must start with \"/\"");
@@ -285,23 +269,22 @@ static ee_status explain(ee_status st, ee_error *err) {
     return st == EE_E_LIMIT ? eei_hint(err, st, "take the answer as a stream, or reach the app through a forwarded port") : st;
 }
 
-ee_status ee_app_request(ee_app *app, const char *method, const char *path, const ee_request_options *options, ee_response **out,
+ee_status ee_app_request(ee_app *app, const char *method, const char *path, const ee_request_options *given, ee_response **out,
                          ee_error *err) {
-    ee_request_options defaults;
+    ee_request_options options;
     ee_response *response = NULL;
     eei_http *http = NULL;
 
     *out = NULL;
-    ee_request_options_init(&defaults);
-    if (!options) options = &defaults;
-    ee_status st = check_request(method, path, options, err);
-    if (!st && options->body_bytes) st = eei_fail(err, EE_E_INVALID, "body_bytes is for ee_upload_open(): a body that is written later");
+    ee_status st = eei_options_take(&request_options, given, &options, err);
+    if (!st) st = check_request(method, path, err);
+    if (!st && options.body_bytes) st = eei_fail(err, EE_E_INVALID, "body_bytes is for ee_upload_open(): a body that is written later");
     if (!st) st = response_new(app, &response, err);
     if (st) return st;
-    eei_http_request request = request_of(method, path, options);
+    eei_http_request request = request_of(method, path, &options);
     st = take_http(app, &http, err);
     if (!st) st = explain(eei_http_call(http, &request, &response->parts, err), err);
-    if (!st) st = answered(response, options->stream != 0, &http, err);
+    if (!st) st = answered(response, options.stream != 0, &http, err);
     if (st) {
         eei_http_free(http);
         ee_response_free(response);
@@ -319,22 +302,21 @@ struct ee_upload {
     bool stream;
 };
 
-ee_status ee_upload_open(ee_app *app, const char *method, const char *path, const ee_request_options *options, ee_upload **out,
+ee_status ee_upload_open(ee_app *app, const char *method, const char *path, const ee_request_options *given, ee_upload **out,
                          ee_error *err) {
-    ee_request_options defaults;
+    ee_request_options options;
     ee_upload *upload = NULL;
 
     *out = NULL;
-    ee_request_options_init(&defaults);
-    if (!options) options = &defaults;
-    ee_status st = check_request(method, path, options, err);
-    if (!st && options->body.len) st = eei_fail(err, EE_E_INVALID, "the body is written with ee_upload_write(), not given before");
+    ee_status st = eei_options_take(&request_options, given, &options, err);
+    if (!st) st = check_request(method, path, err);
+    if (!st && options.body.len) st = eei_fail(err, EE_E_INVALID, "the body is written with ee_upload_write(), not given before");
     if (!st && strcmp(method, "HEAD") == 0) st = eei_fail(err, EE_E_INVALID, "HEAD has no body");
     if (st) return st;
     upload = eei_calloc(1, sizeof *upload);
     if (!upload) return eei_nomem(err);
-    upload->stream = options->stream != 0;
-    eei_http_request request = request_of(method, path, options);
+    upload->stream = options.stream != 0;
+    eei_http_request request = request_of(method, path, &options);
     st = response_new(app, &upload->response, err);
     if (!st) st = take_http(app, &upload->http, err);
     if (!st) st = eei_http_open(upload->http, &request, &upload->response->parts, err);
@@ -424,14 +406,17 @@ void ee_response_free(ee_response *response) {
 
 /* ---- sockets --------------------------------------------------------------------------------------------------------- */
 
-ee_status ee_app_socket(ee_app *app, const ee_connect_options *options, int *out_fd, ee_error *err) {
+ee_status ee_app_socket(ee_app *app, const ee_connect_options *given, int *out_fd, ee_error *err) {
     client_conn *conn = NULL;
-    uint32_t timeout = options && options->timeout_ms ? options->timeout_ms : app->timeout_ms;
-    bool strict = app->strict || (options && options->strict);
-    const ee_policy *policy = options ? options->policy : NULL;
-    *out_fd = strict == app->strict && !policy ? take_first(app) : -1;
+    ee_connect_options options;
+    *out_fd = -1;
+    ee_status st = eei_options_take(&client_connect_options, given, &options, err);
+    if (st) return st;
+    uint32_t timeout = options.timeout_ms ? options.timeout_ms : app->timeout_ms;
+    bool strict = app->strict || options.strict;
+    if (strict == app->strict && !options.policy) *out_fd = take_first(app);
     if (*out_fd >= 0) return EE_OK;
-    ee_status st = dial_app(app, eei_mono_ms() + timeout, strict, policy, options ? options->cancel : NULL, &conn, err);
+    st = dial_app(app, eei_mono_ms() + timeout, strict, options.policy, options.cancel, &conn, err);
     if (!st) st = client_conn_to_socket(conn, out_fd, err);
     client_conn_free(conn);
     return st;
@@ -583,7 +568,8 @@ static ee_status wait_running(ee_client *client, const char *name, uint64_t dead
     }
 }
 
-ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *options, int64_t timeout_ms, char **out_json, ee_error *err) {
+ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *given, int64_t timeout_ms, char **out_json, ee_error *err) {
+    ee_deploy_options options;
     client_spec spec = {0};
     client_admission admission = {0};
     char key[72];
@@ -593,15 +579,15 @@ ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *options, int
     ee_status st = EE_OK;
 
     *out_json = NULL;
-    if (!options || options->struct_bytes != sizeof *options) return eei_fail(err, EE_E_INVALID, "use ee_deploy_options_init()");
-    if (!options->image || !*options->image) return eei_fail(err, EE_E_INVALID, "the image is missing");
-    st = client_check_name("an app", options->name, err);
+    st = eei_options_take(&deploy_options, given, &options, err);
+    if (!st && (!options.image || !*options.image)) st = eei_fail(err, EE_E_INVALID, "the image is missing");
+    if (!st) st = client_check_name("an app", options.name, err);
     if (!st) st = client_resolve(&client, err);
-    if (!st) st = client_make_key("app_", options->idempotency_key, key, err);
-    if (!st) st = client_spec_app(client, options, &spec, err);
+    if (!st) st = client_make_key("app_", options.idempotency_key, key, err);
+    if (!st) st = client_spec_app(client, &options, &spec, err);
     client_place place = {.path = "/v1/apps", .key = key};
     if (!st) st = client_place_work(client, &spec, &place, &admission, err);
-    if (!st) st = wait_running(client, options->name, deadline, &answer, err);
+    if (!st) st = wait_running(client, options.name, deadline, &answer, err);
     if (!st) st = eei_json_dump(answer, &text, err);
     if (!st && !eei_buf_cstr(&text)) st = eei_nomem(err);
     if (!st) *out_json = (char *)eei_take(&text.data);

@@ -2,6 +2,7 @@
 #include "attest/statement.h"
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/options.h"
 #include "client_internal.h"
 
 #include <stdio.h>
@@ -12,10 +13,7 @@ enum { RESPONSE_MAX = 4 << 20, BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 2000, OR
 
 /* ---- life ------------------------------------------------------------------------------------------------------------ */
 
-void ee_client_options_init(ee_client_options *options) {
-    memset(options, 0, sizeof *options);
-    options->struct_bytes = sizeof *options;
-}
+static const eei_options_kind client_options = {"ee_client_options", offsetof(ee_client_options, url), sizeof(ee_client_options)};
 
 static ee_status open_parts(ee_client *client, ee_error *err) {
     eei_fetch_options api = {.url = client->config.url.text, .trust = EEI_FETCH_ATTESTED, .timeout_ms = client->config.timeout_ms};
@@ -41,29 +39,21 @@ static ee_status open_parts(ee_client *client, ee_error *err) {
     return st;
 }
 
-static ee_status check_client_options(const ee_client_options **options, const ee_client_options *defaults, ee_error *err) {
-    if (!*options) *options = defaults;
-    if ((*options)->struct_bytes == sizeof **options) return EE_OK;
-    return eei_fail(err, EE_E_INVALID, "ee_client_options has %zu bytes, this library knows %zu: call ee_client_options_init()",
-                    (*options)->struct_bytes, sizeof **options);
-}
-
-ee_status ee_client_new(const ee_client_options *options, ee_client **out, ee_error *err) {
-    ee_client_options defaults;
+ee_status ee_client_new(const ee_client_options *given, ee_client **out, ee_error *err) {
+    ee_client_options options;
     ee_client *client = NULL;
     ee_status st;
 
     if (!out) return eei_fail(err, EE_E_INVALID, "ee_client_new: out is NULL");
     *out = NULL;
-    ee_client_options_init(&defaults);
-    st = check_client_options(&options, &defaults, err);
+    st = eei_options_take(&client_options, given, &options, err);
     if (st) return st;
     client = eei_calloc(1, sizeof *client);
     if (!client) return eei_nomem(err);
     pthread_mutex_init(&client->mutex, NULL);
-    client->log = options->log;
-    client->log_user = options->log_user;
-    st = client_config_load(options, &client->config, err);
+    client->log = options.log;
+    client->log_user = options.log_user;
+    st = client_config_load(&options, &client->config, err);
     if (!st) st = open_parts(client, err);
     if (st) {
         ee_client_free(client);
@@ -90,14 +80,13 @@ void ee_client_free(ee_client *client) {
     eei_free(client);
 }
 
-ee_status ee_client_config_find(const ee_client_options *options, char **out_json, ee_error *err) {
-    ee_client_options defaults;
+ee_status ee_client_config_find(const ee_client_options *given, char **out_json, ee_error *err) {
+    ee_client_options options;
     client_config *config = eei_calloc(1, sizeof *config);
     *out_json = NULL;
     if (!config) return eei_nomem(err);
-    ee_client_options_init(&defaults);
-    ee_status st = check_client_options(&options, &defaults, err);
-    if (!st) st = client_config_load(options, config, err);
+    ee_status st = eei_options_take(&client_options, given, &options, err);
+    if (!st) st = client_config_load(&options, config, err);
     *out_json = eei_take(&config->json);
     client_config_clear(config);
     eei_free(config);

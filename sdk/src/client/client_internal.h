@@ -2,6 +2,7 @@
  */
 #ifndef CLIENT_INTERNAL_H
 #define CLIENT_INTERNAL_H
+#include "base/options.h"
 #include "client/client_config.h"
 #include "client/engine.h"
 #include "net/collateral_supply.h"
@@ -45,6 +46,8 @@ enum {
 /* Collateral from a PCCS, if there is one, and from a control plane, if it is not NULL. Without either: EE_E_INVALID. */
 ee_status client_supply_new(const client_pccs *pccs, const char *control_url, uint32_t timeout_ms, eei_supply **out,
                             ee_error *err) EE_MUST_USE;
+
+extern const eei_options_kind client_connect_options;
 
 /* NULL = the default client, made on first use; lives until the process ends. A child of fork() gets its own. */
 ee_status client_resolve(ee_client **client, ee_error *err) EE_MUST_USE;

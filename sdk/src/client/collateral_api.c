@@ -7,10 +7,8 @@
 
 #include <string.h>
 
-void ee_collateral_options_init(ee_collateral_options *options) {
-    memset(options, 0, sizeof *options);
-    options->struct_bytes = sizeof *options;
-}
+static const eei_options_kind collateral_options = {"ee_collateral_options", offsetof(ee_collateral_options, pccs_ca),
+                                                    sizeof(ee_collateral_options)};
 
 ee_status client_supply_new(const client_pccs *pccs, const char *control_url, uint32_t timeout_ms, eei_supply **out, ee_error *err) {
     eei_supply_options options = {.pccs_url = pccs->url.origin[0] ? pccs->url.text : NULL,
@@ -48,16 +46,12 @@ static ee_status fetch(const eei_collateral_id *id, const ee_collateral_options 
     return st;
 }
 
-ee_status ee_collateral_fetch(ee_span quote, const ee_collateral_options *options, ee_collateral **out, ee_error *err) {
-    ee_collateral_options defaults;
+ee_status ee_collateral_fetch(ee_span quote, const ee_collateral_options *given, ee_collateral **out, ee_error *err) {
+    ee_collateral_options options;
     eei_collateral_id id;
     if (!out) return eei_fail(err, EE_E_INVALID, "ee_collateral_fetch: out is NULL");
     *out = NULL;
-    ee_collateral_options_init(&defaults);
-    if (!options) options = &defaults;
-    if (options->struct_bytes != sizeof *options)
-        return eei_fail(err, EE_E_INVALID, "ee_collateral_options has %zu bytes, this library knows %zu: call ee_collateral_options_init()",
-                        options->struct_bytes, sizeof *options);
-    ee_status st = eei_quote_collateral_id(quote, &id, err);
-    return st ? st : fetch(&id, options, out, err);
+    ee_status st = eei_options_take(&collateral_options, given, &options, err);
+    if (!st) st = eei_quote_collateral_id(quote, &id, err);
+    return st ? st : fetch(&id, &options, out, err);
 }

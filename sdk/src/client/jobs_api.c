@@ -3,6 +3,7 @@
 #include "attest/statement.h"
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/options.h"
 #include "client/receipt.h"
 #include "client/spec.h"
 #include "client_internal.h"
@@ -58,18 +59,13 @@ struct ee_result {
 
 /* ---- options --------------------------------------------------------------------------------------------------------- */
 
-void ee_job_options_init(ee_job_options *options) {
-    memset(options, 0, sizeof *options);
-    options->struct_bytes = sizeof *options;
-}
+static const eei_options_kind job_options = {"ee_job_options", offsetof(ee_job_options, command), sizeof(ee_job_options)};
 
-static ee_status check_options(const ee_job_options *options, ee_error *err) {
-    if (!options) return eei_fail(err, EE_E_INVALID, "job options are missing");
-    if (options->struct_bytes != sizeof *options)
-        return eei_fail(err, EE_E_INVALID, "ee_job_options has %zu bytes, this library knows %zu: use EE_JOB() or ee_job_options_init()",
-                        options->struct_bytes, sizeof *options);
-    if (!options->image || !*options->image) return eei_fail(err, EE_E_INVALID, "the image is missing");
-    return EE_OK;
+static ee_status take_options(const ee_job_options *given, ee_job_options *out, ee_error *err) {
+    if (!given) return eei_fail(err, EE_E_INVALID, "job options are missing");
+    ee_status st = eei_options_take(&job_options, given, out, err);
+    if (!st && (!out->image || !*out->image)) st = eei_fail(err, EE_E_INVALID, "the image is missing");
+    return st;
 }
 
 /* ---- quote and admission --------------------------------------------------------------------------------------------- */
@@ -83,20 +79,21 @@ static ee_status judge_quote(const ee_job_options *options, const json_t *answer
     return st ? st : client_check_cap(options->max_cost, ceiling, err);
 }
 
-ee_status ee_job_quote(ee_client *client, const ee_job_options *options, char **out_json, ee_error *err) {
+ee_status ee_job_quote(ee_client *client, const ee_job_options *given, char **out_json, ee_error *err) {
+    ee_job_options options;
     client_spec spec = {0};
     json_t *answer = NULL;
     eei_buf text = EEI_BUF_INIT(EEI_JSON_BYTES_MAX);
-    ee_status st = check_options(options, err);
+    ee_status st = take_options(given, &options, err);
 
     *out_json = NULL;
     if (!st) st = client_resolve(&client, err);
-    if (!st) st = client_spec_job(client, options, &spec, err);
-    if (!st) st = client_quote(client, &spec, options->cancel, &answer, err);
+    if (!st) st = client_spec_job(client, &options, &spec, err);
+    if (!st) st = client_quote(client, &spec, options.cancel, &answer, err);
     if (!st) st = eei_json_dump(answer, &text, err);
     if (!st && !eei_buf_cstr(&text)) st = eei_nomem(err);
     if (!st) *out_json = (char *)eei_take(&text.data);
-    if (!st) st = judge_quote(options, answer, err);
+    if (!st) st = judge_quote(&options, answer, err);
     eei_buf_clear(&text);
     json_decref(answer);
     client_spec_clear(&spec);
@@ -240,13 +237,11 @@ static int tell_proof(const ee_job *job, const ee_job_options *options) {
 
 static ee_status stopped_by_caller(ee_error *err) { return eei_fail(err, EE_E_CANCELLED, "the caller's callback ended the job"); }
 
-ee_status ee_job_start(ee_client *client, const ee_job_options *options, ee_job **out, ee_error *err) {
+static ee_status start(ee_client *client, const ee_job_options *options, ee_job **out, ee_error *err) {
     ee_job *job = NULL;
-    ee_status st = check_options(options, err);
+    ee_status st = client_resolve(&client, err);
 
     *out = NULL;
-    if (st) return st;
-    st = client_resolve(&client, err);
     if (st) return st;
     job = eei_calloc(1, sizeof *job);
     if (!job) return eei_nomem(err);
@@ -274,6 +269,13 @@ ee_status ee_job_start(ee_client *client, const ee_job_options *options, ee_job 
     }
     *out = job;
     return EE_OK;
+}
+
+ee_status ee_job_start(ee_client *client, const ee_job_options *given, ee_job **out, ee_error *err) {
+    ee_job_options options;
+    *out = NULL;
+    ee_status st = take_options(given, &options, err);
+    return st ? st : start(client, &options, out, err);
 }
 
 /* ---- events ---------------------------------------------------------------------------------------------------------- */
@@ -502,15 +504,16 @@ static ee_status follow(ee_job *job, const ee_job_options *options, ee_error *er
     }
 }
 
-ee_status ee_run_private_job(ee_client *client, const ee_job_options *options, ee_result **out, ee_error *err) {
+ee_status ee_run_private_job(ee_client *client, const ee_job_options *given, ee_result **out, ee_error *err) {
+    ee_job_options options;
     ee_job *job = NULL;
-    ee_status st;
 
     *out = NULL;
-    st = ee_job_start(client, options, &job, err);
-    if (!st) st = follow(job, options, err);
+    ee_status st = take_options(given, &options, err);
+    if (!st) st = start(client, &options, &job, err);
+    if (!st) st = follow(job, &options, err);
     if (!st) st = ee_job_result(job, out, err);
-    if (!st && options->check && (*out)->exit_code != 0)
+    if (!st && options.check && (*out)->exit_code != 0)
         st = eei_fail(err, EE_E_JOB_FAILED, "the job ended with exit code %d", (*out)->exit_code);
     ee_job_free(job);
     return st;
