@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -52,6 +53,7 @@ struct agent_sandbox {
     bool shim_ready, ready, failed, delivered;
     bool told; /* started or not: output may be handed over */
     bool read_wanted;
+    int order_fd; /* until told: an epoll that knows which of the two had something first; -1 */
     bool eof[PIPES];
     bool exited, ended;
     bool closing, deleted;
@@ -72,6 +74,7 @@ static void on_handle_closed(uv_handle_t *handle) {
     close_fd(&s->pidfd);
     close_fd(&s->netns_fd);
     close_fd(&s->userns_fd);
+    close_fd(&s->order_fd);
     eei_buf_clear(&s->job);
     eei_buf_clear(&s->input);
     void (*closed)(void *user) = s->closed;
@@ -243,8 +246,25 @@ static void maybe_ready(agent_sandbox *s) {
 
 static void on_read(uv_stream_t *stream, ssize_t got, const uv_buf_t *buf);
 
+/* What a job writes before "started" is told waits in its pipes; the one that had something first is read first. */
+static int first_to_read(agent_sandbox *s) {
+    struct epoll_event ready = {.data.u32 = OUT};
+    if (s->order_fd >= 0 && epoll_wait(s->order_fd, &ready, 1, 0) != 1) ready.data.u32 = OUT;
+    close_fd(&s->order_fd);
+    return (int)ready.data.u32;
+}
+
+static ee_status watch_order(agent_sandbox *s, int fd, int which, ee_error *err) {
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = (uint32_t)which};
+    if (s->order_fd < 0) s->order_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (s->order_fd >= 0 && epoll_ctl(s->order_fd, EPOLL_CTL_ADD, fd, &event) == 0) return EE_OK;
+    return eei_fail_errno(err, EE_E_IO, errno, "cannot watch a pipe");
+}
+
 static void update_reading(agent_sandbox *s) {
-    for (int i = OUT; i <= ERR; i++) {
+    const int first = s->told ? first_to_read(s) : OUT;
+    for (int n = 0; n < 2; n++) {
+        const int i = n == 0 ? first : OUT + ERR - first;
         uv_stream_t *stream = (uv_stream_t *)&s->pipes[i];
         if (s->eof[i] || uv_is_closing((uv_handle_t *)stream)) continue;
         if (!s->read_wanted || !s->told)
@@ -384,6 +404,10 @@ static ee_status open_pipes(agent_sandbox *s, const agent_sandbox_spec *spec, in
             close(ends[we_write ? 1 : 0]);
             return eei_fail_errno(err, EE_E_IO, -rc, "no pipe");
         }
+        if (i == OUT || i == ERR) {
+            ee_status st = watch_order(s, ends[0], i, err);
+            if (st) return st;
+        }
         /* So that the job can open /dev/stdout, which asks for the pipe's owner. */
         if (i <= ERR && !s->host->rootless)
             (void)!fchown(theirs[i], s->host->userns_base + spec->user->uid, s->host->userns_gid_base + spec->user->gid);
@@ -501,7 +525,7 @@ static agent_sandbox *allocate(agent_host *host) {
     agent_sandbox *s = eei_calloc(1, sizeof *s);
     if (!s) return NULL;
     s->host = host;
-    s->pidfd = s->netns_fd = s->userns_fd = -1;
+    s->pidfd = s->netns_fd = s->userns_fd = s->order_fd = -1;
     s->job = (eei_buf)EEI_BUF_INIT_SECRET(EE_SHIM_BYTES_MAX + sizeof(ee_shim_job));
     s->input = (eei_buf)EEI_BUF_INIT_SECRET(EEI_STDIN_BYTES_MAX);
     s->open_handles = PIPES + 1;
