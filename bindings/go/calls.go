@@ -45,8 +45,14 @@ func (h *handle) release() {
 	h.freeIfUnused()
 }
 
-func (h *handle) close() {
+func (h *handle) close() { h.closeWith(nil) }
+
+// closeWith is close with another way to free the object, unless it was closed before.
+func (h *handle) closeWith(free func()) {
 	h.mu.Lock()
+	if free != nil && !h.closed {
+		h.free = free
+	}
 	h.closed = true
 	h.freeIfUnused()
 }
@@ -121,36 +127,16 @@ func cancellable(ctx context.Context, call func(cancel raw.Ee_cancel) error) err
 	return becauseOf(ctx, err)
 }
 
-// abandonable makes a call that C cannot cancel. When ctx ends first, the call is left to end by itself, at its own deadline at the latest,
-// and the error says so.
-func abandonable(ctx context.Context, call func() error) error {
-	if ctx.Err() != nil {
-		return ended(ctx, "the call was not made")
-	}
-	if ctx.Done() == nil {
-		return call()
-	}
-	done := make(chan error, 1)
-	go func() { done <- call() }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-	}
-	select {
-	case err := <-done: // it ended in this very moment: what came is worth more than the news that time is up
-		return err
-	default:
-		return ended(ctx, "the call was left before an answer came")
-	}
-}
-
-// becauseOf names the context's end as the cause of a call that was cancelled by it.
+// becauseOf names the context's end as the cause of a call that was cancelled by it. What may have been done all the same keeps its own words.
 func becauseOf(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
 	}
-	if failed, ok := err.(interface{ base() *CallError }); ok && failed.base().Kind == ErrCancelled && failed.base().Cause == nil {
+	failed, ok := err.(interface{ base() *CallError })
+	if ok && failed.base().Kind == ErrOutcomeUnknown && failed.base().Cause == nil {
+		failed.base().Cause = ctx.Err()
+	}
+	if ok && failed.base().Kind == ErrCancelled && failed.base().Cause == nil {
 		base, told := failed.base(), ended(ctx, "the call was left before an answer came")
 		base.Kind, base.Code, base.Message, base.Retryable, base.Cause = told.Kind, told.Code, told.Message, told.Retryable, told.Cause
 	}

@@ -14,7 +14,6 @@ package easyenclave
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -262,8 +261,8 @@ func checkTransfer(to string, amount Amount) error {
 	return err
 }
 
-// TransferCredits pays another account. When ctx ends before an answer came, the error is an *OutcomeUnknownError with the key to repeat
-// the call with.
+// TransferCredits pays another account. When ctx ends after the order may have left and before an answer came, the error is an
+// *OutcomeUnknownError with the key to repeat the call with; when it ends before that, nothing was transferred.
 func (c *Client) TransferCredits(ctx context.Context, to string, amount Amount, options ...TransferOption) (*Transfer, error) {
 	var set transferOptions
 	for _, option := range options {
@@ -278,34 +277,21 @@ func (c *Client) TransferCredits(ctx context.Context, to string, amount Amount, 
 	if ctx.Err() != nil {
 		return nil, ended(ctx, "nothing was transferred")
 	}
-	if set.key == "" { // made here and not by C, so that a call that was left can be repeated
-		key, err := newIdempotencyKey()
-		if err != nil {
-			return nil, err
-		}
-		set.key = key
-	}
 	if err := c.handle.acquire(); err != nil {
 		return nil, err
 	}
 	var made *Transfer
-	err := abandonable(ctx, func() error {
-		defer c.handle.release()
+	err := c.waitFor(ctx, func(cancel raw.Ee_cancel) error {
 		out := raw.NewEe_transfer()
 		defer raw.DeleteEe_transfer(out)
-		err := invoke(func(e raw.Ee_error) { raw.Ees_transfer_credits(c.c, to, string(amount), set.memo, set.key, out, e) })
+		err := invoke(func(e raw.Ee_error) {
+			raw.Ees_transfer_credits(c.c, to, string(amount), set.memo, set.key, cancel, out, e)
+		})
 		if err == nil {
 			made = &Transfer{out.GetId(), to, out.GetIdempotency_key(), Money(out.GetAmount()), Money(out.GetBalance_after()), out.GetReplayed() != 0}
 		}
-		return withVerdict(c.c, err)
+		return err
 	})
-	var left *CallError
-	if err != nil && ctx.Err() != nil && errors.As(err, &left) && left.Cause == ctx.Err() {
-		unknown := newError(statusUnknown, "the context ended before an answer came: the transfer may have been made")
-		unknown.Hint = "repeat the call with idempotency key " + set.key + ": it cannot happen twice"
-		unknown.Cause = ctx.Err()
-		return nil, &OutcomeUnknownError{unknown, set.key}
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -324,10 +310,10 @@ func (c *Client) Balance(ctx context.Context) (*Balance, error) {
 		return nil, err
 	}
 	var found *Balance
-	err := c.waitFor(ctx, func() error {
+	err := c.waitFor(ctx, func(cancel raw.Ee_cancel) error {
 		out := raw.NewEe_balance()
 		defer raw.DeleteEe_balance(out)
-		err := invoke(func(e raw.Ee_error) { raw.Ees_balance_get(c.c, out, e) })
+		err := invoke(func(e raw.Ee_error) { raw.Ees_balance_get(c.c, cancel, out, e) })
 		if err == nil {
 			found = &Balance{out.GetAccount(), Money(out.GetAvailable()), Money(out.GetLocked())}
 		}
@@ -339,16 +325,10 @@ func (c *Client) Balance(ctx context.Context) (*Balance, error) {
 	return found, nil
 }
 
-// waitFor makes a call that C cannot cancel; the handle was acquired for it.
-func (c *Client) waitFor(ctx context.Context, call func() error) error {
-	if ctx.Err() != nil {
-		c.handle.release()
-		return ended(ctx, "the call was not made")
-	}
-	return abandonable(ctx, func() error {
-		defer c.handle.release()
-		return withVerdict(c.c, call())
-	})
+// waitFor makes a call with the handle that was acquired for it.
+func (c *Client) waitFor(ctx context.Context, call func(cancel raw.Ee_cancel) error) error {
+	defer c.handle.release()
+	return withVerdict(c.c, cancellable(ctx, call))
 }
 
 // Connect resolves an app, reaches its machine through the proxy, and attests it. No byte of a request leaves before.
@@ -376,8 +356,8 @@ func (c *Client) Call(ctx context.Context, method, path string, body, answer any
 		return err
 	}
 	var text string
-	err := c.waitFor(ctx, func() error {
-		return invoke(func(e raw.Ee_error) { text = raw.Ees_client_call(c.c, method, path, string(sent), key, e) })
+	err := c.waitFor(ctx, func(cancel raw.Ee_cancel) error {
+		return invoke(func(e raw.Ee_error) { text = raw.Ees_client_call(c.c, method, path, string(sent), key, cancel, e) })
 	})
 	if err != nil || answer == nil {
 		return err
@@ -417,10 +397,10 @@ func (c *Client) Deploy(ctx context.Context, spec AppSpec, timeout time.Duration
 	if err := c.handle.acquire(); err != nil {
 		return err
 	}
-	return c.waitFor(ctx, func() error {
+	return c.waitFor(ctx, func(cancel raw.Ee_cancel) error {
 		return invoke(func(e raw.Ee_error) {
 			raw.Ees_app_deploy(c.c, spec.Name, spec.Image, command, spec.Port, spec.VCPUs, uint64(spec.Memory), spec.Node, spec.IdempotencyKey,
-				int64(timeout/time.Millisecond), e)
+				int64(timeout/time.Millisecond), cancel, e)
 		})
 	})
 }
@@ -433,7 +413,9 @@ func (c *Client) Stop(ctx context.Context, name string) error {
 	if err := c.handle.acquire(); err != nil {
 		return err
 	}
-	return c.waitFor(ctx, func() error { return invoke(func(e raw.Ee_error) { raw.Ees_app_stop(c.c, name, e) }) })
+	return c.waitFor(ctx, func(cancel raw.Ee_cancel) error {
+		return invoke(func(e raw.Ee_error) { raw.Ees_app_stop(c.c, name, cancel, e) })
+	})
 }
 
 // Attestation is of the control plane, as last checked; the first call connects.
@@ -442,9 +424,9 @@ func (c *Client) Attestation(ctx context.Context) (*Attestation, error) {
 		return nil, err
 	}
 	var found *Attestation
-	err := c.waitFor(ctx, func() error {
+	err := c.waitFor(ctx, func(cancel raw.Ee_cancel) error {
 		var verdict raw.Ee_verdict
-		err := invoke(func(e raw.Ee_error) { verdict = raw.Ees_client_attestation(c.c, e) })
+		err := invoke(func(e raw.Ee_error) { verdict = raw.Ees_client_attestation(c.c, cancel, e) })
 		if err == nil {
 			found, err = attestationFrom(verdict)
 		}

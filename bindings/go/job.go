@@ -70,7 +70,7 @@ type Progress struct {
 	Message     string
 }
 
-// Chunk is a piece of output. Seq is one sequence over both streams, from 1, with no gaps.
+// Chunk is a piece of output. Seq is one sequence over both streams, from 1, with no gaps; between the two it is as the machine read them.
 type Chunk struct {
 	Stream string // "stdout" or "stderr"
 	Seq    uint64
@@ -198,7 +198,7 @@ func envBlock(env map[string]string) ([]byte, error) {
 	return out, nil
 }
 
-// Job is a started job. Close cancels it unless it ended. Logs and Wait take from the same flow: what one saw, the other does not.
+// Job is a started job. Close cancels it unless it ended; one that is only forgotten goes on, for as long as the process does. Logs and Wait take from the same flow: what one saw, the other does not.
 type Job struct {
 	handle *handle
 	c      raw.Ee_job
@@ -233,9 +233,9 @@ func startJob(ctx context.Context, client *handle, c raw.Ee_client, spec *builtS
 	job.id = raw.Ee_job_id(job.c)
 	job.event = raw.NewEe_job_event()
 	pointer, event := job.c, job.event
-	job.handle = newHandle("job", client, func() {
+	job.handle = newHandle("job", client, func() { // it was forgotten, not closed
 		raw.DeleteEe_job_event(event)
-		raw.Ee_job_free(pointer)
+		raw.Ee_job_detach(pointer)
 	})
 	runtime.SetFinalizer(job, func(j *Job) { go j.handle.close() })
 	return job, nil
@@ -288,7 +288,11 @@ func (j *Job) cancel(graceMs uint) error {
 func (j *Job) Close() error {
 	_ = j.cancel(dropGraceMs) // if it cannot be told, letting go withdraws it at the control plane
 	runtime.SetFinalizer(j, nil)
-	j.handle.close()
+	pointer, event := j.c, j.event
+	j.handle.closeWith(func() {
+		raw.DeleteEe_job_event(event)
+		raw.Ee_job_free(pointer)
+	})
 	return nil
 }
 

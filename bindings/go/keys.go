@@ -3,9 +3,6 @@ package easyenclave
 // Keys of accounts and of requests.
 
 import (
-	"crypto/rand"
-	"encoding/hex"
-
 	"github.com/easyenclave/easyenclave/bindings/go/internal/raw"
 )
 
@@ -27,12 +24,4 @@ func APIKeyPublic(key string) (string, error) {
 	var public []byte
 	err := invoke(func(e raw.Ee_error) { public = raw.Ees_key_public(key, e) })
 	return string(public), err
-}
-
-func newIdempotencyKey() (string, error) {
-	var random [16]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return "", newError(statusIO, "no random bytes: "+err.Error())
-	}
-	return "tr_" + hex.EncodeToString(random[:]), nil
 }

@@ -234,6 +234,7 @@ void ees_job_spec_free(ees_job_spec *spec);
 
 void ee_client_free(ee_client *client);
 void ee_job_free(ee_job *job);
+void ee_job_detach(ee_job *job);
 void ee_app_free(ee_app *app);
 void ee_response_free(ee_response *response);
 void ee_upload_free(ee_upload *upload);
@@ -265,23 +266,25 @@ static ee_client *ees_client_new(const char *profile, const char *url, const cha
 }
 
 static void ees_transfer_credits(ee_client *client, const char *to, const char *amount, const char *memo, const char *idempotency_key,
-                                 ee_transfer *out, ee_error *err) {
-    ees_end(ee_transfer_credits(client, to, amount, ees_given(memo), ees_given(idempotency_key), out, err), err);
+                                 ee_cancel *cancel, ee_transfer *out, ee_error *err) {
+    ees_end(ee_transfer_credits(client, to, amount, ees_given(memo), ees_given(idempotency_key), cancel, out, err), err);
 }
 
-static void ees_balance_get(ee_client *client, ee_balance *out, ee_error *err) { ees_end(ee_balance_get(client, out, err), err); }
+static void ees_balance_get(ee_client *client, ee_cancel *cancel, ee_balance *out, ee_error *err) {
+    ees_end(ee_balance_get(client, cancel, out, err), err);
+}
 
 static char *ees_client_call(ee_client *client, const char *method, const char *path, const char *body_json, const char *idempotency_key,
-                             ee_error *err) {
+                             ee_cancel *cancel, ee_error *err) {
     char *out = NULL;
-    ees_end(ee_client_call(client, method, path, ees_given(body_json), ees_given(idempotency_key), &out, err), err);
+    ees_end(ee_client_call(client, method, path, ees_given(body_json), ees_given(idempotency_key), cancel, &out, err), err);
     return out;
 }
 
 /* Borrowed: lives as long as the client. */
-static const ee_verdict *ees_client_attestation(ee_client *client, ee_error *err) {
+static const ee_verdict *ees_client_attestation(ee_client *client, ee_cancel *cancel, ee_error *err) {
     const ee_verdict *out = NULL;
-    ees_end(ee_client_attestation(client, &out, err), err);
+    ees_end(ee_client_attestation(client, cancel, &out, err), err);
     return out;
 }
 
@@ -537,7 +540,7 @@ static ee_forward *ees_app_forward(ee_app *app, uint16_t port, ee_error *err) {
 
 static char *ees_app_deploy(ee_client *client, const char *name, const char *image, const void *command, size_t command_len, uint16_t port,
                             double vcpus, uint64_t memory_bytes, const char *node, const char *idempotency_key, int64_t timeout_ms,
-                            ee_error *err) {
+                            ee_cancel *cancel, ee_error *err) {
     char *out = NULL;
     const char **list = NULL;
     ee_deploy_options options;
@@ -551,11 +554,14 @@ static char *ees_app_deploy(ee_client *client, const char *name, const char *ima
     options.memory_bytes = memory_bytes;
     options.node = ees_given(node);
     options.idempotency_key = ees_given(idempotency_key);
+    options.cancel = cancel;
     if (!st) st = ee_app_deploy(client, &options, timeout_ms, &out, err);
     free(list);
     ees_end(st, err);
     return out;
 }
 
-static void ees_app_stop(ee_client *client, const char *name, ee_error *err) { ees_end(ee_app_stop(client, name, err), err); }
+static void ees_app_stop(ee_client *client, const char *name, ee_cancel *cancel, ee_error *err) {
+    ees_end(ee_app_stop(client, name, cancel, err), err);
+}
 %}

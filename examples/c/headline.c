@@ -22,7 +22,7 @@ int main(void) {
     ee_app *client = NULL;
     ee_response *response = NULL;
     int failed = ee_run_private_job(NULL, EE_JOB(.image = "myapp:latest", .env = EE_LIST("SECRET=value")), &result, &err) ||
-                 ee_transfer_credits(NULL, "contractor-id", "$200", NULL, NULL, NULL, &err) ||
+                 ee_transfer_credits(NULL, "contractor-id", "$200", NULL, NULL, NULL, NULL, &err) ||
                  ee_connect(NULL, "app-name", NULL, &client, &err) || ee_get(client, "/api/private", &response, &err);
 
     if (failed)

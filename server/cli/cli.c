@@ -281,7 +281,7 @@ json_t *cli_call(cli *c, const char *method, const char *path, const json_t *bod
     char *text = NULL, *body_text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     json_t *answer = NULL;
     if (!client) return NULL;
-    if (ee_client_call(client, method, path, body_text, key, &text, &err))
+    if (ee_client_call(client, method, path, body_text, key, c->cancel, &text, &err))
         *code = cli_error(c, &err);
     else
         answer = json_loads(text, 0, NULL);

@@ -61,6 +61,8 @@ static int deploy(cli *c, int argc, char **argv) {
         options.port = (uint16_t)number;
         options.node = node;
         options.idempotency_key = key;
+        options.cancel = c->cancel;
+        cli_talk(c, "deploying %s: waiting until port %lu answers (Ctrl-C ends the wait, not the app)", rest[0], number);
         if (ee_app_deploy(client, &options, DEPLOY_TIMEOUT_MS, &text, &err))
             code = cli_error(c, &err);
         else if (c->json)
@@ -78,7 +80,7 @@ static int stop(cli *c, const char *name) {
     int code = 0;
     ee_client *client = cli_client(c, &code);
     if (!client) return code;
-    if (ee_app_stop(client, name, &err)) return cli_error(c, &err);
+    if (ee_app_stop(client, name, c->cancel, &err)) return cli_error(c, &err);
     if (c->json)
         (void)printf("{\"name\": \"%s\", \"state\": \"stopped\"}\n", name);
     else

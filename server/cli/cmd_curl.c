@@ -250,7 +250,8 @@ int cmd_forward(cli *c, int argc, char **argv) {
             (void)printf("http://127.0.0.1:%u -> %s (attested%s)     Ctrl-C to end\n", ee_forward_port(forward), values[0],
                          ee_verdict_simulated(ee_app_attestation(app)) ? ", simulated" : "");
         bool told = fflush(stdout) == 0;
-        while (told && !ee_cancel_fired(c->cancel)) (void)poll(NULL, 0, 100);
+        ee_error failure;
+        while (told && ee_forward_failure(forward, -1, c->cancel, &failure, &err) == EE_OK) (void)cli_error(c, &failure);
         code = 130;
     }
     ee_forward_free(forward);

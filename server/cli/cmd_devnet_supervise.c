@@ -161,7 +161,7 @@ static ee_status ask_limits(ee_client *client, bool *enforced, ee_error *err) {
     json_t *nodes = NULL, *item;
     size_t i;
     *enforced = true;
-    ee_status st = ee_client_call(client, "GET", "/v1/nodes", NULL, NULL, &text, err);
+    ee_status st = ee_client_call(client, "GET", "/v1/nodes", NULL, NULL, NULL, &text, err);
     if (!st) st = eei_json_parse(eei_span_text(text), 1 << 20, &nodes, err);
     json_array_foreach(json_object_get(nodes, "items"), i, item) {
         if (json_is_false(json_object_get(item, "limits_enforced"))) *enforced = false;

@@ -15,7 +15,7 @@ static bool confirmed(cli *c, ee_client *client, const char *to, ee_money amount
     ee_error err = {0};
     if (amount <= ASK_ABOVE_MICROS || c->yes || c->json) return true;
     if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) return true; /* a script said what it wants */
-    if (ee_balance_get(client, &balance, &err)) {
+    if (ee_balance_get(client, c->cancel, &balance, &err)) {
         *code = cli_error(c, &err);
         return false;
     }
@@ -51,7 +51,7 @@ int cmd_transfer(cli *c, int argc, char **argv) {
     if (!code && ee_money_parse(rest[1], &amount, &err)) code = cli_error(c, &err);
     ee_client *client = code ? NULL : cli_client(c, &code);
     if (client && confirmed(c, client, rest[0], amount, &code)) {
-        if (ee_transfer_credits(client, rest[0], rest[1], memo, key, &transfer, &err)) {
+        if (ee_transfer_credits(client, rest[0], rest[1], memo, key, c->cancel, &transfer, &err)) {
             code = cli_error(c, &err);
             goto done;
         }
@@ -85,7 +85,7 @@ int cmd_balance(cli *c, int argc, char **argv) {
     if (argc > 1) return cli_usage(c, "balance", "it takes no arguments");
     ee_client *client = cli_client(c, &code);
     if (!client) return code;
-    if (ee_balance_get(client, &balance, &err)) return cli_error(c, &err);
+    if (ee_balance_get(client, c->cancel, &balance, &err)) return cli_error(c, &err);
     (void)ee_money_format(balance.available, available);
     (void)ee_money_format(balance.locked, locked);
     if (c->json) {
@@ -123,7 +123,7 @@ static int buy(cli *c, const char *account, const char *amount, const char *refe
     int code = 0;
     ee_client *client = cli_client(c, &code);
     if (client && !reference) reference = own_reference(c, made, &code);
-    if (!code && !account && ee_balance_get(client, &mine, &err)) code = cli_error(c, &err);
+    if (!code && !account && ee_balance_get(client, c->cancel, &mine, &err)) code = cli_error(c, &err);
     if (code) return code;
     json_t *body = json_pack("{s:s, s:s, s:s}", "account", account ? account : mine.account, "amount", amount, "reference", reference);
     json_t *answer = cli_call(c, "POST", "/v1/credits/purchase", body, reference, &code);

@@ -33,7 +33,7 @@ static ee_status ask_control(cli *c, const verify_subject *subject, ee_verdict *
     ee_status st = subject->policy ? ee_client_new(&options, &own, err) : cli_client_make(c, err);
     if (st) return st;
     ee_client *client = own ? own : c->client;
-    st = ee_client_attestation(client, &seen, err);
+    st = ee_client_attestation(client, c->cancel, &seen, err);
     if (!st) *out = ee_verdict_ref(seen);
     if (st == EE_E_ATTESTATION && ee_client_refused(client, err, out, NULL)) *out = NULL;
     ee_client_free(own);

@@ -33,9 +33,9 @@ PROGRAM = textwrap.dedent(
 
     static ee_status act(const char *what, ee_error *err) {
         ee_balance balance;
-        if (strcmp(what, "transfer") == 0) return ee_transfer_credits(NULL, "contractor-id", "$1", NULL, NULL, NULL, err);
+        if (strcmp(what, "transfer") == 0) return ee_transfer_credits(NULL, "contractor-id", "$1", NULL, NULL, NULL, NULL, err);
         if (strcmp(what, "job") == 0) return run_job(err);
-        return ee_balance_get(NULL, &balance, err);
+        return ee_balance_get(NULL, NULL, &balance, err);
     }
 
     int main(void) {

@@ -29,8 +29,8 @@ C = textwrap.dedent(
             ee_balance balance;
             ee_app *app = NULL;
             line[strcspn(line, "\\n")] = 0;
-            if (strcmp(line, "default") == 0) tell(ee_balance_get(NULL, &balance, &err), &err);
-            if (strcmp(line, "mine") == 0) tell(ee_balance_get(mine, &balance, &err), &err);
+            if (strcmp(line, "default") == 0) tell(ee_balance_get(NULL, NULL, &balance, &err), &err);
+            if (strcmp(line, "mine") == 0) tell(ee_balance_get(mine, NULL, &balance, &err), &err);
             if (strcmp(line, "connect") == 0) tell(ee_connect(mine, "app-name", NULL, &app, &err), &err);
             if (strcmp(line, "stale") == 0) tell(ee_client_stale(mine) ? EE_E_STATE : EE_OK, &err);
             ee_app_free(app);

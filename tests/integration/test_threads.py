@@ -69,7 +69,7 @@ PROGRAM = textwrap.dedent(
         ee_response *response = NULL;
         check("job", ee_run_private_job(client, EE_JOB(.image = "myapp:latest", .env = EE_LIST("SECRET=value")), &result, &err), EE_OK, &err);
         ee_result_free(result);
-        check("transfer", ee_transfer_credits(client, "contractor-id", "$1", NULL, NULL, NULL, &err), EE_OK, &err);
+        check("transfer", ee_transfer_credits(client, "contractor-id", "$1", NULL, NULL, NULL, NULL, &err), EE_OK, &err);
         for (int i = 0; i < 3; i++) {
             check("get", ee_get(app, "/api/private", &response, &err), EE_OK, &err);
             ee_response_free(response);

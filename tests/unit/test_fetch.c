@@ -148,10 +148,10 @@ static void test_verdict_of_the_peer(void **state) {
     (void)state;
     rig_start(&r, fix.prover, NULL);
     eei_fetch *fetch = open_attested(&r);
-    assert_int_equal(eei_fetch_verdict(fetch, &verdict, &err), EE_OK);
+    assert_int_equal(eei_fetch_verdict(fetch, NULL, &verdict, &err), EE_OK);
     assert_int_equal(ee_verdict_verified(verdict), 1);
     assert_memory_equal(eei_verdict_statement(verdict)->instance_pub, eei_key_public(eei_prover_key(fix.prover)), 32);
-    assert_int_equal(eei_fetch_verdict(fetch, &again, &err), EE_OK);
+    assert_int_equal(eei_fetch_verdict(fetch, NULL, &again, &err), EE_OK);
     assert_int_equal(rig_read(&r, &r.counts.challenges), 1);
     ee_verdict_free(verdict);
     ee_verdict_free(again);
@@ -518,7 +518,7 @@ static void test_connection_that_ends_before_the_answer(void **state) {
     (void)state;
     rig_start(&r, fix.prover, NULL);
     eei_fetch *fetch = open_attested(&r);
-    assert_int_equal(eei_fetch_verdict(fetch, &verdict, &err), EE_OK);
+    assert_int_equal(eei_fetch_verdict(fetch, NULL, &verdict, &err), EE_OK);
     pthread_t stopper;
     assert_int_equal(pthread_create(&stopper, NULL, stop_when_pending, &r), 0);
     assert_int_equal(call(fetch, "/never", &reply, &err), EE_E_CONNECT);

@@ -45,11 +45,20 @@ def block_of(texts: List[str]) -> bytes:
 class Handle:
     """A C object. Freed once: when it was closed, is used by no call, and nothing that was made from it is left."""
 
-    def __init__(self, pointer: object, free: Callable[[Any], None], kind: str, parent: Optional[Handle] = None) -> None:
+    def __init__(
+        self,
+        pointer: object,
+        free: Callable[[Any], None],
+        kind: str,
+        parent: Optional[Handle] = None,
+        forget: Optional[Callable[[Any], None]] = None,
+    ) -> None:
+        """forget: frees it when it was never closed, only forgotten."""
         self._alive: List[object] = []  # empty = freed; lists, because their append and pop cannot be interrupted
         self._users: List[None] = []
         self._closed = False
         self._free = free
+        self._forget = forget or free
         self._parent = parent
         self._generation = _generation
         self.kind = kind
@@ -94,6 +103,8 @@ class Handle:
 
     def __del__(self) -> None:
         try:
+            if not self._closed:
+                self._free = self._forget
             self.close()
         except Exception:  # a half-made object, or the interpreter is going down
             pass
@@ -291,6 +302,12 @@ def measure(parse: Callable[[str], int], name: str, value: str) -> int:
         return plain(parse, text_of(name, value))
     except errors.InvalidRequestError as error:
         raise errors.InvalidRequestError(f"{name}: {error.message}", hint=error.hint) from None
+
+
+def cancellable(function: Callable[..., T], *args: Any, discard: Optional[Callable[[T], None]] = None) -> T:
+    """wait() for a call whose last argument is its cancel."""
+    cancel = cancel_of_this_call()
+    return wait(function, *args, cancel, cancel=cancel, discard=discard)
 
 
 def milliseconds(name: str, value: Union[float, str]) -> int:

@@ -214,11 +214,11 @@ class Client:
         text = amount_text(amount)
         _calls.parse_money(text)
         given = _calls.text_of("to", to), text, _calls.text_of("memo", memo), jobs.idempotency(idempotency_key)
-        id_, key, micros, after, replayed = _calls.wait(raw.ees_transfer_credits, self._handle, *given)
+        id_, key, micros, after, replayed = _calls.cancellable(raw.ees_transfer_credits, self._handle, *given)
         return Transfer(id_, to, Money(micros), Money(after), key, bool(replayed))
 
     def balance(self) -> Balance:
-        available, locked, account = _calls.wait(raw.ees_balance_get, self._handle)
+        available, locked, account = _calls.cancellable(raw.ees_balance_get, self._handle)
         return Balance(Money(available), Money(locked), account)
 
     # ---- apps ----
@@ -286,7 +286,7 @@ class Client:
         """Deploy an app and wait until its port answers. The port is never open on the host."""
         if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
             raise errors.InvalidRequestError(f"port is {port!r}; it must be 1 to 65535")
-        text = _calls.wait(
+        text = _calls.cancellable(
             raw.ees_app_deploy,
             self._handle,
             _calls.text_of("name", name),
@@ -304,7 +304,7 @@ class Client:
 
     def stop(self, name: str) -> None:
         """Stop an app."""
-        _calls.wait(raw.ees_app_stop, self._handle, _calls.text_of("name", name))
+        _calls.cancellable(raw.ees_app_stop, self._handle, _calls.text_of("name", name))
 
     def apps(self) -> List[Mapping[str, Any]]:
         return list(self.call("GET", "/v1/apps")["items"])
@@ -316,7 +316,7 @@ class Client:
 
     def call(self, method: str, path: str, body: Any = None, *, idempotency_key: Optional[str] = None) -> Any:
         """Call the control plane's HTTP API as this account and get its JSON: for what has no function of its own."""
-        text = _calls.wait(
+        text = _calls.cancellable(
             raw.ees_client_call,
             self._handle,
             _calls.text_of("method", method),
@@ -329,10 +329,10 @@ class Client:
     def attestation(self) -> Attestation:
         """Of the control plane, as last checked; the first call connects."""
 
-        def take(pointer: raw.Client) -> Attestation:
-            return attestation_of(raw.ees_client_attestation(pointer))
+        def take(pointer: raw.Client, cancel: raw.Cancel) -> Attestation:
+            return attestation_of(raw.ees_client_attestation(pointer, cancel))
 
-        return _calls.wait(take, self._handle)
+        return _calls.cancellable(take, self._handle)
 
     @property
     def config(self) -> Mapping[str, Mapping[str, str]]:

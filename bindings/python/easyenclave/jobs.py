@@ -286,7 +286,8 @@ def _result_of(result: raw.Result) -> JobResult:
 
 
 class Job:
-    """A started job. `with` cancels it when the block ends early. stream() and wait() take from the same flow: what one saw, the other does not."""
+    """A started job. `with` cancels it when the block ends early; one that is only forgotten goes on, for as long as the process does.
+    stream() and wait() take from the same flow: what one saw, the other does not."""
 
     def __init__(
         self,
@@ -434,7 +435,7 @@ def start(
     pointer = _calls.wait(
         raw.ees_job_start, client, spec, policy._handle if policy else None, cancel, cancel=cancel, discard=raw.ee_job_free
     )
-    return Job(_calls.Handle(pointer, raw.ee_job_free, "job", client), image, env_names, on_progress, cancel)
+    return Job(_calls.Handle(pointer, raw.ee_job_free, "job", client, raw.ee_job_detach), image, env_names, on_progress, cancel)
 
 
 def follow(job: Job, on_output: Optional[Callable[[Chunk], None]], on_progress: Optional[Callable[[Progress], None]]) -> JobResult:

@@ -85,10 +85,15 @@ EE_API void ee_response_free(ee_response *response);
 /** A connected socket whose bytes go to the app's port, for any protocol. The caller closes it. @param out_fd [out] */
 EE_API EE_MUST_USE ee_status ee_app_socket(ee_app *app, const ee_connect_options *options, int *out_fd, ee_error *err);
 
-/** Listen on 127.0.0.1 and carry each connection to the app, until ee_forward_free(). */
+/** Listen on 127.0.0.1 and carry each connection to the app, until ee_forward_free(), which ends those that are open too. Thread-safe.
+ *  @param port 0 = any that is free */
 typedef struct ee_forward ee_forward;
 EE_API EE_MUST_USE ee_status ee_app_forward(ee_app *app, uint16_t port, ee_forward **out, ee_error *err);
+/** Where it listens. */
 EE_API uint16_t ee_forward_port(const ee_forward *forward);
+/** Wait for a connection that could not be carried: it was closed, and @p out tells why. Of several that nobody asked about the latest is
+ *  kept. @param timeout_ms negative = as long as it takes   @return EE_OK; EE_E_TIMEOUT (of the wait); EE_E_CANCELLED */
+EE_API EE_MUST_USE ee_status ee_forward_failure(ee_forward *forward, int64_t timeout_ms, ee_cancel *cancel, ee_error *out, ee_error *err);
 EE_API void ee_forward_free(ee_forward *forward);
 
 /** Deploy options; the same sizes and words as a job's. */
@@ -102,12 +107,14 @@ typedef struct ee_deploy_options {
     uint64_t memory_bytes;
     const char *node; /**< NULL = lowest effective price */
     const char *idempotency_key;
+    ee_cancel *cancel; /**< nullable: ends the wait; an app that was admitted goes on to start */
 } ee_deploy_options;
 #define ee_deploy_options_init(options) ee_options_init((options), sizeof *(options))
 /** Deploy and wait until the app's port answers, or until it failed. @param out_json [out, owned] the app; ee_string_free() */
 EE_API EE_MUST_USE ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *options, int64_t timeout_ms, char **out_json,
                                            ee_error *err);
-EE_API EE_MUST_USE ee_status ee_app_stop(ee_client *client, const char *name, ee_error *err);
+/** Stop an app of this account and give back what is left of its lock. @param client NULL = the default client   @param cancel nullable */
+EE_API EE_MUST_USE ee_status ee_app_stop(ee_client *client, const char *name, ee_cancel *cancel, ee_error *err);
 
 #ifdef __cplusplus
 }

@@ -70,18 +70,21 @@ typedef struct ee_transfer {
  * Pay another account. Moves money once for a given key, however often it is repeated.
  * @param client NULL = the default client   @param to account name   @param amount as for ee_money_parse()
  * @param memo nullable, at most 140 bytes of UTF-8   @param idempotency_key nullable: one is made; at most 64 printable ASCII
+ * @param cancel nullable: when it fires after the order may have left, that is EE_E_OUTCOME_UNKNOWN; before, EE_E_CANCELLED
  * @param out [out, nullable]
  * @return EE_E_NOT_FOUND, EE_E_INVALID_AMOUNT, EE_E_LOW_BALANCE, EE_E_IDEMPOTENCY, EE_E_OUTCOME_UNKNOWN (err->idempotency_key), ...
  */
 EE_API EE_MUST_USE ee_status ee_transfer_credits(ee_client *client, const char *to, const char *amount, const char *memo,
-                                                 const char *idempotency_key, ee_transfer *out, ee_error *err);
+                                                 const char *idempotency_key, ee_cancel *cancel, ee_transfer *out, ee_error *err);
 
+/** What an account has. */
 typedef struct ee_balance {
     ee_money available;
     ee_money locked; /**< held for running or not yet settled work */
     char account[64];
 } ee_balance;
-EE_API EE_MUST_USE ee_status ee_balance_get(ee_client *client, ee_balance *out, ee_error *err);
+/** Ask for this account's balance. @param client NULL = the default client   @param cancel nullable */
+EE_API EE_MUST_USE ee_status ee_balance_get(ee_client *client, ee_cancel *cancel, ee_balance *out, ee_error *err);
 
 /**
  * Call the control plane's HTTP API as this account and hand back its JSON, for lists and for what has no function of its own.
@@ -89,17 +92,19 @@ EE_API EE_MUST_USE ee_status ee_balance_get(ee_client *client, ee_balance *out, 
  * owner's (POST /v1/credits/purchase) also carries the owner's token, from EE_ADMIN_TOKEN, EE_ADMIN_TOKEN_FILE, the profile or the devnet.
  * @param method "GET", "POST", "DELETE"   @param path "/v1/nodes"   @param body_json NULL for none
  * @param idempotency_key nullable; needed by calls that move money or start work
+ * @param cancel nullable: when it fires after a call with a key may have left, that is EE_E_OUTCOME_UNKNOWN
  * @param out_json [out, owned] NUL-terminated; release with ee_string_free()
  */
 EE_API EE_MUST_USE ee_status ee_client_call(ee_client *client, const char *method, const char *path, const char *body_json,
-                                            const char *idempotency_key, char **out_json, ee_error *err);
+                                            const char *idempotency_key, ee_cancel *cancel, char **out_json, ee_error *err);
+/** Of what was handed out as "owned" text. NULL is fine. */
 EE_API void ee_string_free(char *string);
 
 /** The policy that this client judges its network by. Tied to the client. */
 EE_API const ee_policy *ee_client_policy(const ee_client *client);
 
-/** The control plane's verdict, as last checked; the first call connects. Tied to the client. */
-EE_API EE_MUST_USE ee_status ee_client_attestation(ee_client *client, const ee_verdict **out, ee_error *err);
+/** The control plane's verdict, as last checked; the first call connects. Tied to the client. @param cancel nullable */
+EE_API EE_MUST_USE ee_status ee_client_attestation(ee_client *client, ee_cancel *cancel, const ee_verdict **out, ee_error *err);
 
 /**
  * The verdict behind an EE_E_ATTESTATION of one of this client's calls: every check, of the control plane or the agent that was refused.

@@ -60,7 +60,8 @@ EE_API EE_MUST_USE ee_status ee_run_private_job(ee_client *client, const ee_job_
  */
 EE_API EE_MUST_USE ee_status ee_job_quote(ee_client *client, const ee_job_options *options, char **out_json, ee_error *err);
 
-/** Start a job: returns once it is admitted, attested and its secrets are delivered. Freeing the handle cancels the job unless it ended. */
+/** Start a job: returns once it is admitted, attested and its secrets are delivered. Freeing the handle cancels the job unless it ended;
+ *  ee_job_detach() does not. */
 EE_API EE_MUST_USE ee_status ee_job_start(ee_client *client, const ee_job_options *options, ee_job **out, ee_error *err);
 
 typedef enum ee_job_event_kind { EE_JOB_PROGRESS = 1, EE_JOB_OUTPUT = 2, EE_JOB_DONE = 3 } ee_job_event_kind;
@@ -68,7 +69,8 @@ typedef enum ee_job_event_kind { EE_JOB_PROGRESS = 1, EE_JOB_OUTPUT = 2, EE_JOB_
 typedef struct ee_job_event {
     ee_job_event_kind kind;
     ee_stream_id stream; /**< OUTPUT */
-    uint64_t seq;        /**< OUTPUT: one sequence over both streams, from 1, no gaps */
+    uint64_t seq; /**< OUTPUT: one sequence over both streams, from 1, no gaps. As they came out of the job's two pipes: in order within
+                       a stream; what was written to both within moments of each other may come in another order */
     uint64_t time_unix_ms;
     ee_span data;         /**< OUTPUT: as written */
     const char *phase;    /**< PROGRESS: "quoting" "placing" "attesting" "pulling" "starting" "running" "settling"; may be told again,
@@ -85,7 +87,12 @@ EE_API EE_MUST_USE ee_status ee_job_result(ee_job *job, ee_result **out, ee_erro
 /** TERM now, KILL after the grace. Any thread. */
 EE_API EE_MUST_USE ee_status ee_job_cancel(ee_job *job, uint32_t grace_ms, ee_error *err);
 EE_API const char *ee_job_id(const ee_job *job);
+/** Close the handle, and cancel the job unless it ended. */
 EE_API void ee_job_free(ee_job *job);
+/** Close the handle, and let the job go on to its end, for as long as this process lives: a caller that is gone cancels its job. What it
+ * still prints is dropped; what came of it is in GET /v1/jobs/{id}. The client may be freed before. Without a thread for it (out of
+ * resources) the job is cancelled. */
+EE_API void ee_job_detach(ee_job *job);
 
 EE_API const char *ee_result_job_id(const ee_result *result);
 EE_API int32_t ee_result_exit_code(const ee_result *result);                   /**< 128 + n when a signal ended it */

@@ -1,16 +1,14 @@
-/* apps_api.c - private apps: connect, request, socket, forward, deploy. Behind <eesdk/apps.h>. libcurl does HTTP over sockets whose other
+/* apps_api.c - private apps: connect, request, socket, deploy. Behind <eesdk/apps.h>. libcurl does HTTP over sockets whose other
  * end is an attested channel (net/fetch.h); nothing of HTTP is written here. */
 #include "attest/statement.h"
 #include "base/alloc.h"
+#include "base/cancel.h"
 #include "base/clock.h"
 #include "base/options.h"
 #include "client/spec.h"
 #include "client/way.h"
 #include "client_internal.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -422,130 +420,16 @@ ee_status ee_app_socket(ee_app *app, const ee_connect_options *given, int *out_f
     return st;
 }
 
-struct ee_forward {
-    ee_app *app;
-    int listener, stop[2];
-    uint16_t port;
-    pthread_t thread;
-};
-
-/* Two sockets, both ways, until both directions ended. One thread per forwarded connection: a developer's tool, not a server. */
-typedef struct relay {
-    int a, b;
-} relay;
-
-static bool move_bytes(int from, int to) {
-    uint8_t block[16384];
-    ssize_t n = read(from, block, sizeof block);
-    if (n <= 0) return false;
-    for (ssize_t sent = 0; sent < n;) {
-        ssize_t m = send(to, block + sent, (size_t)(n - sent), MSG_NOSIGNAL);
-        if (m < 0 && errno == EINTR) continue;
-        if (m <= 0) return false;
-        sent += m;
-    }
-    return true;
-}
-
-static void *run_relay(void *arg) {
-    relay *pair = arg;
-    bool open_a = true, open_b = true;
-    while (open_a || open_b) {
-        struct pollfd fds[2] = {{.fd = open_a ? pair->a : -1, .events = POLLIN}, {.fd = open_b ? pair->b : -1, .events = POLLIN}};
-        if (poll(fds, 2, -1) < 0 && errno != EINTR) break;
-        if (fds[0].revents && !move_bytes(pair->a, pair->b)) {
-            open_a = false;
-            (void)shutdown(pair->b, SHUT_WR);
-        }
-        if (fds[1].revents && !move_bytes(pair->b, pair->a)) {
-            open_b = false;
-            (void)shutdown(pair->a, SHUT_WR);
-        }
-    }
-    close(pair->a);
-    close(pair->b);
-    eei_free(pair);
-    return NULL;
-}
-
-static void *run_accept(void *arg) {
-    ee_forward *forward = arg;
-    for (;;) {
-        struct pollfd fds[2] = {{.fd = forward->listener, .events = POLLIN}, {.fd = forward->stop[0], .events = POLLIN}};
-        if (poll(fds, 2, -1) < 0 && errno != EINTR) break;
-        if (fds[1].revents) break;
-        int client = accept4(forward->listener, NULL, NULL, SOCK_CLOEXEC), remote = -1;
-        if (client < 0) continue;
-        relay *pair = eei_calloc(1, sizeof *pair);
-        pthread_t thread;
-        if (!pair || ee_app_socket(forward->app, NULL, &remote, NULL)) {
-            eei_free(pair);
-            close(client);
-            continue;
-        }
-        *pair = (relay){client, remote};
-        if (pthread_create(&thread, NULL, run_relay, pair) != 0) {
-            close(client);
-            close(remote);
-            eei_free(pair);
-            continue;
-        }
-        pthread_detach(thread);
-    }
-    return NULL;
-}
-
-ee_status ee_app_forward(ee_app *app, uint16_t port, ee_forward **out, ee_error *err) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof address;
-    int one = 1, rc;
-    ee_forward *forward = eei_calloc(1, sizeof *forward);
-    ee_status st = EE_OK;
-
-    *out = NULL;
-    if (!forward) return eei_nomem(err);
-    forward->app = app;
-    forward->stop[0] = forward->stop[1] = -1;
-    forward->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (forward->listener < 0 || setsockopt(forward->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
-        bind(forward->listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(forward->listener, 64) != 0 ||
-        getsockname(forward->listener, (struct sockaddr *)&address, &len) != 0 || pipe2(forward->stop, O_CLOEXEC) != 0) {
-        st = eei_fail_errno(err, EE_E_IO, errno, "listening on 127.0.0.1:%u", port);
-    } else if ((rc = pthread_create(&forward->thread, NULL, run_accept, forward)) != 0) {
-        st = eei_fail_errno(err, EE_E_IO, rc, "no thread to forward with");
-    }
-    if (st) {
-        if (forward->listener >= 0) close(forward->listener);
-        for (int i = 0; i < 2; i++)
-            if (forward->stop[i] >= 0) close(forward->stop[i]);
-        eei_free(forward);
-        return st;
-    }
-    forward->port = ntohs(address.sin_port);
-    *out = forward;
-    return EE_OK;
-}
-
-uint16_t ee_forward_port(const ee_forward *forward) { return forward->port; }
-
-void ee_forward_free(ee_forward *forward) {
-    if (!forward) return;
-    close(forward->stop[1]); /* the accept loop sees the hang-up */
-    pthread_join(forward->thread, NULL);
-    close(forward->stop[0]);
-    close(forward->listener);
-    eei_free(forward);
-}
-
 /* ---- deploy ---------------------------------------------------------------------------------------------------------- */
 
-static ee_status wait_running(ee_client *client, const char *name, uint64_t deadline, json_t **out, ee_error *err) {
+static ee_status wait_running(ee_client *client, const char *name, uint64_t deadline, const ee_cancel *cancel, json_t **out,
+                              ee_error *err) {
     char path[96];
     (void)snprintf(path, sizeof path, "/v1/apps/%s", name);
     for (;;) {
         json_t *answer = NULL;
         const char *state = NULL, *message;
-        client_call call = {.method = "GET", .path = path, .repeatable = true};
+        client_call call = {.method = "GET", .path = path, .repeatable = true, .cancel = cancel};
         ee_status st = client_call_api(client, &call, &answer, err);
         if (!st) st = eei_json_string(answer, "state", &state, err);
         if (!st && strcmp(state, "running") == 0) {
@@ -564,7 +448,8 @@ static ee_status wait_running(ee_client *client, const char *name, uint64_t dead
         json_decref(answer);
         if (st) return st;
         if (eei_mono_ms() >= deadline) return eei_fail(err, EE_E_TIMEOUT, "app %s is not running yet", name);
-        (void)poll(NULL, 0, DEPLOY_POLL_MS);
+        st = eei_cancel_pause(cancel, DEPLOY_POLL_MS, err);
+        if (st) return st;
     }
 }
 
@@ -585,9 +470,13 @@ ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *given, int64
     if (!st) st = client_resolve(&client, err);
     if (!st) st = client_make_key("app_", options.idempotency_key, key, err);
     if (!st) st = client_spec_app(client, &options, &spec, err);
-    client_place place = {.path = "/v1/apps", .key = key};
+    client_place place = {.path = "/v1/apps", .key = key, .cancel = options.cancel};
     if (!st) st = client_place_work(client, &spec, &place, &admission, err);
-    if (!st) st = wait_running(client, options.name, deadline, &answer, err);
+    if (!st) st = wait_running(client, options.name, deadline, options.cancel, &answer, err);
+    if (st == EE_E_CANCELLED && admission.id[0]) {
+        eei_fail(err, st, "the wait for app %s was cancelled; it goes on to start", options.name);
+        eei_hint(err, st, "`ee apps` shows how far it is; `ee apps stop %s` ends it", options.name);
+    }
     if (!st) st = eei_json_dump(answer, &text, err);
     if (!st && !eei_buf_cstr(&text)) st = eei_nomem(err);
     if (!st) *out_json = (char *)eei_take(&text.data);
@@ -598,14 +487,14 @@ ee_status ee_app_deploy(ee_client *client, const ee_deploy_options *given, int64
     return st;
 }
 
-ee_status ee_app_stop(ee_client *client, const char *name, ee_error *err) {
+ee_status ee_app_stop(ee_client *client, const char *name, ee_cancel *cancel, ee_error *err) {
     char path[96];
     json_t *answer = NULL;
     ee_status st = client_check_name("an app", name, err);
     if (!st) st = client_resolve(&client, err);
     if (st) return st;
     (void)snprintf(path, sizeof path, "/v1/apps/%s", name);
-    client_call call = {.method = "DELETE", .path = path, .repeatable = true};
+    client_call call = {.method = "DELETE", .path = path, .repeatable = true, .cancel = cancel};
     st = client_call_api(client, &call, &answer, err);
     json_decref(answer);
     return st;

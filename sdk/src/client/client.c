@@ -50,6 +50,7 @@ ee_status ee_client_new(const ee_client_options *given, ee_client **out, ee_erro
     if (st) return st;
     client = eei_calloc(1, sizeof *client);
     if (!client) return eei_nomem(err);
+    client->refs = 1;
     pthread_mutex_init(&client->mutex, NULL);
     client->log = options.log;
     client->log_user = options.log_user;
@@ -63,8 +64,10 @@ ee_status ee_client_new(const ee_client_options *given, ee_client **out, ee_erro
     return EE_OK;
 }
 
+void client_ref(ee_client *client) { __atomic_add_fetch(&client->refs, 1, __ATOMIC_ACQ_REL); }
+
 void ee_client_free(ee_client *client) {
-    if (!client) return;
+    if (!client || __atomic_sub_fetch(&client->refs, 1, __ATOMIC_ACQ_REL) > 0) return;
     client_engine_free(client->engine);
     eei_fetch_free(client->api);
     eei_fetch_free(client->brief);
@@ -129,13 +132,13 @@ ee_status client_resolve(ee_client **client, ee_error *err) {
 
 /* ---- attested control plane ------------------------------------------------------------------------------------------ */
 
-static ee_status remember_verdict(ee_client *client, ee_error *err) {
+static ee_status remember_verdict(ee_client *client, const ee_cancel *cancel, ee_error *err) {
     pthread_mutex_lock(&client->mutex);
     bool known = client->verdict != NULL;
     pthread_mutex_unlock(&client->mutex);
     if (known) return EE_OK;
     ee_verdict *verdict = NULL;
-    ee_status st = eei_fetch_verdict(client->api, &verdict, err);
+    ee_status st = eei_fetch_verdict(client->api, cancel, &verdict, err);
     if (st) return client_explain(client, st, err);
     pthread_mutex_lock(&client->mutex);
     if (!client->verdict) {
@@ -160,8 +163,8 @@ static void note_instance(ee_client *client, const uint8_t instance[32]) {
     pthread_mutex_unlock(&client->mutex);
 }
 
-ee_status client_control_instance(ee_client *client, uint8_t out[32], ee_error *err) {
-    ee_status st = remember_verdict(client, err);
+ee_status client_control_instance(ee_client *client, const ee_cancel *cancel, uint8_t out[32], ee_error *err) {
+    ee_status st = remember_verdict(client, cancel, err);
     if (st) return st;
     pthread_mutex_lock(&client->mutex);
     memcpy(out, client->control_instance, 32);
@@ -169,15 +172,15 @@ ee_status client_control_instance(ee_client *client, uint8_t out[32], ee_error *
     return EE_OK;
 }
 
-bool client_instance_changed(ee_client *client, const uint8_t sealed_for[32]) {
+bool client_instance_changed(ee_client *client, const ee_cancel *cancel, const uint8_t sealed_for[32]) {
     uint8_t now[32];
-    return client_control_instance(client, now, NULL) == EE_OK && !eei_same(now, sealed_for, sizeof now);
+    return client_control_instance(client, cancel, now, NULL) == EE_OK && !eei_same(now, sealed_for, sizeof now);
 }
 
-ee_status ee_client_attestation(ee_client *client, const ee_verdict **out, ee_error *err) {
+ee_status ee_client_attestation(ee_client *client, ee_cancel *cancel, const ee_verdict **out, ee_error *err) {
     ee_status st = client_resolve(&client, err);
     *out = NULL;
-    if (!st) st = remember_verdict(client, err);
+    if (!st) st = remember_verdict(client, cancel, err);
     if (st) return st;
     pthread_mutex_lock(&client->mutex);
     *out = client->verdict; /* NULL only when the control plane restarted in this very moment */
@@ -392,7 +395,8 @@ ee_status client_call_api(ee_client *client, const client_call *call, json_t **o
             call_st = why.status;
             story = why;
         }
-        if (may_have_happened && call->idempotency_key && worth_retry(call_st, http_status))
+        bool left = call_st == EE_E_CANCELLED && call->lasting;
+        if (may_have_happened && call->idempotency_key && (left || worth_retry(call_st, http_status)))
             st = outcome_unknown(call, &story, err);
         else {
             st = call_st;
@@ -409,7 +413,7 @@ static bool is_owners(const char *method, const char *path) {
 }
 
 ee_status ee_client_call(ee_client *client, const char *method, const char *path, const char *body_json, const char *idempotency_key,
-                         char **out_json, ee_error *err) {
+                         ee_cancel *cancel, char **out_json, ee_error *err) {
     json_t *body = NULL, *answer = NULL;
     eei_buf text = EEI_BUF_INIT(RESPONSE_MAX + 1);
     ee_status st = client_resolve(&client, err);
@@ -423,7 +427,9 @@ ee_status ee_client_call(ee_client *client, const char *method, const char *path
                         .body = body,
                         .idempotency_key = idempotency_key,
                         .repeatable = strcmp(method, "GET") == 0 || idempotency_key,
-                        .owner = is_owners(method, path)};
+                        .owner = is_owners(method, path),
+                        .lasting = true,
+                        .cancel = cancel};
     if (!st) st = client_call_api(client, &call, &answer, err);
     if (!st) st = eei_json_dump(answer, &text, err);
     if (!st && !eei_buf_cstr(&text)) st = eei_nomem(err);
@@ -508,10 +514,10 @@ void client_budget_return(ee_client *client, ee_money amount) {
     pthread_mutex_unlock(&client->mutex);
 }
 
-static ee_status fetch_balance(ee_client *client, ee_balance *out, ee_error *err) {
+static ee_status fetch_balance(ee_client *client, const ee_cancel *cancel, ee_balance *out, ee_error *err) {
     json_t *answer = NULL;
     const char *account;
-    client_call call = {.method = "GET", .path = "/v1/balances/me", .repeatable = true};
+    client_call call = {.method = "GET", .path = "/v1/balances/me", .repeatable = true, .cancel = cancel};
     ee_status st = client_call_api(client, &call, &answer, err);
     if (!st) st = client_money(answer, "available", &out->available, err);
     if (!st) st = client_money(answer, "locked", &out->locked, err);
@@ -521,21 +527,21 @@ static ee_status fetch_balance(ee_client *client, ee_balance *out, ee_error *err
     return st;
 }
 
-ee_status ee_balance_get(ee_client *client, ee_balance *out, ee_error *err) {
+ee_status ee_balance_get(ee_client *client, ee_cancel *cancel, ee_balance *out, ee_error *err) {
     ee_balance balance = {0};
     ee_status st = client_resolve(&client, err);
-    if (!st) st = fetch_balance(client, &balance, err);
+    if (!st) st = fetch_balance(client, cancel, &balance, err);
     if (!st) *out = balance;
     return st;
 }
 
-ee_status client_account_name(ee_client *client, char out[EEI_NAME_BYTES_MAX + 1], ee_error *err) {
+ee_status client_account_name(ee_client *client, const ee_cancel *cancel, char out[EEI_NAME_BYTES_MAX + 1], ee_error *err) {
     pthread_mutex_lock(&client->mutex);
     (void)snprintf(out, EEI_NAME_BYTES_MAX + 1, "%s", client->account);
     pthread_mutex_unlock(&client->mutex);
     if (out[0]) return EE_OK;
     ee_balance balance = {0};
-    ee_status st = fetch_balance(client, &balance, err);
+    ee_status st = fetch_balance(client, cancel, &balance, err);
     if (st) return st;
     (void)snprintf(out, EEI_NAME_BYTES_MAX + 1, "%.63s", balance.account);
     pthread_mutex_lock(&client->mutex);
@@ -564,15 +570,20 @@ static ee_status read_transfer(const json_t *answer, ee_transfer *out, ee_error 
     return st;
 }
 
-static ee_status send_order(ee_client *client, eei_transfer_order *order, ee_transfer *out, ee_error *err) {
+static ee_status send_order(ee_client *client, eei_transfer_order *order, const ee_cancel *cancel, ee_transfer *out, ee_error *err) {
     eei_buf text = EEI_BUF_INIT(8192);
     json_t *body = NULL, *answer = NULL;
     order->not_after_ms = eei_wall_ms() + ORDER_LIFE_MS;
-    ee_status st = client_control_instance(client, order->control_instance, err);
+    ee_status st = client_control_instance(client, cancel, order->control_instance, err);
     if (!st) st = seal_order(client, order, &text, err);
     if (!st && !(body = json_pack("{s:s}", "order", (const char *)text.data))) st = eei_nomem(err);
-    client_call call = {
-        .method = "POST", .path = "/v1/credits/transfer", .body = body, .idempotency_key = out->idempotency_key, .repeatable = true};
+    client_call call = {.method = "POST",
+                        .path = "/v1/credits/transfer",
+                        .body = body,
+                        .idempotency_key = out->idempotency_key,
+                        .repeatable = true,
+                        .lasting = true,
+                        .cancel = cancel};
     if (!st) st = client_call_api(client, &call, &answer, err);
     if (!st) st = read_transfer(answer, out, err);
     json_decref(answer);
@@ -581,25 +592,27 @@ static ee_status send_order(ee_client *client, eei_transfer_order *order, ee_tra
     return st;
 }
 
-static ee_status send_transfer(ee_client *client, const char *to, ee_money amount, const char *memo, ee_transfer *out, ee_error *err) {
+static ee_status send_transfer(ee_client *client, const char *to, ee_money amount, const char *memo, const ee_cancel *cancel,
+                               ee_transfer *out, ee_error *err) {
     char from[EEI_NAME_BYTES_MAX + 1];
     ee_error story = {0};
     eei_transfer_order order = {.to = eei_span_text(to),
                                 .amount = (uint64_t)amount,
                                 .memo = eei_span_text(memo ? memo : ""),
                                 .key = eei_span_text(out->idempotency_key)};
-    ee_status st = client_account_name(client, from, err);
+    ee_status st = client_account_name(client, cancel, from, err);
     if (st) return st;
     order.from = eei_span_text(from);
-    st = send_order(client, &order, out, &story);
+    st = send_order(client, &order, cancel, out, &story);
     /* The control plane restarted since it was last heard: once more, for the instance that answered. */
-    if (st == EE_E_AUTH && client_instance_changed(client, order.control_instance)) st = send_order(client, &order, out, &story);
+    if (st == EE_E_AUTH && client_instance_changed(client, cancel, order.control_instance))
+        st = send_order(client, &order, cancel, out, &story);
     if (st && err) *err = story;
     return st;
 }
 
 ee_status ee_transfer_credits(ee_client *client, const char *to, const char *amount, const char *memo, const char *idempotency_key,
-                              ee_transfer *out, ee_error *err) {
+                              ee_cancel *cancel, ee_transfer *out, ee_error *err) {
     ee_transfer transfer = {0};
     ee_money micros = 0;
     ee_status st;
@@ -615,7 +628,7 @@ ee_status ee_transfer_credits(ee_client *client, const char *to, const char *amo
     if (!st) st = client_resolve(&client, err);
     if (!st) st = client_budget_take(client, micros, err);
     if (st) return st;
-    st = send_transfer(client, to, micros, memo, &transfer, err);
+    st = send_transfer(client, to, micros, memo, cancel, &transfer, err);
     if ((st && st != EE_E_OUTCOME_UNKNOWN) || transfer.replayed) client_budget_return(client, micros);
     if (!st && out) *out = transfer;
     return st;

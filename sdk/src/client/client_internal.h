@@ -16,6 +16,7 @@
 enum { CLIENT_REFUSED_KEPT = 16 }; /* as client.h says */
 
 struct ee_client {
+    int refs; /* atomic: its maker, and each job that was let go of */
     client_config config;
     ee_client *before; /* of the default client: the ones it took the place of */
     eei_key *key;
@@ -49,6 +50,9 @@ ee_status client_supply_new(const client_pccs *pccs, const char *control_url, ui
 
 extern const eei_options_kind client_connect_options;
 
+/* Another hold, given back with ee_client_free(). */
+void client_ref(ee_client *client);
+
 /* NULL = the default client, made on first use; lives until the process ends. A child of fork() gets its own. */
 ee_status client_resolve(ee_client **client, ee_error *err) EE_MUST_USE;
 
@@ -61,6 +65,7 @@ typedef struct client_call {
     const char *idempotency_key; /* nullable */
     bool repeatable;             /* safe to send again: GET, or carries an idempotency key the server honours */
     bool owner;                  /* for the network's owner: carries the owner's token beside the signature */
+    bool lasting;                /* what it did stays done without its caller: cancelled after it was sent is EE_E_OUTCOME_UNKNOWN */
     bool brief;                  /* one attempt of at most CLIENT_BRIEF_MS, whatever `repeatable` says */
     uint64_t deadline_ms;        /* mono: of all attempts together, beside the timeout of each; 0 = none */
     const ee_cancel *cancel;
@@ -72,12 +77,12 @@ ee_status client_call_api(ee_client *client, const client_call *call, json_t **o
 /* For eei_judge_on_refused(), of every judge that judges for this client: keeps the verdict for ee_client_refused(). */
 void client_note_refused(void *client, const ee_verdict *verdict, ee_error *err);
 /* Attest the control plane if that has not happened, and give its instance id. */
-ee_status client_control_instance(ee_client *client, uint8_t out[32], ee_error *err) EE_MUST_USE;
+ee_status client_control_instance(ee_client *client, const ee_cancel *cancel, uint8_t out[32], ee_error *err) EE_MUST_USE;
 /* After an order was refused: was it sealed for an instance of the control plane that is no more? Then seal it again, with the same key. */
-bool client_instance_changed(ee_client *client, const uint8_t sealed_for[32]);
+bool client_instance_changed(ee_client *client, const ee_cancel *cancel, const uint8_t sealed_for[32]);
 /* Sleep, but not through a cancel. Milliseconds from `least` to `most`, chosen at random. EE_E_CANCELLED. */
 ee_status client_pause(uint64_t least_ms, uint64_t most_ms, const ee_cancel *cancel, ee_error *err) EE_MUST_USE;
-ee_status client_account_name(ee_client *client, char out[EEI_NAME_BYTES_MAX + 1], ee_error *err) EE_MUST_USE;
+ee_status client_account_name(ee_client *client, const ee_cancel *cancel, char out[EEI_NAME_BYTES_MAX + 1], ee_error *err) EE_MUST_USE;
 /* Take an amount from the client's budget before it is spent; give back what was not. */
 ee_status client_budget_take(ee_client *client, ee_money amount, ee_error *err) EE_MUST_USE;
 void client_budget_return(ee_client *client, ee_money amount);

@@ -69,7 +69,8 @@ struct client_conn {
     ee_verdict *verdict;
     eei_buf received; /* what came and the user has not taken yet */
     eei_buf to_send;
-    bool stalled; /* the loop stopped reading because `received` is full */
+    bool link_lost; /* it ended because the link to the control plane did, and not by itself */
+    bool stalled;   /* the loop stopped reading because `received` is full */
     ee_status send_status;
 };
 
@@ -140,6 +141,7 @@ static void conn_end(client_conn *conn, const ee_error *why) {
         conn->state = CONN_ENDED;
         conn->splice_fd = -1;
         if (why) conn->error = *why;
+        conn->link_lost = !engine->link || !eei_link_is_open(engine->link);
     }
     if (conn->pipe && !conn->verdict) {
         const ee_verdict *verdict = eei_channel_verdict(eei_pipe_channel(conn->pipe));
@@ -394,6 +396,13 @@ ee_status client_conn_open(client_engine *engine, const client_dial *dial, clien
 }
 
 const ee_verdict *client_conn_verdict(const client_conn *conn) { return conn->verdict; }
+
+bool client_conn_link_lost(client_conn *conn) {
+    pthread_mutex_lock(&conn->mutex);
+    bool lost = conn->link_lost;
+    pthread_mutex_unlock(&conn->mutex);
+    return lost;
+}
 
 static void user_gone(void *arg) {
     client_conn *conn = arg;

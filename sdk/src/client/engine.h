@@ -29,6 +29,8 @@ typedef struct client_dial {
 ee_status client_conn_open(client_engine *engine, const client_dial *dial, client_conn **out, ee_verdict **verdict,
                            ee_error *err) EE_MUST_USE;
 const ee_verdict *client_conn_verdict(const client_conn *conn);
+/* Of one that ended: because the connection to the control plane did, so that nothing is known of the agent. */
+bool client_conn_link_lost(client_conn *conn);
 void client_conn_free(client_conn *conn); /* closes; any thread of the user's */
 
 /* Frames (jobs): whole frames in, whole frames out. */

@@ -404,6 +404,15 @@ static ee_status take_frame(ee_job *job, const eei_frame *frame, ee_job_event *e
 
 static ee_status lost(ee_job *job, const ee_error *why, ee_error *err) {
     char locked[32];
+    if (client_conn_link_lost(job->conn)) {
+        eei_fail(err, EE_E_JOB_LOST, "the way to job %s on node %s was lost while it ran: the control plane went away (%s)", job->id,
+                 job->node, why->message);
+        client_set_details(err, json_pack("{s:s, s:s}", "job_id", job->id, "node", job->node));
+        return eei_hint(
+            err, EE_E_JOB_LOST,
+            "its node ends a job whose caller is gone; once the control plane answers, `ee jobs show %s` tells what it came to and cost",
+            job->id);
+    }
     eei_fail(err, EE_E_JOB_LOST, "node %s went away while job %s ran (%s)", job->node, job->id, why->message);
     client_set_details(err, json_pack("{s:s, s:s}", "job_id", job->id, "node", job->node));
     return eei_hint(err, EE_E_JOB_LOST, "what is not used of the %s that were locked comes back; run it again to use another node",
@@ -462,6 +471,33 @@ void ee_job_free(ee_job *job) {
     client_spec_clear(&job->spec);
     client_admission_clear(&job->admission);
     eei_free(job);
+}
+
+/* What a job that was let go of still says is taken and dropped: a queue that fills would hold it up. */
+static void *run_to_its_end(void *arg) {
+    ee_job *job = arg;
+    ee_client *client = job->client;
+    ee_job_event event;
+    while (ee_job_next(job, -1, NULL, &event, NULL) == EE_OK) {
+    }
+    job->given_up = true; /* it ended, or cannot be reached */
+    ee_job_free(job);
+    ee_client_free(client);
+    return NULL;
+}
+
+void ee_job_detach(ee_job *job) {
+    pthread_t thread;
+    if (!job) return;
+    if (!job->done && !job->given_up) {
+        client_ref(job->client);
+        if (pthread_create(&thread, NULL, run_to_its_end, job) == 0) {
+            pthread_detach(thread);
+            return;
+        }
+        ee_client_free(job->client);
+    }
+    ee_job_free(job);
 }
 
 /* ---- the one call ---------------------------------------------------------------------------------------------------- */

@@ -170,7 +170,7 @@ ee_status client_spec_app(ee_client *client, const ee_deploy_options *options, c
     if (!st) st = set_size(spec, options->vcpus, options->memory_bytes, err);
     if (!st) st = set_name(spec->name, &spec->message.name, options->name, "the app's name", err);
     if (!st) st = set_name(spec->node, &spec->message.node, options->node, "node", err);
-    return st ? st : finish_spec(client, spec, options->image, NULL, err);
+    return st ? st : finish_spec(client, spec, options->image, options->cancel, err);
 }
 
 void client_spec_clear(client_spec *spec) {
@@ -261,8 +261,8 @@ ee_status client_best_offer(ee_client *client, const client_spec *spec, const ee
 
 /* ---- admission ------------------------------------------------------------------------------------------------------- */
 
-static ee_status authorize(ee_client *client, const client_spec *spec, const client_offer *offer, client_admission *out,
-                           uint8_t sealed_for[32], eei_buf *envelope, ee_error *err) {
+static ee_status authorize(ee_client *client, const client_spec *spec, const client_offer *offer, const ee_cancel *cancel,
+                           client_admission *out, uint8_t sealed_for[32], eei_buf *envelope, ee_error *err) {
     eei_spend_auth auth = {.price = (uint64_t)offer->price,
                            .node = eei_span_text(offer->node),
                            .max_total = (uint64_t)offer->ceiling,
@@ -271,7 +271,7 @@ static ee_status authorize(ee_client *client, const client_spec *spec, const cli
     memcpy(auth.auth_id, out->auth_id, sizeof auth.auth_id);
     memcpy(auth.spec_hash, spec->hash, sizeof auth.spec_hash);
     memcpy(auth.policy_hash, eei_policy_hash_bytes(spec->policy), sizeof auth.policy_hash);
-    ee_status st = client_control_instance(client, sealed_for, err);
+    ee_status st = client_control_instance(client, cancel, sealed_for, err);
     if (!st) memcpy(auth.control_instance, sealed_for, sizeof auth.control_instance);
     if (!st) st = eei_encode(&eei_spend_auth_schema, &auth, &body, err);
     if (!st) st = eei_envelope_seal(client->key, EEI_SIGNED_SPEND_AUTH, eei_buf_span(&body), envelope, err);
@@ -337,7 +337,7 @@ static ee_status ask_admission(ee_client *client, const client_spec *spec, const
                                client_admission *out, uint8_t sealed_for[32], json_t **answer, ee_error *err) {
     eei_buf envelope = EEI_BUF_INIT(2048);
     json_t *body = NULL;
-    ee_status st = authorize(client, spec, offer, out, sealed_for, &envelope, err);
+    ee_status st = authorize(client, spec, offer, call->cancel, out, sealed_for, &envelope, err);
     if (!st) {
         body =
             json_pack("{s:o, s:o}", "spec", base64_json(eei_buf_span(&spec->bytes)), "authorization", base64_json(eei_buf_span(&envelope)));
@@ -360,9 +360,10 @@ ee_status client_admit(ee_client *client, const char *path, const client_spec *s
     out->token = (eei_buf)EEI_BUF_INIT_SECRET(1024);
     auth_id_from_key(client, key, out->auth_id);
     client_call call = {.method = "POST", .path = path, .idempotency_key = key, .repeatable = true, .cancel = cancel};
+    call.lasting = spec->message.kind == EEI_SPEC_APP; /* a job without its caller is given back */
     ee_status st = ask_admission(client, spec, offer, &call, out, sealed_for, &answer, &story);
     /* The control plane restarted since it was last heard: once more, for the instance that answered. */
-    if (st == EE_E_AUTH && client_instance_changed(client, sealed_for))
+    if (st == EE_E_AUTH && client_instance_changed(client, cancel, sealed_for))
         st = ask_admission(client, spec, offer, &call, out, sealed_for, &answer, &story);
     if (!st) {
         st = read_admission(answer, spec, offer, out, &story);

@@ -480,7 +480,7 @@ ee_status eei_fetch_call(eei_fetch *fetch, const eei_request *request, eei_reply
     return st;
 }
 
-ee_status eei_fetch_verdict(eei_fetch *fetch, ee_verdict **out, ee_error *err) {
+ee_status eei_fetch_verdict(eei_fetch *fetch, const ee_cancel *cancel, ee_verdict **out, ee_error *err) {
     slot *s = NULL;
     *out = NULL;
     if (fetch->trust != EEI_FETCH_ATTESTED) return eei_fail(err, EE_E_STATE, "the peer is not one that attests");
@@ -490,7 +490,7 @@ ee_status eei_fetch_verdict(eei_fetch *fetch, ee_verdict **out, ee_error *err) {
     if (*out) return EE_OK;
     ee_status st = slot_take(fetch, &s, err);
     if (st) return st;
-    if (!(s->proof && s->proof->proved)) st = prove(s, eei_mono_ms() + fetch->timeout_ms, NULL, err);
+    if (!(s->proof && s->proof->proved)) st = prove(s, eei_mono_ms() + fetch->timeout_ms, cancel, err);
     if (!st) *out = ee_verdict_ref(s->proof->verdict);
     slot_give(s);
     return st;

@@ -58,7 +58,7 @@ typedef struct eei_reply {
 ee_status eei_fetch_call(eei_fetch *fetch, const eei_request *request, eei_reply *reply, ee_error *err) EE_MUST_USE;
 void eei_reply_clear(eei_reply *reply);
 /* The attested peer's verdict; connects when there was none yet. Shared reference, ee_verdict_free(). */
-ee_status eei_fetch_verdict(eei_fetch *fetch, ee_verdict **out, ee_error *err) EE_MUST_USE;
+ee_status eei_fetch_verdict(eei_fetch *fetch, const ee_cancel *cancel, ee_verdict **out, ee_error *err) EE_MUST_USE;
 
 /* HTTP over a socket that is already connected (one end of a socketpair whose other end is an attested channel): libcurl does all of
  * HTTP. One request at a time per handle; keeps the socket for the next request when HTTP allows. */

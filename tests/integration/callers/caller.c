@@ -50,9 +50,9 @@ int main(int argc, char **argv) {
     ee_error err = {0};
     ee_balance balance;
     ee_status st = EE_E_INVALID;
-    if (argc > 1 && strcmp(argv[1], "balance") == 0) st = ee_balance_get(NULL, &balance, &err);
+    if (argc > 1 && strcmp(argv[1], "balance") == 0) st = ee_balance_get(NULL, NULL, &balance, &err);
     if (argc > 4 && strcmp(argv[1], "transfer") == 0)
-        st = ee_transfer_credits(NULL, argv[2], argv[3], NULL, unless_empty(argv[4]), NULL, &err);
+        st = ee_transfer_credits(NULL, argv[2], argv[3], NULL, unless_empty(argv[4]), NULL, NULL, &err);
     if (argc > 6 && strcmp(argv[1], "run") == 0) st = run(argv + 2, &err);
     if (argc > 3 && strcmp(argv[1], "get") == 0) st = get(argv + 2, &err);
     (void)printf("== outcome\n%s\n%s\n%s\n%lld\n%lld\n%s\n", ee_status_word(st), err.message, err.hint, (long long)err.needed,

@@ -379,23 +379,25 @@ static ee_client *ees_client_new(const char *profile, const char *url, const cha
 }
 
 static void ees_transfer_credits(ee_client *client, const char *to, const char *amount, const char *memo, const char *idempotency_key,
-                                 ee_transfer *out, ee_error *err) {
-    ees_end(ee_transfer_credits(client, to, amount, ees_given(memo), ees_given(idempotency_key), out, err), err);
+                                 ee_cancel *cancel, ee_transfer *out, ee_error *err) {
+    ees_end(ee_transfer_credits(client, to, amount, ees_given(memo), ees_given(idempotency_key), cancel, out, err), err);
 }
 
-static void ees_balance_get(ee_client *client, ee_balance *out, ee_error *err) { ees_end(ee_balance_get(client, out, err), err); }
+static void ees_balance_get(ee_client *client, ee_cancel *cancel, ee_balance *out, ee_error *err) {
+    ees_end(ee_balance_get(client, cancel, out, err), err);
+}
 
 static char *ees_client_call(ee_client *client, const char *method, const char *path, const char *body_json, const char *idempotency_key,
-                             ee_error *err) {
+                             ee_cancel *cancel, ee_error *err) {
     char *out = NULL;
-    ees_end(ee_client_call(client, method, path, ees_given(body_json), ees_given(idempotency_key), &out, err), err);
+    ees_end(ee_client_call(client, method, path, ees_given(body_json), ees_given(idempotency_key), cancel, &out, err), err);
     return out;
 }
 
 /* Borrowed: lives as long as the client. */
-static const ee_verdict *ees_client_attestation(ee_client *client, ee_error *err) {
+static const ee_verdict *ees_client_attestation(ee_client *client, ee_cancel *cancel, ee_error *err) {
     const ee_verdict *out = NULL;
-    ees_end(ee_client_attestation(client, &out, err), err);
+    ees_end(ee_client_attestation(client, cancel, &out, err), err);
     return out;
 }
 
@@ -651,7 +653,7 @@ static ee_forward *ees_app_forward(ee_app *app, uint16_t port, ee_error *err) {
 
 static char *ees_app_deploy(ee_client *client, const char *name, const char *image, const void *command, size_t command_len, uint16_t port,
                             double vcpus, uint64_t memory_bytes, const char *node, const char *idempotency_key, int64_t timeout_ms,
-                            ee_error *err) {
+                            ee_cancel *cancel, ee_error *err) {
     char *out = NULL;
     const char **list = NULL;
     ee_deploy_options options;
@@ -665,19 +667,22 @@ static char *ees_app_deploy(ee_client *client, const char *name, const char *ima
     options.memory_bytes = memory_bytes;
     options.node = ees_given(node);
     options.idempotency_key = ees_given(idempotency_key);
+    options.cancel = cancel;
     if (!st) st = ee_app_deploy(client, &options, timeout_ms, &out, err);
     free(list);
     ees_end(st, err);
     return out;
 }
 
-static void ees_app_stop(ee_client *client, const char *name, ee_error *err) { ees_end(ee_app_stop(client, name, err), err); }
+static void ees_app_stop(ee_client *client, const char *name, ee_cancel *cancel, ee_error *err) {
+    ees_end(ee_app_stop(client, name, cancel, err), err);
+}
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-void _wrap_Swig_free_raw_6e56be279cfde72d(void *_swig_go_0) {
+void _wrap_Swig_free_raw_d19cc9e8bc94c89e(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -687,7 +692,7 @@ void _wrap_Swig_free_raw_6e56be279cfde72d(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_raw_6e56be279cfde72d(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_raw_d19cc9e8bc94c89e(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -700,7 +705,7 @@ void *_wrap_Swig_malloc_raw_6e56be279cfde72d(intgo _swig_go_0) {
 }
 
 
-void _wrap_ees_free_raw_6e56be279cfde72d(_goslice_ _swig_go_0) {
+void _wrap_ees_free_raw_d19cc9e8bc94c89e(_goslice_ _swig_go_0) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   
@@ -714,7 +719,7 @@ void _wrap_ees_free_raw_6e56be279cfde72d(_goslice_ _swig_go_0) {
 }
 
 
-int _wrap_ee_error_status_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+int _wrap_ee_error_status_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_status result;
   int _swig_go_result;
@@ -727,7 +732,7 @@ int _wrap_ee_error_status_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) 
 }
 
 
-intgo _wrap_ee_error_http_status_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_http_status_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -740,7 +745,7 @@ intgo _wrap_ee_error_http_status_get_raw_6e56be279cfde72d(struct ee_error *_swig
 }
 
 
-intgo _wrap_ee_error_retry_after_ms_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retry_after_ms_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint32_t result;
   intgo _swig_go_result;
@@ -753,7 +758,7 @@ intgo _wrap_ee_error_retry_after_ms_get_raw_6e56be279cfde72d(struct ee_error *_s
 }
 
 
-intgo _wrap_ee_error_retryable_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retryable_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -766,7 +771,7 @@ intgo _wrap_ee_error_retryable_get_raw_6e56be279cfde72d(struct ee_error *_swig_g
 }
 
 
-long long _wrap_ee_error_refusal_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_refusal_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -779,7 +784,7 @@ long long _wrap_ee_error_refusal_get_raw_6e56be279cfde72d(struct ee_error *_swig
 }
 
 
-long long _wrap_ee_error_offset_bytes_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_offset_bytes_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -792,7 +797,7 @@ long long _wrap_ee_error_offset_bytes_get_raw_6e56be279cfde72d(struct ee_error *
 }
 
 
-long long _wrap_ee_error_needed_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_needed_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -805,7 +810,7 @@ long long _wrap_ee_error_needed_get_raw_6e56be279cfde72d(struct ee_error *_swig_
 }
 
 
-long long _wrap_ee_error_available_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_available_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -818,7 +823,7 @@ long long _wrap_ee_error_available_get_raw_6e56be279cfde72d(struct ee_error *_sw
 }
 
 
-long long _wrap_ee_error_locked_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_locked_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -831,7 +836,7 @@ long long _wrap_ee_error_locked_get_raw_6e56be279cfde72d(struct ee_error *_swig_
 }
 
 
-_gostring_ _wrap_ee_error_message_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_message_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -844,7 +849,7 @@ _gostring_ _wrap_ee_error_message_get_raw_6e56be279cfde72d(struct ee_error *_swi
 }
 
 
-_gostring_ _wrap_ee_error_hint_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_hint_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -857,7 +862,7 @@ _gostring_ _wrap_ee_error_hint_get_raw_6e56be279cfde72d(struct ee_error *_swig_g
 }
 
 
-_gostring_ _wrap_ee_error_request_id_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_request_id_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -870,7 +875,7 @@ _gostring_ _wrap_ee_error_request_id_get_raw_6e56be279cfde72d(struct ee_error *_
 }
 
 
-_gostring_ _wrap_ee_error_idempotency_key_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_idempotency_key_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -883,7 +888,7 @@ _gostring_ _wrap_ee_error_idempotency_key_get_raw_6e56be279cfde72d(struct ee_err
 }
 
 
-_gostring_ _wrap_ee_error_details_get_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_details_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -896,7 +901,7 @@ _gostring_ _wrap_ee_error_details_get_raw_6e56be279cfde72d(struct ee_error *_swi
 }
 
 
-struct ee_error *_wrap_new_ee_error_raw_6e56be279cfde72d() {
+struct ee_error *_wrap_new_ee_error_raw_d19cc9e8bc94c89e() {
   struct ee_error *result = 0 ;
   struct ee_error *_swig_go_result;
   
@@ -907,7 +912,7 @@ struct ee_error *_wrap_new_ee_error_raw_6e56be279cfde72d() {
 }
 
 
-void _wrap_delete_ee_error_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+void _wrap_delete_ee_error_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   
   arg1 = *(struct ee_error **)&_swig_go_0; 
@@ -917,7 +922,7 @@ void _wrap_delete_ee_error_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_transfer_id_get_raw_6e56be279cfde72d(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_id_get_raw_d19cc9e8bc94c89e(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -930,7 +935,7 @@ _gostring_ _wrap_ee_transfer_id_get_raw_6e56be279cfde72d(struct ee_transfer *_sw
 }
 
 
-_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_6e56be279cfde72d(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_d19cc9e8bc94c89e(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -943,7 +948,7 @@ _gostring_ _wrap_ee_transfer_idempotency_key_get_raw_6e56be279cfde72d(struct ee_
 }
 
 
-long long _wrap_ee_transfer_amount_get_raw_6e56be279cfde72d(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_amount_get_raw_d19cc9e8bc94c89e(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -956,7 +961,7 @@ long long _wrap_ee_transfer_amount_get_raw_6e56be279cfde72d(struct ee_transfer *
 }
 
 
-long long _wrap_ee_transfer_balance_after_get_raw_6e56be279cfde72d(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_balance_after_get_raw_d19cc9e8bc94c89e(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -969,7 +974,7 @@ long long _wrap_ee_transfer_balance_after_get_raw_6e56be279cfde72d(struct ee_tra
 }
 
 
-intgo _wrap_ee_transfer_replayed_get_raw_6e56be279cfde72d(struct ee_transfer *_swig_go_0) {
+intgo _wrap_ee_transfer_replayed_get_raw_d19cc9e8bc94c89e(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -982,7 +987,7 @@ intgo _wrap_ee_transfer_replayed_get_raw_6e56be279cfde72d(struct ee_transfer *_s
 }
 
 
-struct ee_transfer *_wrap_new_ee_transfer_raw_6e56be279cfde72d() {
+struct ee_transfer *_wrap_new_ee_transfer_raw_d19cc9e8bc94c89e() {
   struct ee_transfer *result = 0 ;
   struct ee_transfer *_swig_go_result;
   
@@ -993,7 +998,7 @@ struct ee_transfer *_wrap_new_ee_transfer_raw_6e56be279cfde72d() {
 }
 
 
-void _wrap_delete_ee_transfer_raw_6e56be279cfde72d(struct ee_transfer *_swig_go_0) {
+void _wrap_delete_ee_transfer_raw_d19cc9e8bc94c89e(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   
   arg1 = *(struct ee_transfer **)&_swig_go_0; 
@@ -1003,7 +1008,7 @@ void _wrap_delete_ee_transfer_raw_6e56be279cfde72d(struct ee_transfer *_swig_go_
 }
 
 
-long long _wrap_ee_balance_available_get_raw_6e56be279cfde72d(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_available_get_raw_d19cc9e8bc94c89e(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1016,7 +1021,7 @@ long long _wrap_ee_balance_available_get_raw_6e56be279cfde72d(struct ee_balance 
 }
 
 
-long long _wrap_ee_balance_locked_get_raw_6e56be279cfde72d(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_locked_get_raw_d19cc9e8bc94c89e(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1029,7 +1034,7 @@ long long _wrap_ee_balance_locked_get_raw_6e56be279cfde72d(struct ee_balance *_s
 }
 
 
-_gostring_ _wrap_ee_balance_account_get_raw_6e56be279cfde72d(struct ee_balance *_swig_go_0) {
+_gostring_ _wrap_ee_balance_account_get_raw_d19cc9e8bc94c89e(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1042,7 +1047,7 @@ _gostring_ _wrap_ee_balance_account_get_raw_6e56be279cfde72d(struct ee_balance *
 }
 
 
-struct ee_balance *_wrap_new_ee_balance_raw_6e56be279cfde72d() {
+struct ee_balance *_wrap_new_ee_balance_raw_d19cc9e8bc94c89e() {
   struct ee_balance *result = 0 ;
   struct ee_balance *_swig_go_result;
   
@@ -1053,7 +1058,7 @@ struct ee_balance *_wrap_new_ee_balance_raw_6e56be279cfde72d() {
 }
 
 
-void _wrap_delete_ee_balance_raw_6e56be279cfde72d(struct ee_balance *_swig_go_0) {
+void _wrap_delete_ee_balance_raw_d19cc9e8bc94c89e(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   
   arg1 = *(struct ee_balance **)&_swig_go_0; 
@@ -1063,7 +1068,7 @@ void _wrap_delete_ee_balance_raw_6e56be279cfde72d(struct ee_balance *_swig_go_0)
 }
 
 
-int _wrap_ee_job_event_kind_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_kind_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_job_event_kind result;
   int _swig_go_result;
@@ -1076,7 +1081,7 @@ int _wrap_ee_job_event_kind_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_
 }
 
 
-int _wrap_ee_job_event_stream_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_stream_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_stream_id result;
   int _swig_go_result;
@@ -1089,7 +1094,7 @@ int _wrap_ee_job_event_stream_get_raw_6e56be279cfde72d(struct ee_job_event *_swi
 }
 
 
-long long _wrap_ee_job_event_seq_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_seq_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1102,7 +1107,7 @@ long long _wrap_ee_job_event_seq_get_raw_6e56be279cfde72d(struct ee_job_event *_
 }
 
 
-long long _wrap_ee_job_event_time_unix_ms_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_time_unix_ms_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1115,7 +1120,7 @@ long long _wrap_ee_job_event_time_unix_ms_get_raw_6e56be279cfde72d(struct ee_job
 }
 
 
-_goslice_ _wrap_ee_job_event_data_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
+_goslice_ _wrap_ee_job_event_data_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1132,7 +1137,7 @@ _goslice_ _wrap_ee_job_event_data_get_raw_6e56be279cfde72d(struct ee_job_event *
 }
 
 
-_gostring_ _wrap_ee_job_event_phase_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_phase_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1145,7 +1150,7 @@ _gostring_ _wrap_ee_job_event_phase_get_raw_6e56be279cfde72d(struct ee_job_event
 }
 
 
-long long _wrap_ee_job_event_done_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_done_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1158,7 +1163,7 @@ long long _wrap_ee_job_event_done_get_raw_6e56be279cfde72d(struct ee_job_event *
 }
 
 
-long long _wrap_ee_job_event_total_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_total_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1171,7 +1176,7 @@ long long _wrap_ee_job_event_total_get_raw_6e56be279cfde72d(struct ee_job_event 
 }
 
 
-_gostring_ _wrap_ee_job_event_message_get_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_message_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1184,7 +1189,7 @@ _gostring_ _wrap_ee_job_event_message_get_raw_6e56be279cfde72d(struct ee_job_eve
 }
 
 
-struct ee_job_event *_wrap_new_ee_job_event_raw_6e56be279cfde72d() {
+struct ee_job_event *_wrap_new_ee_job_event_raw_d19cc9e8bc94c89e() {
   struct ee_job_event *result = 0 ;
   struct ee_job_event *_swig_go_result;
   
@@ -1195,7 +1200,7 @@ struct ee_job_event *_wrap_new_ee_job_event_raw_6e56be279cfde72d() {
 }
 
 
-void _wrap_delete_ee_job_event_raw_6e56be279cfde72d(struct ee_job_event *_swig_go_0) {
+void _wrap_delete_ee_job_event_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   
   arg1 = *(struct ee_job_event **)&_swig_go_0; 
@@ -1205,7 +1210,7 @@ void _wrap_delete_ee_job_event_raw_6e56be279cfde72d(struct ee_job_event *_swig_g
 }
 
 
-_gostring_ _wrap_ee_version_raw_6e56be279cfde72d() {
+_gostring_ _wrap_ee_version_raw_d19cc9e8bc94c89e() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -1216,7 +1221,7 @@ _gostring_ _wrap_ee_version_raw_6e56be279cfde72d() {
 }
 
 
-_gostring_ _wrap_ee_status_word_raw_6e56be279cfde72d(int _swig_go_0) {
+_gostring_ _wrap_ee_status_word_raw_d19cc9e8bc94c89e(int _swig_go_0) {
   ee_status arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1229,7 +1234,7 @@ _gostring_ _wrap_ee_status_word_raw_6e56be279cfde72d(int _swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_fire_raw_6e56be279cfde72d(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_fire_raw_d19cc9e8bc94c89e(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1239,7 +1244,7 @@ void _wrap_ee_cancel_fire_raw_6e56be279cfde72d(ee_cancel *_swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_free_raw_6e56be279cfde72d(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_free_raw_d19cc9e8bc94c89e(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1249,7 +1254,7 @@ void _wrap_ee_cancel_free_raw_6e56be279cfde72d(ee_cancel *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_client_config_json_raw_6e56be279cfde72d(ee_client *_swig_go_0) {
+_gostring_ _wrap_ee_client_config_json_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1262,7 +1267,7 @@ _gostring_ _wrap_ee_client_config_json_raw_6e56be279cfde72d(ee_client *_swig_go_
 }
 
 
-intgo _wrap_ee_client_stale_raw_6e56be279cfde72d(ee_client *_swig_go_0) {
+intgo _wrap_ee_client_stale_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1275,7 +1280,7 @@ intgo _wrap_ee_client_stale_raw_6e56be279cfde72d(ee_client *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_policy_hash_raw_6e56be279cfde72d(ee_policy *_swig_go_0) {
+_gostring_ _wrap_ee_policy_hash_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1288,7 +1293,7 @@ _gostring_ _wrap_ee_policy_hash_raw_6e56be279cfde72d(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_policy_simulated_raw_6e56be279cfde72d(ee_policy *_swig_go_0) {
+intgo _wrap_ee_policy_simulated_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1301,7 +1306,7 @@ intgo _wrap_ee_policy_simulated_raw_6e56be279cfde72d(ee_policy *_swig_go_0) {
 }
 
 
-void _wrap_ee_policy_free_raw_6e56be279cfde72d(ee_policy *_swig_go_0) {
+void _wrap_ee_policy_free_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   
   arg1 = *(ee_policy **)&_swig_go_0; 
@@ -1311,7 +1316,7 @@ void _wrap_ee_policy_free_raw_6e56be279cfde72d(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_verdict_verified_raw_6e56be279cfde72d(ee_verdict *_swig_go_0) {
+intgo _wrap_ee_verdict_verified_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1324,7 +1329,7 @@ intgo _wrap_ee_verdict_verified_raw_6e56be279cfde72d(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_text_raw_6e56be279cfde72d(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_text_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1337,7 +1342,7 @@ _gostring_ _wrap_ee_verdict_text_raw_6e56be279cfde72d(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_json_raw_6e56be279cfde72d(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_json_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1350,7 +1355,7 @@ _gostring_ _wrap_ee_verdict_json_raw_6e56be279cfde72d(ee_verdict *_swig_go_0) {
 }
 
 
-void _wrap_ee_verdict_free_raw_6e56be279cfde72d(ee_verdict *_swig_go_0) {
+void _wrap_ee_verdict_free_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   
   arg1 = *(ee_verdict **)&_swig_go_0; 
@@ -1360,7 +1365,7 @@ void _wrap_ee_verdict_free_raw_6e56be279cfde72d(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_job_id_raw_6e56be279cfde72d(ee_job *_swig_go_0) {
+_gostring_ _wrap_ee_job_id_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1373,7 +1378,7 @@ _gostring_ _wrap_ee_job_id_raw_6e56be279cfde72d(ee_job *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_job_id_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_job_id_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1386,7 +1391,7 @@ _gostring_ _wrap_ee_result_job_id_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_result_exit_code_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_exit_code_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1399,7 +1404,7 @@ intgo _wrap_ee_result_exit_code_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_reason_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_reason_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1412,7 +1417,7 @@ _gostring_ _wrap_ee_result_reason_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
 }
 
 
-_goslice_ _wrap_ee_result_output_raw_6e56be279cfde72d(ee_result *_swig_go_0, int _swig_go_1) {
+_goslice_ _wrap_ee_result_output_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0, int _swig_go_1) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_stream_id arg2 ;
   ee_span result;
@@ -1431,7 +1436,7 @@ _goslice_ _wrap_ee_result_output_raw_6e56be279cfde72d(ee_result *_swig_go_0, int
 }
 
 
-intgo _wrap_ee_result_truncated_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_truncated_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1444,7 +1449,7 @@ intgo _wrap_ee_result_truncated_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_image_digest_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_image_digest_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1457,7 +1462,7 @@ _gostring_ _wrap_ee_result_image_digest_raw_6e56be279cfde72d(ee_result *_swig_go
 }
 
 
-_gostring_ _wrap_ee_result_node_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_node_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1470,7 +1475,7 @@ _gostring_ _wrap_ee_result_node_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_cost_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
+long long _wrap_ee_result_cost_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1483,7 +1488,7 @@ long long _wrap_ee_result_cost_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_locked_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
+long long _wrap_ee_result_locked_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1496,7 +1501,7 @@ long long _wrap_ee_result_locked_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_receipt_json_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_receipt_json_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1509,7 +1514,7 @@ _gostring_ _wrap_ee_result_receipt_json_raw_6e56be279cfde72d(ee_result *_swig_go
 }
 
 
-ee_verdict *_wrap_ee_result_attestation_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
+ee_verdict *_wrap_ee_result_attestation_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1522,7 +1527,7 @@ ee_verdict *_wrap_ee_result_attestation_raw_6e56be279cfde72d(ee_result *_swig_go
 }
 
 
-void _wrap_ee_result_free_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
+void _wrap_ee_result_free_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   
   arg1 = *(ee_result **)&_swig_go_0; 
@@ -1532,7 +1537,7 @@ void _wrap_ee_result_free_raw_6e56be279cfde72d(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_app_base_url_raw_6e56be279cfde72d(ee_app *_swig_go_0) {
+_gostring_ _wrap_ee_app_base_url_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1545,7 +1550,7 @@ _gostring_ _wrap_ee_app_base_url_raw_6e56be279cfde72d(ee_app *_swig_go_0) {
 }
 
 
-ee_verdict *_wrap_ee_app_attestation_raw_6e56be279cfde72d(ee_app *_swig_go_0) {
+ee_verdict *_wrap_ee_app_attestation_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1558,7 +1563,7 @@ ee_verdict *_wrap_ee_app_attestation_raw_6e56be279cfde72d(ee_app *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_response_status_raw_6e56be279cfde72d(ee_response *_swig_go_0) {
+intgo _wrap_ee_response_status_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1571,7 +1576,7 @@ intgo _wrap_ee_response_status_raw_6e56be279cfde72d(ee_response *_swig_go_0) {
 }
 
 
-long long _wrap_ee_response_header_count_raw_6e56be279cfde72d(ee_response *_swig_go_0) {
+long long _wrap_ee_response_header_count_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t result;
   long long _swig_go_result;
@@ -1584,7 +1589,7 @@ long long _wrap_ee_response_header_count_raw_6e56be279cfde72d(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_name_raw_6e56be279cfde72d(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_name_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1599,7 +1604,7 @@ _gostring_ _wrap_ee_response_header_name_raw_6e56be279cfde72d(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_value_raw_6e56be279cfde72d(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_value_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1614,7 +1619,7 @@ _gostring_ _wrap_ee_response_header_value_raw_6e56be279cfde72d(ee_response *_swi
 }
 
 
-_goslice_ _wrap_ee_response_body_raw_6e56be279cfde72d(ee_response *_swig_go_0) {
+_goslice_ _wrap_ee_response_body_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1631,7 +1636,7 @@ _goslice_ _wrap_ee_response_body_raw_6e56be279cfde72d(ee_response *_swig_go_0) {
 }
 
 
-short _wrap_ee_forward_port_raw_6e56be279cfde72d(ee_forward *_swig_go_0) {
+short _wrap_ee_forward_port_raw_d19cc9e8bc94c89e(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   uint16_t result;
   short _swig_go_result;
@@ -1644,7 +1649,7 @@ short _wrap_ee_forward_port_raw_6e56be279cfde72d(ee_forward *_swig_go_0) {
 }
 
 
-long long _wrap_ees_money_parse_raw_6e56be279cfde72d(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+long long _wrap_ees_money_parse_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_money result;
@@ -1664,7 +1669,7 @@ long long _wrap_ees_money_parse_raw_6e56be279cfde72d(_gostring_ _swig_go_0, stru
 }
 
 
-_goslice_ _wrap_ees_key_generate_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+_goslice_ _wrap_ees_key_generate_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ees_bytes result;
   _goslice_ _swig_go_result;
@@ -1681,7 +1686,7 @@ _goslice_ _wrap_ees_key_generate_raw_6e56be279cfde72d(struct ee_error *_swig_go_
 }
 
 
-_goslice_ _wrap_ees_key_public_raw_6e56be279cfde72d(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_key_public_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -1705,7 +1710,7 @@ _goslice_ _wrap_ees_key_public_raw_6e56be279cfde72d(_gostring_ _swig_go_0, struc
 }
 
 
-ee_cancel *_wrap_ees_cancel_new_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+ee_cancel *_wrap_ees_cancel_new_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_cancel *result = 0 ;
   ee_cancel *_swig_go_result;
@@ -1718,7 +1723,7 @@ ee_cancel *_wrap_ees_cancel_new_raw_6e56be279cfde72d(struct ee_error *_swig_go_0
 }
 
 
-ees_job_spec *_wrap_ees_job_spec_new_raw_6e56be279cfde72d(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
+ees_job_spec *_wrap_ees_job_spec_new_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
   char *arg1 = (char *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1785,7 +1790,7 @@ ees_job_spec *_wrap_ees_job_spec_new_raw_6e56be279cfde72d(_gostring_ _swig_go_0,
 }
 
 
-void _wrap_ees_job_spec_free_raw_6e56be279cfde72d(ees_job_spec *_swig_go_0) {
+void _wrap_ees_job_spec_free_raw_d19cc9e8bc94c89e(ees_job_spec *_swig_go_0) {
   ees_job_spec *arg1 = (ees_job_spec *) 0 ;
   
   arg1 = *(ees_job_spec **)&_swig_go_0; 
@@ -1795,7 +1800,7 @@ void _wrap_ees_job_spec_free_raw_6e56be279cfde72d(ees_job_spec *_swig_go_0) {
 }
 
 
-void _wrap_ee_client_free_raw_6e56be279cfde72d(ee_client *_swig_go_0) {
+void _wrap_ee_client_free_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   
   arg1 = *(ee_client **)&_swig_go_0; 
@@ -1805,7 +1810,7 @@ void _wrap_ee_client_free_raw_6e56be279cfde72d(ee_client *_swig_go_0) {
 }
 
 
-void _wrap_ee_job_free_raw_6e56be279cfde72d(ee_job *_swig_go_0) {
+void _wrap_ee_job_free_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   
   arg1 = *(ee_job **)&_swig_go_0; 
@@ -1815,7 +1820,17 @@ void _wrap_ee_job_free_raw_6e56be279cfde72d(ee_job *_swig_go_0) {
 }
 
 
-void _wrap_ee_app_free_raw_6e56be279cfde72d(ee_app *_swig_go_0) {
+void _wrap_ee_job_detach_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0) {
+  ee_job *arg1 = (ee_job *) 0 ;
+  
+  arg1 = *(ee_job **)&_swig_go_0; 
+  
+  ee_job_detach(arg1);
+  
+}
+
+
+void _wrap_ee_app_free_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   
   arg1 = *(ee_app **)&_swig_go_0; 
@@ -1825,7 +1840,7 @@ void _wrap_ee_app_free_raw_6e56be279cfde72d(ee_app *_swig_go_0) {
 }
 
 
-void _wrap_ee_response_free_raw_6e56be279cfde72d(ee_response *_swig_go_0) {
+void _wrap_ee_response_free_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   
   arg1 = *(ee_response **)&_swig_go_0; 
@@ -1835,7 +1850,7 @@ void _wrap_ee_response_free_raw_6e56be279cfde72d(ee_response *_swig_go_0) {
 }
 
 
-void _wrap_ee_upload_free_raw_6e56be279cfde72d(ee_upload *_swig_go_0) {
+void _wrap_ee_upload_free_raw_d19cc9e8bc94c89e(ee_upload *_swig_go_0) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   
   arg1 = *(ee_upload **)&_swig_go_0; 
@@ -1845,7 +1860,7 @@ void _wrap_ee_upload_free_raw_6e56be279cfde72d(ee_upload *_swig_go_0) {
 }
 
 
-void _wrap_ee_forward_free_raw_6e56be279cfde72d(ee_forward *_swig_go_0) {
+void _wrap_ee_forward_free_raw_d19cc9e8bc94c89e(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   
   arg1 = *(ee_forward **)&_swig_go_0; 
@@ -1855,7 +1870,7 @@ void _wrap_ee_forward_free_raw_6e56be279cfde72d(ee_forward *_swig_go_0) {
 }
 
 
-ee_client *_wrap_ees_client_new_raw_6e56be279cfde72d(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, struct ee_error *_swig_go_9) {
+ee_client *_wrap_ees_client_new_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, struct ee_error *_swig_go_9) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1916,14 +1931,15 @@ ee_client *_wrap_ees_client_new_raw_6e56be279cfde72d(_gostring_ _swig_go_0, _gos
 }
 
 
-void _wrap_ees_transfer_credits_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_transfer *_swig_go_5, struct ee_error *_swig_go_6) {
+void _wrap_ees_transfer_credits_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, ee_cancel *_swig_go_5, struct ee_transfer *_swig_go_6, struct ee_error *_swig_go_7) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
   char *arg4 = (char *) 0 ;
   char *arg5 = (char *) 0 ;
-  ee_transfer *arg6 = (ee_transfer *) 0 ;
-  ee_error *arg7 = (ee_error *) 0 ;
+  ee_cancel *arg6 = (ee_cancel *) 0 ;
+  ee_transfer *arg7 = (ee_transfer *) 0 ;
+  ee_error *arg8 = (ee_error *) 0 ;
   
   arg1 = *(ee_client **)&_swig_go_0; 
   
@@ -1946,10 +1962,11 @@ void _wrap_ees_transfer_credits_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gos
   memcpy(arg5, _swig_go_4.p, _swig_go_4.n);
   arg5[_swig_go_4.n] = '\0';
   
-  arg6 = *(ee_transfer **)&_swig_go_5; 
-  arg7 = *(ee_error **)&_swig_go_6; 
+  arg6 = *(ee_cancel **)&_swig_go_5; 
+  arg7 = *(ee_transfer **)&_swig_go_6; 
+  arg8 = *(ee_error **)&_swig_go_7; 
   
-  ees_transfer_credits(arg1,(char const *)arg2,(char const *)arg3,(char const *)arg4,(char const *)arg5,arg6,arg7);
+  ees_transfer_credits(arg1,(char const *)arg2,(char const *)arg3,(char const *)arg4,(char const *)arg5,arg6,arg7,arg8);
   
   free(arg2); 
   free(arg3); 
@@ -1958,27 +1975,30 @@ void _wrap_ees_transfer_credits_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_balance_get_raw_6e56be279cfde72d(ee_client *_swig_go_0, struct ee_balance *_swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_balance_get_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, ee_cancel *_swig_go_1, struct ee_balance *_swig_go_2, struct ee_error *_swig_go_3) {
   ee_client *arg1 = (ee_client *) 0 ;
-  ee_balance *arg2 = (ee_balance *) 0 ;
-  ee_error *arg3 = (ee_error *) 0 ;
+  ee_cancel *arg2 = (ee_cancel *) 0 ;
+  ee_balance *arg3 = (ee_balance *) 0 ;
+  ee_error *arg4 = (ee_error *) 0 ;
   
   arg1 = *(ee_client **)&_swig_go_0; 
-  arg2 = *(ee_balance **)&_swig_go_1; 
-  arg3 = *(ee_error **)&_swig_go_2; 
+  arg2 = *(ee_cancel **)&_swig_go_1; 
+  arg3 = *(ee_balance **)&_swig_go_2; 
+  arg4 = *(ee_error **)&_swig_go_3; 
   
-  ees_balance_get(arg1,arg2,arg3);
+  ees_balance_get(arg1,arg2,arg3,arg4);
   
 }
 
 
-_gostring_ _wrap_ees_client_call_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, struct ee_error *_swig_go_5) {
+_gostring_ _wrap_ees_client_call_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
   char *arg4 = (char *) 0 ;
   char *arg5 = (char *) 0 ;
-  ee_error *arg6 = (ee_error *) 0 ;
+  ee_cancel *arg6 = (ee_cancel *) 0 ;
+  ee_error *arg7 = (ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -2003,9 +2023,10 @@ _gostring_ _wrap_ees_client_call_raw_6e56be279cfde72d(ee_client *_swig_go_0, _go
   memcpy(arg5, _swig_go_4.p, _swig_go_4.n);
   arg5[_swig_go_4.n] = '\0';
   
-  arg6 = *(ee_error **)&_swig_go_5; 
+  arg6 = *(ee_cancel **)&_swig_go_5; 
+  arg7 = *(ee_error **)&_swig_go_6; 
   
-  result = (char *)ees_client_call(arg1,(char const *)arg2,(char const *)arg3,(char const *)arg4,(char const *)arg5,arg6);
+  result = (char *)ees_client_call(arg1,(char const *)arg2,(char const *)arg3,(char const *)arg4,(char const *)arg5,arg6,arg7);
   _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
   free(arg2); 
   free(arg3); 
@@ -2016,22 +2037,24 @@ _gostring_ _wrap_ees_client_call_raw_6e56be279cfde72d(ee_client *_swig_go_0, _go
 }
 
 
-ee_verdict *_wrap_ees_client_attestation_raw_6e56be279cfde72d(ee_client *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_verdict *_wrap_ees_client_attestation_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, ee_cancel *_swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
-  ee_error *arg2 = (ee_error *) 0 ;
+  ee_cancel *arg2 = (ee_cancel *) 0 ;
+  ee_error *arg3 = (ee_error *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
   
   arg1 = *(ee_client **)&_swig_go_0; 
-  arg2 = *(ee_error **)&_swig_go_1; 
+  arg2 = *(ee_cancel **)&_swig_go_1; 
+  arg3 = *(ee_error **)&_swig_go_2; 
   
-  result = (ee_verdict *)ees_client_attestation(arg1,arg2);
+  result = (ee_verdict *)ees_client_attestation(arg1,arg2,arg3);
   *(ee_verdict **)&_swig_go_result = (ee_verdict *)result; 
   return _swig_go_result;
 }
 
 
-ee_verdict *_wrap_ees_client_refused_raw_6e56be279cfde72d(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+ee_verdict *_wrap_ees_client_refused_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   uint64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2048,7 +2071,7 @@ ee_verdict *_wrap_ees_client_refused_raw_6e56be279cfde72d(ee_client *_swig_go_0,
 }
 
 
-ee_policy *_wrap_ees_policy_production_raw_6e56be279cfde72d(struct ee_error *_swig_go_0) {
+ee_policy *_wrap_ees_policy_production_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
   ee_policy *_swig_go_result;
@@ -2061,7 +2084,7 @@ ee_policy *_wrap_ees_policy_production_raw_6e56be279cfde72d(struct ee_error *_sw
 }
 
 
-ee_policy *_wrap_ees_policy_load_raw_6e56be279cfde72d(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+ee_policy *_wrap_ees_policy_load_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
@@ -2081,7 +2104,7 @@ ee_policy *_wrap_ees_policy_load_raw_6e56be279cfde72d(_gostring_ _swig_go_0, str
 }
 
 
-ee_policy *_wrap_ees_policy_parse_raw_6e56be279cfde72d(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+ee_policy *_wrap_ees_policy_parse_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2108,7 +2131,7 @@ ee_policy *_wrap_ees_policy_parse_raw_6e56be279cfde72d(_gostring_ _swig_go_0, _g
 }
 
 
-_gostring_ _wrap_ees_policy_toml_raw_6e56be279cfde72d(ee_policy *_swig_go_0, struct ee_error *_swig_go_1) {
+_gostring_ _wrap_ees_policy_toml_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   char *result = 0 ;
@@ -2124,7 +2147,7 @@ _gostring_ _wrap_ees_policy_toml_raw_6e56be279cfde72d(ee_policy *_swig_go_0, str
 }
 
 
-ee_policy *_wrap_ees_policy_pin_raw_6e56be279cfde72d(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
+ee_policy *_wrap_ees_policy_pin_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2153,7 +2176,7 @@ ee_policy *_wrap_ees_policy_pin_raw_6e56be279cfde72d(ee_policy *_swig_go_0, _gos
 }
 
 
-ee_verdict *_wrap_ees_verify_quote_raw_6e56be279cfde72d(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, _goslice_ _swig_go_5, struct ee_error *_swig_go_6) {
+ee_verdict *_wrap_ees_verify_quote_raw_d19cc9e8bc94c89e(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, _goslice_ _swig_go_5, struct ee_error *_swig_go_6) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   void *arg3 = (void *) 0 ;
@@ -2194,7 +2217,7 @@ ee_verdict *_wrap_ees_verify_quote_raw_6e56be279cfde72d(_goslice_ _swig_go_0, _g
 }
 
 
-_goslice_ _wrap_ees_collateral_fetch_raw_6e56be279cfde72d(_goslice_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, intgo _swig_go_4, intgo _swig_go_5, ee_cancel *_swig_go_6, struct ee_error *_swig_go_7) {
+_goslice_ _wrap_ees_collateral_fetch_raw_d19cc9e8bc94c89e(_goslice_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, intgo _swig_go_4, intgo _swig_go_5, ee_cancel *_swig_go_6, struct ee_error *_swig_go_7) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   char *arg3 = (char *) 0 ;
@@ -2244,7 +2267,7 @@ _goslice_ _wrap_ees_collateral_fetch_raw_6e56be279cfde72d(_goslice_ _swig_go_0, 
 }
 
 
-long long _wrap_ees_collateral_valid_until_raw_6e56be279cfde72d(_goslice_ _swig_go_0, struct ee_error *_swig_go_1) {
+long long _wrap_ees_collateral_valid_until_raw_d19cc9e8bc94c89e(_goslice_ _swig_go_0, struct ee_error *_swig_go_1) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2263,7 +2286,7 @@ long long _wrap_ees_collateral_valid_until_raw_6e56be279cfde72d(_goslice_ _swig_
 }
 
 
-ee_verdict *_wrap_ees_verify_file_raw_6e56be279cfde72d(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
+ee_verdict *_wrap_ees_verify_file_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
   char *arg1 = (char *) 0 ;
   ee_policy *arg2 = (ee_policy *) 0 ;
   uint64_t arg3 ;
@@ -2287,7 +2310,7 @@ ee_verdict *_wrap_ees_verify_file_raw_6e56be279cfde72d(_gostring_ _swig_go_0, ee
 }
 
 
-_goslice_ _wrap_ees_verdict_evidence_raw_6e56be279cfde72d(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_verdict_evidence_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -2306,7 +2329,7 @@ _goslice_ _wrap_ees_verdict_evidence_raw_6e56be279cfde72d(ee_verdict *_swig_go_0
 }
 
 
-_gostring_ _wrap_ees_job_quote_raw_6e56be279cfde72d(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+_gostring_ _wrap_ees_job_quote_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2328,7 +2351,7 @@ _gostring_ _wrap_ees_job_quote_raw_6e56be279cfde72d(ee_client *_swig_go_0, ees_j
 }
 
 
-ee_job *_wrap_ees_job_start_raw_6e56be279cfde72d(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+ee_job *_wrap_ees_job_start_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2349,7 +2372,7 @@ ee_job *_wrap_ees_job_start_raw_6e56be279cfde72d(ee_client *_swig_go_0, ees_job_
 }
 
 
-void _wrap_ees_job_next_raw_6e56be279cfde72d(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
+void _wrap_ees_job_next_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_job *arg1 = (ee_job *) 0 ;
   int64_t arg2 ;
   ee_cancel *arg3 = (ee_cancel *) 0 ;
@@ -2367,7 +2390,7 @@ void _wrap_ees_job_next_raw_6e56be279cfde72d(ee_job *_swig_go_0, long long _swig
 }
 
 
-ee_result *_wrap_ees_job_result_raw_6e56be279cfde72d(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_result *_wrap_ees_job_result_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_job *arg1 = (ee_job *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_result *result = 0 ;
@@ -2382,7 +2405,7 @@ ee_result *_wrap_ees_job_result_raw_6e56be279cfde72d(ee_job *_swig_go_0, struct 
 }
 
 
-void _wrap_ees_job_cancel_raw_6e56be279cfde72d(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_job_cancel_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
   ee_job *arg1 = (ee_job *) 0 ;
   uint32_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2396,7 +2419,7 @@ void _wrap_ees_job_cancel_raw_6e56be279cfde72d(ee_job *_swig_go_0, intgo _swig_g
 }
 
 
-ee_app *_wrap_ees_connect_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+ee_app *_wrap_ees_connect_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2426,7 +2449,7 @@ ee_app *_wrap_ees_connect_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gostring_
 }
 
 
-ee_verdict *_wrap_ees_node_attestation_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+ee_verdict *_wrap_ees_node_attestation_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2456,7 +2479,7 @@ ee_verdict *_wrap_ees_node_attestation_raw_6e56be279cfde72d(ee_client *_swig_go_
 }
 
 
-ee_response *_wrap_ees_app_request_raw_6e56be279cfde72d(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_response *_wrap_ees_app_request_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2503,7 +2526,7 @@ ee_response *_wrap_ees_app_request_raw_6e56be279cfde72d(ee_app *_swig_go_0, _gos
 }
 
 
-ee_upload *_wrap_ees_upload_open_raw_6e56be279cfde72d(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, long long _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_upload *_wrap_ees_upload_open_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, long long _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2546,7 +2569,7 @@ ee_upload *_wrap_ees_upload_open_raw_6e56be279cfde72d(ee_app *_swig_go_0, _gostr
 }
 
 
-void _wrap_ees_upload_write_raw_6e56be279cfde72d(ee_upload *_swig_go_0, _goslice_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_upload_write_raw_d19cc9e8bc94c89e(ee_upload *_swig_go_0, _goslice_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -2564,7 +2587,7 @@ void _wrap_ees_upload_write_raw_6e56be279cfde72d(ee_upload *_swig_go_0, _goslice
 }
 
 
-ee_response *_wrap_ees_upload_finish_raw_6e56be279cfde72d(ee_upload *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_response *_wrap_ees_upload_finish_raw_d19cc9e8bc94c89e(ee_upload *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_response *result = 0 ;
@@ -2579,7 +2602,7 @@ ee_response *_wrap_ees_upload_finish_raw_6e56be279cfde72d(ee_upload *_swig_go_0,
 }
 
 
-_goslice_ _wrap_ees_response_read_raw_6e56be279cfde72d(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+_goslice_ _wrap_ees_response_read_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_response *arg1 = (ee_response *) 0 ;
   int64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2600,7 +2623,7 @@ _goslice_ _wrap_ees_response_read_raw_6e56be279cfde72d(ee_response *_swig_go_0, 
 }
 
 
-intgo _wrap_ees_app_socket_raw_6e56be279cfde72d(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+intgo _wrap_ees_app_socket_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint32_t arg2 ;
   int32_t arg3 ;
@@ -2621,7 +2644,7 @@ intgo _wrap_ees_app_socket_raw_6e56be279cfde72d(ee_app *_swig_go_0, intgo _swig_
 }
 
 
-ee_forward *_wrap_ees_app_forward_raw_6e56be279cfde72d(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
+ee_forward *_wrap_ees_app_forward_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint16_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2638,7 +2661,7 @@ ee_forward *_wrap_ees_app_forward_raw_6e56be279cfde72d(ee_app *_swig_go_0, short
 }
 
 
-_gostring_ _wrap_ees_app_deploy_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, struct ee_error *_swig_go_10) {
+_gostring_ _wrap_ees_app_deploy_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, ee_cancel *_swig_go_10, struct ee_error *_swig_go_11) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2650,7 +2673,8 @@ _gostring_ _wrap_ees_app_deploy_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gos
   char *arg9 = (char *) 0 ;
   char *arg10 = (char *) 0 ;
   int64_t arg11 ;
-  ee_error *arg12 = (ee_error *) 0 ;
+  ee_cancel *arg12 = (ee_cancel *) 0 ;
+  ee_error *arg13 = (ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -2683,9 +2707,10 @@ _gostring_ _wrap_ees_app_deploy_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gos
   arg10[_swig_go_8.n] = '\0';
   
   arg11 = (int64_t)_swig_go_9; 
-  arg12 = *(ee_error **)&_swig_go_10; 
+  arg12 = *(ee_cancel **)&_swig_go_10; 
+  arg13 = *(ee_error **)&_swig_go_11; 
   
-  result = (char *)ees_app_deploy(arg1,(char const *)arg2,(char const *)arg3,(void const *)arg4,arg5,arg6,arg7,arg8,(char const *)arg9,(char const *)arg10,arg11,arg12);
+  result = (char *)ees_app_deploy(arg1,(char const *)arg2,(char const *)arg3,(void const *)arg4,arg5,arg6,arg7,arg8,(char const *)arg9,(char const *)arg10,arg11,arg12,arg13);
   _swig_go_result = Swig_AllocateString((char*)result, result ? strlen((char*)result) : 0); 
   free(arg2); 
   free(arg3); 
@@ -2696,10 +2721,11 @@ _gostring_ _wrap_ees_app_deploy_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_app_stop_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_app_stop_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_cancel *_swig_go_2, struct ee_error *_swig_go_3) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
-  ee_error *arg3 = (ee_error *) 0 ;
+  ee_cancel *arg3 = (ee_cancel *) 0 ;
+  ee_error *arg4 = (ee_error *) 0 ;
   
   arg1 = *(ee_client **)&_swig_go_0; 
   
@@ -2707,9 +2733,10 @@ void _wrap_ees_app_stop_raw_6e56be279cfde72d(ee_client *_swig_go_0, _gostring_ _
   memcpy(arg2, _swig_go_1.p, _swig_go_1.n);
   arg2[_swig_go_1.n] = '\0';
   
-  arg3 = *(ee_error **)&_swig_go_2; 
+  arg3 = *(ee_cancel **)&_swig_go_2; 
+  arg4 = *(ee_error **)&_swig_go_3; 
   
-  ees_app_stop(arg1,(char const *)arg2,arg3);
+  ees_app_stop(arg1,(char const *)arg2,arg3,arg4);
   
   free(arg2); 
 }
