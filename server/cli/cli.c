@@ -290,6 +290,27 @@ json_t *cli_call(cli *c, const char *method, const char *path, const json_t *bod
     return answer;
 }
 
+json_t *cli_list(cli *c, const char *path, int *code) {
+    json_t *all = cli_call(c, "GET", path, NULL, NULL, code), *next = json_incref(json_object_get(all, "next"));
+    while (json_is_string(next)) {
+        char after[256];
+        (void)snprintf(after, sizeof after, "%s?after=%s", path, json_string_value(next));
+        json_decref(next);
+        json_t *page = cli_call(c, "GET", after, NULL, NULL, code);
+        next = json_incref(json_object_get(page, "next"));
+        if (page) {
+            (void)json_array_extend(json_object_get(all, "items"), json_object_get(page, "items"));
+        } else {
+            json_decref(all);
+            all = NULL;
+        }
+        json_decref(page);
+    }
+    json_decref(next);
+    if (all) (void)json_object_set_new(all, "next", json_null());
+    return all;
+}
+
 void cli_print_json(const json_t *value) {
     (void)json_dumpf(value, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     (void)fputc('\n', stdout);

@@ -66,6 +66,8 @@ int cli_usage(const cli *c, const char *command, const char *format, ...) __attr
 int cli_file_error(const cli *c, const char *command, const char *option, const char *path);
 /* Signed call; the answer parsed. NULL and *code on failure. */
 json_t *cli_call(cli *c, const char *method, const char *path, const json_t *body, const char *key, int *code);
+/* A list, all pages of it: {"items": [...], "next": null}. */
+json_t *cli_list(cli *c, const char *path, int *code);
 void cli_print_json(const json_t *value);
 void cli_print_json_text(const char *text);
 /* {"a": 1, "b": {...}} for people: one "key  value" a line. */

@@ -13,7 +13,7 @@ enum { DEPLOY_TIMEOUT_MS = 120000 };
 
 static int list_apps(cli *c) {
     int code = 0;
-    json_t *answer = cli_call(c, "GET", "/v1/apps", NULL, NULL, &code), *item;
+    json_t *answer = cli_list(c, "/v1/apps", &code), *item;
     size_t i;
     if (!answer) return code;
     if (c->json) {

@@ -30,7 +30,7 @@ int cmd_jobs(cli *c, int argc, char **argv) {
     if (cli_arguments(c, "jobs", argc - 1, argv + 1, lists ? 0 : 1, lists ? 0 : 1, &id, usage)) return 2;
     if (id && cli_check_name(c, "jobs", "a job", id)) return 2;
     if (id) (void)snprintf(path, sizeof path, "/v1/jobs/%s", id);
-    json_t *answer = cli_call(c, cancels ? "DELETE" : "GET", path, NULL, NULL, &code);
+    json_t *answer = lists ? cli_list(c, path, &code) : cli_call(c, cancels ? "DELETE" : "GET", path, NULL, NULL, &code);
     if (!answer) return code;
     if (lists && !c->json)
         print_jobs(answer);

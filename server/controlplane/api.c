@@ -12,6 +12,7 @@
 #include "tunnels.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- answers --------------------------------------------------------------------------------------------------------- */
@@ -112,6 +113,34 @@ typedef struct call {
     eei_buf evidence;
     json_t *body;
 } call;
+
+/* The value of one name in "ca=platform&..."; "" when there is none. False when it does not fit. */
+static bool query_value(const eei_exchange *exchange, const char *name, char *out, size_t cap) {
+    const size_t len = strlen(name);
+    out[0] = 0;
+    for (const char *at = eei_exchange_query(exchange); *at; at += strcspn(at, "&"), at += *at == '&') {
+        if (strncmp(at, name, len) != 0 || at[len] != '=') continue;
+        size_t n = strcspn(at + len + 1, "&");
+        (void)snprintf(out, cap, "%.*s", (int)n, at + len + 1);
+        return n < cap;
+    }
+    return true;
+}
+
+/* ?after=CURSOR&limit=N of a list: the cursor is what `next` of the page before said. */
+static ee_status read_page(const call *c, page_request *out, ee_error *err) {
+    char limit[8], *end;
+    *out = (page_request){.limit = PAGE_MAX};
+    if (!query_value(c->exchange, "after", out->after, sizeof out->after))
+        return eei_fail(err, EE_E_INVALID, "after must be what \"next\" of the page before said");
+    bool fits = query_value(c->exchange, "limit", limit, sizeof limit);
+    if (fits && !limit[0]) return EE_OK;
+    unsigned long number = fits ? strtoul(limit, &end, 10) : 0;
+    if (!fits || limit[0] < '0' || limit[0] > '9' || *end || number < 1 || number > PAGE_MAX)
+        return eei_fail(err, EE_E_INVALID, "limit is \"%s\"; it must be 1 to %u", limit, PAGE_MAX);
+    out->limit = (unsigned)number;
+    return EE_OK;
+}
 
 static ee_status read_body(call *c, const char *const *fields, ee_error *err) {
     ee_status st = eei_json_parse(eei_exchange_body(c->exchange), EEI_HTTP_BODY_MAX, &c->body, err);
@@ -237,7 +266,11 @@ static ee_status get_attest(call *c, json_t **out, ee_error *err) {
     return st;
 }
 
-static ee_status get_apps(call *c, json_t **out, ee_error *err) { return placer_list(c->cp, c->account.id, out, err); }
+static ee_status get_apps(call *c, json_t **out, ee_error *err) {
+    page_request page;
+    ee_status st = read_page(c, &page, err);
+    return st ? st : placer_list(c->cp, c->account.id, &page, out, err);
+}
 static ee_status get_app(call *c, json_t **out, ee_error *err) { return placer_app_json(c->cp, c->account.id, c->param, out, err); }
 
 /* ---- handlers: accounts ---------------------------------------------------------------------------------------------- */
@@ -272,7 +305,11 @@ static ee_status post_quotes(call *c, json_t **out, ee_error *err) {
     return st;
 }
 
-static ee_status get_jobs(call *c, json_t **out, ee_error *err) { return broker_list(c->cp, &c->account, out, err); }
+static ee_status get_jobs(call *c, json_t **out, ee_error *err) {
+    page_request page;
+    ee_status st = read_page(c, &page, err);
+    return st ? st : broker_list(c->cp, &c->account, &page, out, err);
+}
 static ee_status get_job(call *c, json_t **out, ee_error *err) { return broker_job_json(c->cp, &c->account, c->param, out, err); }
 static ee_status get_resolve(call *c, json_t **out, ee_error *err) { return placer_resolve(c->cp, &c->account, c->param, out, err); }
 
@@ -530,20 +567,13 @@ static ee_status authorize(call *c, access_kind access, ee_error *err) {
     return EE_OK;
 }
 
-/* The value of "ca" in "ca=platform&..."; "" when there is none. */
-static void query_ca(const char *query, char out[16]) {
-    out[0] = 0;
-    for (; *query && !*out; query += strcspn(query, "&"), query += *query == '&')
-        if (!strncmp(query, "ca=", 3)) (void)snprintf(out, 16, "%.*s", (int)strcspn(query + 3, "&"), query + 3);
-}
-
 /* Collateral is text that is signed by itself and is handed out as it is. */
 static bool serve_collateral(cp_context *cp, eei_exchange *exchange) {
     eei_buf json = EEI_BUF_INIT(EEI_COLLATERAL_BYTES_MAX);
     ee_error err = {0};
     char fmspc[96], ca[16];
     if (!matches(COLLATERAL_PATH, eei_exchange_path(exchange), fmspc) || !method_fits("GET", eei_exchange_method(exchange))) return false;
-    query_ca(eei_exchange_query(exchange), ca);
+    (void)query_value(exchange, "ca", ca, sizeof ca);
     if (cp_collateral_find(cp->collateral, fmspc, ca, &json, &err))
         reply_error(exchange, &err);
     else

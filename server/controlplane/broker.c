@@ -661,11 +661,12 @@ ee_status broker_job_json(cp_context *cp, const ledger_principal *account, const
 
 static bool append_row(void *user, const job_row *row) { return json_array_append_new(user, row_json(row)) == 0; }
 
-ee_status broker_list(cp_context *cp, const ledger_principal *account, json_t **out, ee_error *err) {
+ee_status broker_list(cp_context *cp, const ledger_principal *account, const page_request *page, json_t **out, ee_error *err) {
     json_t *items = json_array();
-    job_list_query query = {.account = account->id};
+    job_list_query query = {.account = account->id, .limit = page->limit + 1};
+    (void)snprintf(query.before, sizeof query.before, "%s", page->after);
     ee_status st = items ? jobs_list(cp->reader, &query, append_row, items, err) : eei_nomem(err);
-    if (!st && !(*out = json_pack("{s:O, s:n}", "items", items, "next"))) st = eei_nomem(err);
+    if (!st && !(*out = page_json(items, page, "id"))) st = eei_nomem(err);
     json_decref(items);
     return st;
 }

@@ -3,6 +3,7 @@
 #ifndef CP_BROKER_H
 #define CP_BROKER_H
 #include "cp.h"
+#include "page.h"
 #include "routing.h"
 
 /* A decoded spec, with its bytes' hash; spans borrow from bytes. */
@@ -30,7 +31,8 @@ void broker_admit(cp_context *cp, const ledger_principal *account, ee_span spec,
                   void *user);
 void broker_cancel(cp_context *cp, const ledger_principal *account, const char *job_id, broker_done done, void *user);
 ee_status broker_job_json(cp_context *cp, const ledger_principal *account, const char *job_id, json_t **out, ee_error *err) EE_MUST_USE;
-ee_status broker_list(cp_context *cp, const ledger_principal *account, json_t **out, ee_error *err) EE_MUST_USE;
+/* {"items": [...], "next": null, or the cursor of the page after this one}. */
+ee_status broker_list(cp_context *cp, const ledger_principal *account, const page_request *page, json_t **out, ee_error *err) EE_MUST_USE;
 
 /* Frames of agents: JOB_STATE, RECEIPT. */
 void broker_control(cp_context *cp, registry_node *node, const uint8_t instance_id[32], const uint8_t instance_pub[32],

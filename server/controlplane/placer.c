@@ -559,11 +559,12 @@ static bool append_row(void *user, const app_row *row) {
     return json_array_append_new(list->items, row_json(list->cp, list->account, row)) == 0;
 }
 
-ee_status placer_list(cp_context *cp, int64_t account, json_t **out, ee_error *err) {
+ee_status placer_list(cp_context *cp, int64_t account, const page_request *page, json_t **out, ee_error *err) {
     listing list = {cp, account, json_array()};
-    app_list_query query = {0};
+    app_list_query query = {.limit = page->limit + 1};
+    (void)snprintf(query.after, sizeof query.after, "%s", page->after);
     ee_status st = list.items ? apps_list(cp->reader, &query, append_row, &list, err) : eei_nomem(err);
-    if (!st && !(*out = json_pack("{s:O, s:n}", "items", list.items, "next"))) st = eei_nomem(err);
+    if (!st && !(*out = page_json(list.items, page, "name"))) st = eei_nomem(err);
     json_decref(list.items);
     return st;
 }

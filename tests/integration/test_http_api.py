@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """The control plane's HTTP API as anybody meets it: unsigned, with the wrong method, with a broken request. Who sees what of whom."""
+# deadline: 300
 import http.client
 import json
 import ssl
+import sys
 import unittest
 
-from devnet import DevnetCase
+from devnet import DevnetCase, own_caller
 
 
 class HttpApi(DevnetCase):
@@ -41,6 +43,40 @@ class HttpApi(DevnetCase):
         self.assertEqual(set(self.net.json("apps", "show", "app-name")), set(seen))
         response, answer = self.ask("GET", "/v1/apps", headers={"Ee-Key": "00" * 32})  # a signature that is none
         self.assertEqual((response.status, json.loads(answer)["error"]["code"]), (401, "auth"))
+
+    @own_caller
+    def test_lists_of_any_length(self):
+        """More jobs than a page holds: each is listed once, newest first, by whoever asks; and a page says that there is more."""
+        run = "import easyenclave as e, concurrent.futures as f\nc = e.Client()\nwith f.ThreadPoolExecutor(6) as p: list(p.map(lambda i: c.run_private_job('myapp:latest', ['true']), range(103)))\n"
+        made = self.net.run([sys.executable, "-c", run], timeout=250)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        listed = [job["id"] for job in self.net.json("jobs")["items"]]
+        self.assertGreaterEqual(len(listed), 103)
+        self.assertEqual(listed, sorted(set(listed), reverse=True))
+        program = f"""
+import easyenclave, json
+c = easyenclave.Client()
+assert [job.id for job in c.jobs()] == {listed}
+first = c.call("GET", "/v1/jobs")
+assert len(first["items"]) == 100 and first["next"] == {listed}[99], first["next"]
+pages, after = [], ""
+while after is not None:
+    page = c.call("GET", "/v1/jobs?limit=40" + (f"&after={{after}}" if after else ""))
+    pages.append(len(page["items"]))
+    after = page["next"]
+assert pages == [40] * (len({listed}) // 40) + [len({listed}) % 40], pages
+exact = c.call("GET", f"/v1/jobs?limit=3&after={{{listed}[-4]}}")
+assert len(exact["items"]) == 3 and exact["next"] is None, exact
+for bad in ("limit=0", "limit=101", "limit=x", "limit=-1", "limit=1e1", "after=" + "x" * 64):
+    try:
+        c.call("GET", "/v1/jobs?" + bad)
+        raise AssertionError(bad)
+    except easyenclave.InvalidRequestError:
+        pass
+print("ok")
+"""
+        told = self.net.run([sys.executable, "-c", program])
+        self.assertEqual((told.returncode, told.stdout), (0, "ok\n"), told.stderr)
 
     def test_L7_a_typo_discloses_no_account(self):
         result = self.net.ee("transfer", "contractor-di", "$1")

@@ -193,7 +193,7 @@ class Client:
 
     def jobs(self) -> Iterator[JobInfo]:
         """The account's jobs, newest first as the control plane lists them."""
-        for item in self.call("GET", "/v1/jobs")["items"]:
+        for item in self._pages("/v1/jobs"):
             yield JobInfo(
                 id=item["id"],
                 node=item["node"],
@@ -307,12 +307,21 @@ class Client:
         _calls.cancellable(raw.ees_app_stop, self._handle, _calls.text_of("name", name))
 
     def apps(self) -> List[Mapping[str, Any]]:
-        return list(self.call("GET", "/v1/apps")["items"])
+        return list(self._pages("/v1/apps"))
 
     def nodes(self) -> List[Mapping[str, Any]]:
         return list(self.call("GET", "/v1/nodes")["items"])
 
     # ---- everything else ----
+
+    def _pages(self, path: str) -> Iterator[Dict[str, Any]]:
+        """The items of a list, page after page as they are asked for."""
+        page = self.call("GET", path)
+        while True:
+            yield from page["items"]
+            if page["next"] is None:
+                return
+            page = self.call("GET", f"{path}?after={page['next']}")
 
     def call(self, method: str, path: str, body: Any = None, *, idempotency_key: Optional[str] = None) -> Any:
         """Call the control plane's HTTP API as this account and get its JSON: for what has no function of its own."""
