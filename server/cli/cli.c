@@ -42,9 +42,9 @@ static void error_json(const ee_error *err, const ee_verdict *refused) {
                               text_json(err->hint), "request_id", err->request_id, "retryable", err->retryable);
     json_t *details = err->details[0] ? json_loads(err->details, 0, NULL) : json_object();
     if (err->status == EE_E_LOW_BALANCE || err->status == EE_E_BUDGET) {
-        json_object_set_new(details, "needed", money_json(err->needed));
-        json_object_set_new(details, "available", money_json(err->available));
-        json_object_set_new(details, "locked", money_json(err->locked));
+        json_object_set_new(error, "needed", money_json(err->needed)); /* beside the details, as over HTTP */
+        json_object_set_new(error, "available", money_json(err->available));
+        json_object_set_new(error, "locked", money_json(err->locked));
     }
     if (err->idempotency_key[0]) json_object_set_new(details, "idempotency_key", json_string(err->idempotency_key));
     json_object_set_new(error, "details", details);

@@ -73,14 +73,13 @@ void names_guess_offer(names_guess *guess, ee_span candidate) {
 }
 
 ee_status names_not_found(const names_guess *guess, const char *what, ee_error *err) {
-    char shown[NAME_CAP];
-    size_t len = 0;
-    /* What was asked for may be anything; the message shows it only as far as it could be a name. */
-    for (; len < guess->wanted.len && len < sizeof shown - 1; len++) {
-        uint8_t c = guess->wanted.data[len];
-        shown[len] = (char)(c >= 0x20 && c < 0x7f && c != '"' ? c : '?');
-    }
-    shown[len] = 0;
+    char wanted[NAME_CAP], shown[NAME_CAP];
+    /* What was asked for may be anything; the message shows it cleaned, and only as much of it as a name could be. */
+    (void)snprintf(wanted, sizeof wanted, "%.*s", (int)(guess->wanted.len < NAME_CAP ? guess->wanted.len : NAME_CAP - 1),
+                   (const char *)guess->wanted.data);
+    eei_clean_text(shown, sizeof shown, wanted);
+    for (char *c = shown; *c; c++)
+        if (*c == '"') *c = '?';
     if (!guess->best[0]) return eei_fail(err, EE_E_NOT_FOUND, "there is no %s \"%s\"", what, shown);
     ee_status st = eei_fail(err, EE_E_NOT_FOUND, "there is no %s \"%s\". Did you mean %s?", what, shown, guess->best);
     return eei_hint(err, st, "Use the name %s, if that is the %s you mean.", guess->best, what);

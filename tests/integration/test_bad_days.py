@@ -34,8 +34,13 @@ class BadInput(DevnetCase):
         self.assertError(result, "low_balance", 5)
         self.assertIn("$999999.00", result.stderr)
         document = json.loads(self.net.ee("--json", "transfer", "contractor-id", "$999999").stderr)
-        self.assertEqual(document["error"]["details"]["needed"]["micros"], 999_999_000_000)
-        self.assertEqual(document["error"]["details"]["available"]["micros"], self.before[0])
+        self.assertEqual(document["error"]["needed"]["micros"], 999_999_000_000)
+        self.assertEqual(document["error"]["available"]["micros"], self.before[0])
+
+    def test_a_name_is_shown_as_it_was_written(self):
+        result = self.net.ee("transfer", "zo\u00eb\u540d", "$1")
+        self.assertError(result, "not_found", 4)
+        self.assertIn('there is no account "zo\u00eb\u540d"', result.stderr)
 
     def test_cost_over_the_cap(self):
         result = self.net.ee("run", "myapp:latest", "--max-cost", "$0.000001")

@@ -402,7 +402,7 @@ class Cli(DevnetCase):
         self.assertIn("node-c", result.stdout)
         self.assertIn("ee: budget_exceeded: this job may cost up to $0.06, over the cap of $0.01; nothing was locked\n", result.stderr)
         result = self.net.ee("--json", *over)
-        self.assertEqual((len(json.loads(result.stdout)["items"]), json.loads(result.stderr)["error"]["details"]["needed"]["usd"]), (3, "0.06"))
+        self.assertEqual((len(json.loads(result.stdout)["items"]), json.loads(result.stderr)["error"]["needed"]["usd"]), (3, "0.06"))
         self.assertEqual(self.net.ee("run", "--quote", "--timeout", "2h", "--max-cost", "$0.06", "myapp:latest").returncode, 0)
         nobody = ("run", "--quote", "--vcpus", "64", "myapp:latest")
         result = self.net.ee(*nobody)

@@ -21,6 +21,46 @@ PROGRAM = textwrap.dedent(
     #include <sys/wait.h>
     #include <unistd.h>
 
+    static void on_log(void *user, int level, const char *line) {
+        if (level <= 1 && strstr(line, "event=")) (*(int *)user)++;
+    }
+
+    /* A control plane that is not there, asked twice. How many warnings came while the client lived, and how many after. */
+    static ee_status logged(ee_error *err) {
+        int lines = 0;
+        ee_client *client = NULL;
+        ee_client_options options;
+        ee_balance balance;
+        ee_client_options_init(&options);
+        options.url = "https://127.0.0.1:1";
+        options.max_retries = 1;
+        options.log = on_log;
+        options.log_user = &lines;
+        ee_status st = ee_client_new(&options, &client, err);
+        if (!st && ee_balance_get(client, NULL, &balance, err) == EE_OK) return EE_E_INTERNAL;
+        ee_client_free(client);
+        int before = lines;
+        options.log = NULL;
+        if (!st) st = ee_client_new(&options, &client, err);
+        if (!st && ee_balance_get(client, NULL, &balance, err) == EE_OK) return EE_E_INTERNAL;
+        if (!st) ee_client_free(client);
+        (void)snprintf(err->message, sizeof err->message, "%d warnings, %d after", before, lines - before);
+        return st ? st : EE_E_STATE;
+    }
+
+    static ee_status check_job(ee_error *err) {
+        static const char *const command[] = {"sh", "-c", "exit 3", NULL};
+        ee_job_options options;
+        ee_result *result = NULL;
+        ee_job_options_init(&options);
+        options.image = "myapp:latest";
+        options.command = command;
+        options.check = 1;
+        ee_status st = ee_run_private_job(NULL, &options, &result, err);
+        ee_result_free(result);
+        return st;
+    }
+
     static ee_status run_job(ee_error *err) {
         ee_job_options options;
         ee_result *result = NULL;
@@ -35,6 +75,8 @@ PROGRAM = textwrap.dedent(
         ee_balance balance;
         if (strcmp(what, "transfer") == 0) return ee_transfer_credits(NULL, "contractor-id", "$1", NULL, NULL, NULL, NULL, err);
         if (strcmp(what, "job") == 0) return run_job(err);
+        if (strcmp(what, "log") == 0) return logged(err);
+        if (strcmp(what, "check") == 0) return check_job(err);
         return ee_balance_get(NULL, NULL, &balance, err);
     }
 
@@ -108,6 +150,13 @@ class OneProcess(DevnetCase):
         self.process.stdin.write(what + "\n")
         self.process.stdin.flush()
         return self.process.stdout.readline().strip()
+
+    def test_log_lines_come_to_who_asked_for_them(self):
+        self.assertEqual(self.ask("log"), "state: 1 warnings, 0 after")
+
+    def test_a_checked_job_is_named(self):
+        self.assertRegex(self.ask("check"), r"^job_failed: job job_\w+ ended with exit code 3$")
+
 
     def restart_control(self):
         control = self.net.restart_control()

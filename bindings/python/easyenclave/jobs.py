@@ -177,6 +177,8 @@ def idempotency(key: Optional[str]) -> str:
 
 def _environment(env: Optional[Mapping[str, str]]) -> List[str]:
     found = []
+    if env is not None and not isinstance(env, Mapping):
+        raise errors.InvalidRequestError(f'env must be a mapping like {{"NAME": "value"}}, not {type(env).__name__}')
     for name, value in (env or {}).items():
         _calls.text_of("the name of an env variable", name)
         if not _NAME.fullmatch(name):

@@ -13,7 +13,9 @@ extern "C" {
 /** A connection to a network under one account. Thread-safe: many threads may use one client at once. */
 typedef struct ee_client ee_client;
 
-typedef void (*ee_log_fn)(void *user, int level, const char *line); /**< any thread; must not call back; level: 0 error .. 3 debug */
+/** One event, one line: "event=link.lost host=127.0.0.1 status=connect message=..."; no secrets, no bodies. Any thread; must not call back.
+ *  @param level 0 error, 1 warning, 2 info, 3 debug */
+typedef void (*ee_log_fn)(void *user, int level, const char *line);
 
 /** Options of ee_client_new(). Fill with ee_client_options_init(), then change fields; new fields are only ever appended.
  *  A NULL or 0 field means: look it up (argument > EE_* environment > profile > running devnet), each value on its own. */
@@ -26,7 +28,7 @@ typedef struct ee_client_options {
     const ee_policy *policy; /**< borrowed until ee_client_new() returns; EE_POLICY names a file */
     uint32_t timeout_ms;     /**< one HTTP call to the control plane; default 30,000 */
     uint32_t max_retries;    /**< of calls that are safe to repeat; default 3; UINT32_MAX = none */
-    ee_log_fn log;
+    ee_log_fn log;           /**< what this library does, for as long as this client lives: of every client of the process. NULL: nothing */
     void *log_user;
     const char *pccs_url; /**< a PCCS to ask for collateral before the control plane is; EE_PCCS_URL. See ee_collateral_options */
     const char *pccs_ca;  /**< EE_PCCS_CA */

@@ -2,6 +2,7 @@
 #include "attest/statement.h"
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/options.h"
 #include "client_internal.h"
 
@@ -52,8 +53,7 @@ ee_status ee_client_new(const ee_client_options *given, ee_client **out, ee_erro
     if (!client) return eei_nomem(err);
     client->refs = 1;
     pthread_mutex_init(&client->mutex, NULL);
-    client->log = options.log;
-    client->log_user = options.log_user;
+    client_log_join(&client->log, options.log, options.log_user);
     st = client_config_load(&options, &client->config, err);
     if (!st) st = open_parts(client, err);
     if (st) {
@@ -79,6 +79,7 @@ void ee_client_free(ee_client *client) {
     eei_free(client->retired);
     for (size_t i = 0; i < CLIENT_REFUSED_KEPT; i++) ee_verdict_free(client->refused[i]);
     client_config_clear(&client->config);
+    client_log_leave(&client->log);
     pthread_mutex_destroy(&client->mutex);
     eei_free(client);
 }
@@ -390,6 +391,9 @@ ee_status client_call_api(ee_client *client, const client_call *call, json_t **o
         uint64_t least_ms, most_ms = pause_for(attempt, story.retry_after_ms, &least_ms);
         bool again = call->repeatable && !call->brief && worth_retry(call_st, http_status) && attempt < client->config.max_retries &&
                      (!call->deadline_ms || eei_mono_ms() + most_ms < call->deadline_ms);
+        if (again)
+            eei_log(EEI_LOG_WARN, "call.again", "method=%s path=%s attempt=%u word=%s message=%s", call->method, call->path, attempt + 2,
+                    story.word, story.message);
         if (again && client_pause(least_ms, most_ms, call->cancel, &why) == EE_OK) continue;
         if (again && !(may_have_happened && call->idempotency_key)) { /* cancelled while it waited */
             call_st = why.status;

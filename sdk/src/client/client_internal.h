@@ -4,6 +4,7 @@
 #define CLIENT_INTERNAL_H
 #include "base/options.h"
 #include "client/client_config.h"
+#include "client/client_log.h"
 #include "client/engine.h"
 #include "net/collateral_supply.h"
 #include "net/fetch.h"
@@ -34,8 +35,7 @@ struct ee_client {
     uint64_t refusals;
     ee_money budget, spent;
     char account[EEI_NAME_BYTES_MAX + 1];
-    ee_log_fn log;
-    void *log_user;
+    client_log log;
 };
 
 enum {

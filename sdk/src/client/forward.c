@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/cancel.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "client/waiter.h"
 
 #include <eesdk/apps.h>
@@ -39,6 +40,7 @@ struct ee_forward {
 };
 
 static void note_failure(ee_forward *forward, const ee_error *failure) {
+    eei_log(EEI_LOG_WARN, "forward.failed", "port=%u word=%s message=%s", forward->port, failure->word, failure->message);
     pthread_mutex_lock(&forward->mutex);
     forward->failure = *failure;
     pthread_mutex_unlock(&forward->mutex);

@@ -550,7 +550,7 @@ ee_status ee_run_private_job(ee_client *client, const ee_job_options *given, ee_
     if (!st) st = follow(job, &options, err);
     if (!st) st = ee_job_result(job, out, err);
     if (!st && options.check && (*out)->exit_code != 0)
-        st = eei_fail(err, EE_E_JOB_FAILED, "the job ended with exit code %d", (*out)->exit_code);
+        st = eei_fail(err, EE_E_JOB_FAILED, "job %s ended with exit code %d", (*out)->job_id, (*out)->exit_code);
     ee_job_free(job);
     return st;
 }

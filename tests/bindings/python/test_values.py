@@ -162,6 +162,9 @@ class OptionTest(unittest.TestCase):
             with self.subTest(name=name):
                 self.refused("cannot be the name", "a", env={name: "c"})
         self.refused("env A must be text", "a", env={"A": 1})
+        for env in ([("A", "b")], ["A=b"], "A=b", 1, (("A", "b"),)):
+            with self.subTest(env=env):
+                self.refused("env must be a mapping", "a", env=env)
 
     def test_a_wrong_value_is_not_shown(self):
         with support.no_settings(), self.assertRaises(InvalidRequestError) as caught:
