@@ -1,5 +1,5 @@
 /* image_layer.c - layers onto a directory: every path resolved inside the root, no devices, no set-uid bits, counted (threat W9).
- * See image_layer.h. Called by image.c on a worker thread. */
+ * See image_layer.h. Called by image_unpack.c on a worker thread. */
 #include "image_layer.h"
 
 #include "base/alloc.h"

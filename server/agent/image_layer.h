@@ -1,5 +1,5 @@
 /* image_layer.h - applies the layers of an image to a directory, whiteouts included, within limits. Blocking: for worker threads.
- * Not for decompression or hashing. Called by image.c. Spec: OCI image-spec layer.md. Threat W9 */
+ * Not for decompression or hashing. Called by image_unpack.c. Spec: OCI image-spec layer.md. Threat W9 */
 #ifndef AGENT_IMAGE_LAYER_H
 #define AGENT_IMAGE_LAYER_H
 #include "oci.h"

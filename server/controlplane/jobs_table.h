@@ -1,5 +1,6 @@
 /* jobs_table.h - the rows of jobs: admitted with their money locked, moved forward one state at a time, ended once. Each transition is a
- * compare-and-set. Not for placing or talking to agents (jobs). Writing functions run inside a writer's work, reading ones with any store.
+ * compare-and-set. Not for placing or talking to agents (broker.h). Writing functions run inside a writer's work, reading ones with any
+ * store.
  */
 #ifndef JOBS_TABLE_H
 #define JOBS_TABLE_H

@@ -1,5 +1,5 @@
 /* routing.h - which node gets the work: eligible or why not, trust, effective price, order. Pure: facts and the time come in, a ranked list
- * goes out. Not for keeping nodes (registry) or reserving capacity. Called by quotes, the job broker and the app placer.
+ * goes out. Not for keeping nodes (registry) or reserving capacity. Called by the job broker, for quotes too, and by the app placer.
  * Proto: docs/protocol.md#routing. All integers; a ppm is a millionth. */
 #ifndef ROUTING_H
 #define ROUTING_H

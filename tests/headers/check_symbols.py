@@ -22,6 +22,18 @@ def declared():
     return names
 
 
+def uncommented():
+    """Public functions that nobody said anything about: no comment before the declaration, none behind it."""
+    for header in sorted((ROOT / "sdk/include/eesdk").glob("*.h")):
+        lines = header.read_text().splitlines()
+        for i, line in enumerate(lines):
+            if not line.startswith("EE_API"):
+                continue
+            last = next(j for j in range(i, len(lines)) if ";" in lines[j])
+            if "/**<" not in lines[last].split(";", 1)[1] and not lines[i - 1].rstrip().endswith("*/"):
+                yield f"{header.name}:{i + 1}: {re.search(r'ee_[a-z_0-9]+(?=[(])', line).group()} has no comment"
+
+
 def exported(library):
     out = subprocess.run(["nm", "-D", "--defined-only", library], check=True, capture_output=True, text=True).stdout
     rows = [line.split() for line in out.splitlines()]
@@ -47,6 +59,9 @@ def main():
     faults += difference("{0}: in packaging/symbols.txt, not declared in a public header", listed(), declared())
     faults += difference("{0}: declared in a public header, not exported by the library", declared(), exported(sys.argv[1]))
     faults += difference("{0}: exported by the library, not declared in a public header", exported(sys.argv[1]), declared())
+    for fault in uncommented():
+        print(fault)
+        faults += 1
     if faults:
         print("If the change is meant: python3 tests/headers/check_symbols.py --update, and a line in CHANGELOG.md.")
     return 1 if faults else 0

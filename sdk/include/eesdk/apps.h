@@ -26,8 +26,10 @@ typedef struct ee_connect_options {
  * @return EE_E_NOT_FOUND, EE_E_APP_UNAVAILABLE, EE_E_ATTESTATION (details name the check), EE_E_PERMISSION ...
  */
 EE_API EE_MUST_USE ee_status ee_connect(ee_client *client, const char *app, const ee_connect_options *options, ee_app **out, ee_error *err);
+/** The verdict on the agent that served this app latest: an app may move. Tied to the app. Any thread. */
 EE_API const ee_verdict *ee_app_attestation(const ee_app *app);
 EE_API const char *ee_app_base_url(const ee_app *app); /**< "https://app-name.ee.internal" */
+/** Close the connections that are kept. Its responses, uploads and forwarded ports are freed before it. NULL is fine. */
 EE_API void ee_app_free(ee_app *app);
 
 /**
@@ -63,6 +65,7 @@ EE_API EE_MUST_USE ee_status ee_get(ee_app *app, const char *path, ee_response *
  * Headers of options are copied; its body must be empty; its cancel is borrowed until the answer has been read.
  */
 typedef struct ee_upload ee_upload;
+/** @param out [out, owned] ee_upload_free()   @return EE_E_INVALID, or what ee_app_request() gives before the answer */
 EE_API EE_MUST_USE ee_status ee_upload_open(ee_app *app, const char *method, const char *path, const ee_request_options *options,
                                             ee_upload **out, ee_error *err);
 /** Send some more; returns when it is on its way. EE_E_END: the app has answered and wants no more, go on with ee_upload_finish(). */
@@ -72,28 +75,30 @@ EE_API EE_MUST_USE ee_status ee_upload_finish(ee_upload *upload, ee_response **o
 /** Before the end of the body: the app sees the connection break off. */
 EE_API void ee_upload_free(ee_upload *upload);
 
-EE_API int32_t ee_response_status(const ee_response *response);
-EE_API size_t ee_response_header_count(const ee_response *response);
+EE_API int32_t ee_response_status(const ee_response *response);                         /**< HTTP status: 200 ... */
+EE_API size_t ee_response_header_count(const ee_response *response);                    /**< as many as came, repeated names too */
 EE_API const char *ee_response_header_name(const ee_response *response, size_t index);  /**< NULL past the end */
 EE_API const char *ee_response_header_value(const ee_response *response, size_t index); /**< NULL past the end */
 EE_API const char *ee_response_header(const ee_response *response, const char *name);   /**< first of that name, NULL if absent */
 EE_API ee_span ee_response_body(const ee_response *response);                           /**< NUL-ended past len; empty when streaming */
 /** Next piece of a streamed body; EE_E_END after the last. Borrowed until the next call. */
 EE_API EE_MUST_USE ee_status ee_response_read(ee_response *response, int64_t timeout_ms, ee_span *out, ee_error *err);
+/** A streamed body that was not read to its end costs its connection. NULL is fine. */
 EE_API void ee_response_free(ee_response *response);
 
 /** A connected socket whose bytes go to the app's port, for any protocol. The caller closes it. @param out_fd [out] */
 EE_API EE_MUST_USE ee_status ee_app_socket(ee_app *app, const ee_connect_options *options, int *out_fd, ee_error *err);
 
-/** Listen on 127.0.0.1 and carry each connection to the app, until ee_forward_free(), which ends those that are open too. Thread-safe.
- *  @param port 0 = any that is free */
-typedef struct ee_forward ee_forward;
+typedef struct ee_forward ee_forward; /**< thread-safe */
+/** Listen on 127.0.0.1 and carry each connection to the app, until ee_forward_free(), which ends those that are open too.
+ *  @param port 0 = any that is free   @param out [out, owned] */
 EE_API EE_MUST_USE ee_status ee_app_forward(ee_app *app, uint16_t port, ee_forward **out, ee_error *err);
 /** Where it listens. */
 EE_API uint16_t ee_forward_port(const ee_forward *forward);
 /** Wait for a connection that could not be carried: it was closed, and @p out tells why. Of several that nobody asked about the latest is
  *  kept. @param timeout_ms negative = as long as it takes   @return EE_OK; EE_E_TIMEOUT (of the wait); EE_E_CANCELLED */
 EE_API EE_MUST_USE ee_status ee_forward_failure(ee_forward *forward, int64_t timeout_ms, ee_cancel *cancel, ee_error *out, ee_error *err);
+/** Nothing is carried any more when it returns. Before the app is freed. NULL is fine. */
 EE_API void ee_forward_free(ee_forward *forward);
 
 /** Deploy options; the same sizes and words as a job's. */

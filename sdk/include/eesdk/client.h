@@ -42,6 +42,7 @@ typedef struct ee_client_options {
  * @return EE_E_CONFIG when no network is configured (the hint says how), or a file is not safe to use.
  */
 EE_API EE_MUST_USE ee_status ee_client_new(const ee_client_options *options, ee_client **out, ee_error *err);
+/** Close its connections. Its jobs, apps and calls are over before that, but for jobs that were detached. NULL is fine. */
 EE_API void ee_client_free(ee_client *client);
 
 /** 1 when the devnet that this client was made for has been started anew since: its calls fail from now on, make another one. Else 0, as

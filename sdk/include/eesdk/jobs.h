@@ -86,7 +86,7 @@ EE_API EE_MUST_USE ee_status ee_job_next(ee_job *job, int64_t timeout_ms, ee_can
 EE_API EE_MUST_USE ee_status ee_job_result(ee_job *job, ee_result **out, ee_error *err);
 /** TERM now, KILL after the grace. Any thread. */
 EE_API EE_MUST_USE ee_status ee_job_cancel(ee_job *job, uint32_t grace_ms, ee_error *err);
-EE_API const char *ee_job_id(const ee_job *job);
+EE_API const char *ee_job_id(const ee_job *job); /**< "job_..."; what names it everywhere. Tied to the job */
 /** Close the handle, and cancel the job unless it ended. */
 EE_API void ee_job_free(ee_job *job);
 /** Close the handle, and let the job go on to its end, for as long as this process lives: a caller that is gone cancels its job. What it
@@ -94,19 +94,21 @@ EE_API void ee_job_free(ee_job *job);
  * resources) the job is cancelled. */
 EE_API void ee_job_detach(ee_job *job);
 
-EE_API const char *ee_result_job_id(const ee_result *result);
+/* Of results: texts and verdicts are tied to the result. Any thread. */
+EE_API const char *ee_result_job_id(const ee_result *result);                  /**< "job_..." */
 EE_API int32_t ee_result_exit_code(const ee_result *result);                   /**< 128 + n when a signal ended it */
 EE_API const char *ee_result_reason(const ee_result *result);                  /**< "exited" "out_of_memory" "timed_out" "cancelled" */
 EE_API ee_span ee_result_output(const ee_result *result, ee_stream_id stream); /**< NUL-ended past len */
 EE_API int32_t ee_result_truncated(const ee_result *result);
 EE_API const char *ee_result_image_digest(const ee_result *result); /**< "sha256:...": what actually ran */
 EE_API const char *ee_result_node(const ee_result *result);
-EE_API ee_money ee_result_cost(const ee_result *result);
-EE_API ee_money ee_result_locked(const ee_result *result);
+EE_API ee_money ee_result_cost(const ee_result *result);    /**< what was charged, as the receipt says */
+EE_API ee_money ee_result_locked(const ee_result *result);  /**< what was locked for it; the rest came back */
 EE_API uint64_t ee_result_vcpu_ms(const ee_result *result); /**< metered: time x vcpus reserved; cost = floor of this times the price */
 EE_API ee_money ee_result_price(const ee_result *result);   /**< per vcpu-hour */
 EE_API const char *ee_result_receipt_json(const ee_result *result); /**< verified against the attested key; with the signed bytes */
 EE_API const ee_verdict *ee_result_attestation(const ee_result *result);
+/** NULL is fine. */
 EE_API void ee_result_free(ee_result *result);
 
 #ifdef __cplusplus

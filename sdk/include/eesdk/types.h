@@ -97,10 +97,13 @@ EE_API void ee_options_init(void *options, size_t struct_bytes);
 
 /** A way to stop a waiting call from elsewhere. */
 typedef struct ee_cancel ee_cancel;
+/** @param out [out, owned] ee_cancel_free(); may be given to any number of calls, one after another or at once */
 EE_API EE_MUST_USE ee_status ee_cancel_new(ee_cancel **out, ee_error *err);
 /** Any thread, and from signal handlers. Calls that were given @p cancel return EE_E_CANCELLED soon. Stays fired. */
 EE_API void ee_cancel_fire(ee_cancel *cancel);
+/** 1 once it has fired; 0 for NULL. Any thread, and from signal handlers. */
 EE_API int ee_cancel_fired(const ee_cancel *cancel);
+/** When no call has it any more. NULL is fine. */
 EE_API void ee_cancel_free(ee_cancel *cancel);
 
 #ifdef __cplusplus

@@ -47,11 +47,13 @@ EE_API EE_MUST_USE ee_status ee_policy_toml(const ee_policy *policy, char **out,
 EE_API const char *ee_policy_hash(const ee_policy *policy);
 /** 1 when simulated quotes (a devnet's own root) are acceptable. */
 EE_API int ee_policy_simulated(const ee_policy *policy);
+/** What was made under it keeps what it needs. NULL is fine. */
 EE_API void ee_policy_free(ee_policy *policy);
 
 /** Parse collateral JSON (keys: pck_crl_issuer_chain, root_ca_crl, pck_crl, tcb_info_issuer_chain, tcb_info, tcb_info_signature,
  *  qe_identity_issuer_chain, qe_identity, qe_identity_signature, optional pck_certificate_chain). At most 1 MiB. */
 EE_API EE_MUST_USE ee_status ee_collateral_parse(ee_span json, ee_collateral **out, ee_error *err);
+/** Verdicts that it was used for keep what they need. NULL is fine. */
 EE_API void ee_collateral_free(ee_collateral *collateral);
 /** The JSON it was parsed from, as it was: to keep in a file for later, with no network. Tied to the collateral. Any thread. */
 EE_API ee_span ee_collateral_json(const ee_collateral *collateral);
@@ -132,9 +134,11 @@ typedef struct ee_check {
     const char *explain; /**< a sentence for people; names the next step when it failed */
 } ee_check;
 
-EE_API int ee_verdict_verified(const ee_verdict *verdict);  /**< 1 only if every check passed */
+EE_API int ee_verdict_verified(const ee_verdict *verdict);  /**< 1 only if no check failed; what there was nothing to compare with is
+                                                                 skipped, and the table says so */
 EE_API int ee_verdict_simulated(const ee_verdict *verdict); /**< 1 when the anchor is not Intel's */
 EE_API size_t ee_verdict_check_count(const ee_verdict *verdict);
+/** One of its checks, in the order in which they were made. @return EE_E_INVALID past the last */
 EE_API EE_MUST_USE ee_status ee_verdict_check_at(const ee_verdict *verdict, size_t index, ee_check *out, ee_error *err);
 EE_API const char *ee_verdict_tcb_status(const ee_verdict *verdict); /**< "UpToDate" ...; "" before it was reached */
 EE_API const char *ee_verdict_text(const ee_verdict *verdict);       /**< the table of `ee verify`, 100 columns wide */
@@ -153,6 +157,7 @@ EE_API const char *ee_verdict_json(const ee_verdict *verdict);
 EE_API EE_MUST_USE ee_status ee_verdict_export(const ee_verdict *verdict, const char *path, ee_error *err);
 /** Another hold on the same verdict; each is released with ee_verdict_free(). NULL for NULL. */
 EE_API ee_verdict *ee_verdict_ref(const ee_verdict *verdict);
+/** Give back one hold. NULL is fine. */
 EE_API void ee_verdict_free(ee_verdict *verdict);
 
 #ifdef __cplusplus

@@ -1,4 +1,4 @@
-/* money.c - amounts of money as people write and read them. Not for arithmetic on balances (server/store does that, checked).
+/* money.c - amounts of money as people write and read them. Not for arithmetic on balances (the control plane's ledger does that, checked).
  * Called by the public API, the CLI, and the JSON edge. Exact: no floating point comes near. */
 #include "error.h"
 

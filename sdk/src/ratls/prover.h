@@ -1,5 +1,5 @@
 /* prover.h - the attesting side's identity: instance keys of one boot, its RTMR3 event log, and the quotes over statements.
- * The quote itself comes from an eei_quoter (configfs-tsm, vsock, simulated) that server/common provides; the SDK never has one.
+ * The quote itself comes from an eei_quoter (configfs-tsm or simulated) that server/common provides; the SDK never has one.
  * Thread-safe but for new and free. Called by session, channel and the programs. Proto: docs/protocol.md#statement */
 #ifndef EEI_PROVER_H
 #define EEI_PROVER_H
