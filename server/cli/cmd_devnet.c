@@ -248,7 +248,7 @@ static json_t *ask_health(const cli *c, ee_error *err) {
     options.timeout_ms = HEALTH_MS;
     options.max_retries = UINT32_MAX; /* none */
     ee_status st = ee_client_new(&options, &client, err);
-    if (!st) st = ee_client_call(client, "GET", "/health", NULL, NULL, &text, err);
+    if (!st) st = ee_client_call(client, "GET", "/health", NULL, NULL, c->cancel, &text, err);
     json_t *health = st ? NULL : json_loads(text, 0, NULL);
     ee_string_free(text);
     ee_client_free(client);
