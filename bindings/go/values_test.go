@@ -175,11 +175,19 @@ func TestPolicy(t *testing.T) {
 			t.Errorf("%v: %v", pin, err)
 		}
 	}
+	first, err := policy.Unpinned()
+	if err != nil || first.Hash() == policy.Hash() {
+		t.Error(err)
+	}
+	ours, err := policy.Pin("genesis", strings.Repeat("5e", 32))
+	if err != nil || ours.Hash() == policy.Hash() {
+		t.Error(err)
+	}
 	named, err := ParsePolicy("[[profile]]\nname = \"a \\\"b\\\" \\\\ é\"\nmrtd = \""+strings.Repeat("ab", 48)+"\"\n", "x")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range []*Policy{policy, pinned, named} {
+	for _, p := range []*Policy{policy, pinned, first, ours, named} {
 		toml, err := p.TOML()
 		if err != nil {
 			t.Fatal(err)

@@ -197,6 +197,12 @@ func (p *Policy) Pin(what, hex string) (*Policy, error) {
 // PinImage gives a copy that accepts one image only; the digest may have "sha256:" in front.
 func (p *Policy) PinImage(digest string) (*Policy, error) { return p.Pin("image", digest) }
 
+// Unpinned gives a copy that pins no measurement and accepts any: for a first look at a quote, which shows what could be pinned.
+func (p *Policy) Unpinned() (*Policy, error) {
+	defer runtime.KeepAlive(p)
+	return newPolicy(func(e raw.Ee_error) raw.Ee_policy { return raw.Ees_policy_unpinned(p.pointer(), e) })
+}
+
 // Hash is the SHA-256 of the policy's canonical form, as in every attestation.
 func (p *Policy) Hash() string {
 	defer runtime.KeepAlive(p)

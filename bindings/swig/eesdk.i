@@ -322,6 +322,12 @@ static char *ees_policy_toml(const ee_policy *policy, ee_error *err) {
     return out;
 }
 
+static ee_policy *ees_policy_unpinned(const ee_policy *policy, ee_error *err) {
+    ee_policy *out = NULL;
+    ees_end(ee_policy_unpinned(policy, &out, err), err);
+    return out;
+}
+
 static ee_policy *ees_policy_pin(const ee_policy *policy, const char *what, const char *hex, ee_error *err) {
     ee_policy *out = NULL;
     ees_end(ee_policy_pin(policy, what, hex, &out, err), err);

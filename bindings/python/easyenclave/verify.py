@@ -203,6 +203,10 @@ class Policy:
                 policy = Policy._of(_calls.plain(raw.ees_policy_pin, policy._handle, what, _calls.text_of(what, value)))
         return policy
 
+    def unpinned(self) -> Policy:
+        """A copy that pins no measurement and accepts any: for a first look at a quote, which shows what could be pinned."""
+        return Policy._of(_calls.plain(raw.ees_policy_unpinned, self._handle))
+
     @property
     def hash(self) -> str:
         """SHA-256 of the policy's canonical form, as in every attestation."""

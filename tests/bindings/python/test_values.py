@@ -207,6 +207,18 @@ class OptionTest(unittest.TestCase):
 
 
 class PolicyTest(unittest.TestCase):
+    def test_a_first_look_is_without_pins(self):
+        first = Policy.production().unpinned()
+        self.assertIn("allow_any_measurement = true", first.toml)
+        self.assertEqual(first.with_(mrtd="00" * 48).unpinned(), first)
+        self.assertNotEqual(first, Policy.production())
+
+    def test_genesis_is_pinned(self):
+        pinned = Policy.production().with_(genesis="5e" * 32)
+        self.assertIn(f'genesis = "{"5e" * 32}"', pinned.toml)
+        with self.assertRaises(InvalidRequestError):
+            Policy.production().with_(genesis="5e")
+
     def test_production_is_strict_and_constant(self):
         policy = Policy.production()
         self.assertFalse(policy.simulated)

@@ -150,127 +150,128 @@ typedef _gostring_ swig_type_120;
 typedef _gostring_ swig_type_121;
 typedef long long swig_type_122;
 typedef _gostring_ swig_type_123;
-extern void _wrap_Swig_free_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern uintptr_t _wrap_Swig_malloc_raw_d19cc9e8bc94c89e(swig_intgo arg1);
-extern void _wrap_ees_free_raw_d19cc9e8bc94c89e(swig_type_1 arg1);
-extern int _wrap_ee_error_status_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_intgo _wrap_ee_error_http_status_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_intgo _wrap_ee_error_retry_after_ms_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_intgo _wrap_ee_error_retryable_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_2 _wrap_ee_error_refusal_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_3 _wrap_ee_error_offset_bytes_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_4 _wrap_ee_error_needed_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_5 _wrap_ee_error_available_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_6 _wrap_ee_error_locked_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_7 _wrap_ee_error_message_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_8 _wrap_ee_error_hint_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_9 _wrap_ee_error_request_id_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_10 _wrap_ee_error_idempotency_key_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_11 _wrap_ee_error_details_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern uintptr_t _wrap_new_ee_error_raw_d19cc9e8bc94c89e(void);
-extern void _wrap_delete_ee_error_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_12 _wrap_ee_transfer_id_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_13 _wrap_ee_transfer_idempotency_key_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_14 _wrap_ee_transfer_amount_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_15 _wrap_ee_transfer_balance_after_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_intgo _wrap_ee_transfer_replayed_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern uintptr_t _wrap_new_ee_transfer_raw_d19cc9e8bc94c89e(void);
-extern void _wrap_delete_ee_transfer_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_16 _wrap_ee_balance_available_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_17 _wrap_ee_balance_locked_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_18 _wrap_ee_balance_account_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern uintptr_t _wrap_new_ee_balance_raw_d19cc9e8bc94c89e(void);
-extern void _wrap_delete_ee_balance_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern int _wrap_ee_job_event_kind_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern int _wrap_ee_job_event_stream_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_19 _wrap_ee_job_event_seq_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_20 _wrap_ee_job_event_time_unix_ms_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_21 _wrap_ee_job_event_data_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_22 _wrap_ee_job_event_phase_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_23 _wrap_ee_job_event_done_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_24 _wrap_ee_job_event_total_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_25 _wrap_ee_job_event_message_get_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern uintptr_t _wrap_new_ee_job_event_raw_d19cc9e8bc94c89e(void);
-extern void _wrap_delete_ee_job_event_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_26 _wrap_ee_version_raw_d19cc9e8bc94c89e(void);
-extern swig_type_27 _wrap_ee_status_word_raw_d19cc9e8bc94c89e(int arg1);
-extern void _wrap_ee_cancel_fire_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern void _wrap_ee_cancel_free_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_28 _wrap_ee_client_config_json_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_intgo _wrap_ee_client_stale_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_29 _wrap_ee_policy_hash_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_intgo _wrap_ee_policy_simulated_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern void _wrap_ee_policy_free_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_intgo _wrap_ee_verdict_verified_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_30 _wrap_ee_verdict_text_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_31 _wrap_ee_verdict_json_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern void _wrap_ee_verdict_free_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_32 _wrap_ee_job_id_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_33 _wrap_ee_result_job_id_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_intgo _wrap_ee_result_exit_code_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_34 _wrap_ee_result_reason_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_35 _wrap_ee_result_output_raw_d19cc9e8bc94c89e(uintptr_t arg1, int arg2);
-extern swig_intgo _wrap_ee_result_truncated_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_36 _wrap_ee_result_image_digest_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_37 _wrap_ee_result_node_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_38 _wrap_ee_result_cost_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_39 _wrap_ee_result_locked_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_40 _wrap_ee_result_receipt_json_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern uintptr_t _wrap_ee_result_attestation_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern void _wrap_ee_result_free_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_41 _wrap_ee_app_base_url_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern uintptr_t _wrap_ee_app_attestation_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_intgo _wrap_ee_response_status_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_42 _wrap_ee_response_header_count_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_43 _wrap_ee_response_header_name_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_44 arg2);
-extern swig_type_45 _wrap_ee_response_header_value_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_46 arg2);
-extern swig_type_47 _wrap_ee_response_body_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern short _wrap_ee_forward_port_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_48 _wrap_ees_money_parse_raw_d19cc9e8bc94c89e(swig_type_49 arg1, uintptr_t arg2);
-extern swig_type_50 _wrap_ees_key_generate_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern swig_type_51 _wrap_ees_key_public_raw_d19cc9e8bc94c89e(swig_type_52 arg1, uintptr_t arg2);
-extern uintptr_t _wrap_ees_cancel_new_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern uintptr_t _wrap_ees_job_spec_new_raw_d19cc9e8bc94c89e(swig_type_53 arg1, swig_type_54 arg2, swig_type_55 arg3, swig_type_56 arg4, double arg5, swig_type_57 arg6, swig_type_58 arg7, swig_type_59 arg8, swig_type_60 arg9, swig_type_61 arg10, swig_type_62 arg11, uintptr_t arg12);
-extern void _wrap_ees_job_spec_free_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern void _wrap_ee_client_free_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern void _wrap_ee_job_free_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern void _wrap_ee_job_detach_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern void _wrap_ee_app_free_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern void _wrap_ee_response_free_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern void _wrap_ee_upload_free_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern void _wrap_ee_forward_free_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern uintptr_t _wrap_ees_client_new_raw_d19cc9e8bc94c89e(swig_type_63 arg1, swig_type_64 arg2, swig_type_65 arg3, swig_type_66 arg4, uintptr_t arg5, swig_intgo arg6, swig_intgo arg7, swig_type_67 arg8, swig_type_68 arg9, uintptr_t arg10);
-extern void _wrap_ees_transfer_credits_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_69 arg2, swig_type_70 arg3, swig_type_71 arg4, swig_type_72 arg5, uintptr_t arg6, uintptr_t arg7, uintptr_t arg8);
-extern void _wrap_ees_balance_get_raw_d19cc9e8bc94c89e(uintptr_t arg1, uintptr_t arg2, uintptr_t arg3, uintptr_t arg4);
-extern swig_type_73 _wrap_ees_client_call_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_74 arg2, swig_type_75 arg3, swig_type_76 arg4, swig_type_77 arg5, uintptr_t arg6, uintptr_t arg7);
-extern uintptr_t _wrap_ees_client_attestation_raw_d19cc9e8bc94c89e(uintptr_t arg1, uintptr_t arg2, uintptr_t arg3);
-extern uintptr_t _wrap_ees_client_refused_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_78 arg2, uintptr_t arg3);
-extern uintptr_t _wrap_ees_policy_production_raw_d19cc9e8bc94c89e(uintptr_t arg1);
-extern uintptr_t _wrap_ees_policy_load_raw_d19cc9e8bc94c89e(swig_type_79 arg1, uintptr_t arg2);
-extern uintptr_t _wrap_ees_policy_parse_raw_d19cc9e8bc94c89e(swig_type_80 arg1, swig_type_81 arg2, uintptr_t arg3);
-extern swig_type_82 _wrap_ees_policy_toml_raw_d19cc9e8bc94c89e(uintptr_t arg1, uintptr_t arg2);
-extern uintptr_t _wrap_ees_policy_pin_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_83 arg2, swig_type_84 arg3, uintptr_t arg4);
-extern uintptr_t _wrap_ees_verify_quote_raw_d19cc9e8bc94c89e(swig_type_85 arg1, swig_type_86 arg2, uintptr_t arg3, swig_type_87 arg4, swig_type_88 arg5, swig_type_89 arg6, uintptr_t arg7);
-extern swig_type_90 _wrap_ees_collateral_fetch_raw_d19cc9e8bc94c89e(swig_type_91 arg1, swig_type_92 arg2, swig_type_93 arg3, swig_type_94 arg4, swig_intgo arg5, swig_intgo arg6, uintptr_t arg7, uintptr_t arg8);
-extern swig_type_95 _wrap_ees_collateral_valid_until_raw_d19cc9e8bc94c89e(swig_type_96 arg1, uintptr_t arg2);
-extern uintptr_t _wrap_ees_verify_file_raw_d19cc9e8bc94c89e(swig_type_97 arg1, uintptr_t arg2, swig_type_98 arg3, uintptr_t arg4);
-extern swig_type_99 _wrap_ees_verdict_evidence_raw_d19cc9e8bc94c89e(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_100 _wrap_ees_job_quote_raw_d19cc9e8bc94c89e(uintptr_t arg1, uintptr_t arg2, uintptr_t arg3, uintptr_t arg4, uintptr_t arg5);
-extern uintptr_t _wrap_ees_job_start_raw_d19cc9e8bc94c89e(uintptr_t arg1, uintptr_t arg2, uintptr_t arg3, uintptr_t arg4, uintptr_t arg5);
-extern void _wrap_ees_job_next_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_101 arg2, uintptr_t arg3, uintptr_t arg4, uintptr_t arg5);
-extern uintptr_t _wrap_ees_job_result_raw_d19cc9e8bc94c89e(uintptr_t arg1, uintptr_t arg2);
-extern void _wrap_ees_job_cancel_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_intgo arg2, uintptr_t arg3);
-extern uintptr_t _wrap_ees_connect_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_102 arg2, uintptr_t arg3, swig_intgo arg4, swig_intgo arg5, uintptr_t arg6, uintptr_t arg7);
-extern uintptr_t _wrap_ees_node_attestation_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_103 arg2, uintptr_t arg3, swig_intgo arg4, swig_intgo arg5, uintptr_t arg6, uintptr_t arg7);
-extern uintptr_t _wrap_ees_app_request_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_104 arg2, swig_type_105 arg3, swig_type_106 arg4, swig_type_107 arg5, swig_intgo arg6, swig_intgo arg7, uintptr_t arg8, uintptr_t arg9);
-extern uintptr_t _wrap_ees_upload_open_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_108 arg2, swig_type_109 arg3, swig_type_110 arg4, swig_type_111 arg5, swig_intgo arg6, swig_intgo arg7, uintptr_t arg8, uintptr_t arg9);
-extern void _wrap_ees_upload_write_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_112 arg2, uintptr_t arg3);
-extern uintptr_t _wrap_ees_upload_finish_raw_d19cc9e8bc94c89e(uintptr_t arg1, uintptr_t arg2);
-extern swig_type_113 _wrap_ees_response_read_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_114 arg2, uintptr_t arg3);
-extern swig_intgo _wrap_ees_app_socket_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_intgo arg2, swig_intgo arg3, uintptr_t arg4, uintptr_t arg5);
-extern uintptr_t _wrap_ees_app_forward_raw_d19cc9e8bc94c89e(uintptr_t arg1, short arg2, uintptr_t arg3);
-extern swig_type_115 _wrap_ees_app_deploy_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_116 arg2, swig_type_117 arg3, swig_type_118 arg4, short arg5, double arg6, swig_type_119 arg7, swig_type_120 arg8, swig_type_121 arg9, swig_type_122 arg10, uintptr_t arg11, uintptr_t arg12);
-extern void _wrap_ees_app_stop_raw_d19cc9e8bc94c89e(uintptr_t arg1, swig_type_123 arg2, uintptr_t arg3, uintptr_t arg4);
+extern void _wrap_Swig_free_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern uintptr_t _wrap_Swig_malloc_raw_c3392f3d2b3ab72f(swig_intgo arg1);
+extern void _wrap_ees_free_raw_c3392f3d2b3ab72f(swig_type_1 arg1);
+extern int _wrap_ee_error_status_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_intgo _wrap_ee_error_http_status_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_intgo _wrap_ee_error_retry_after_ms_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_intgo _wrap_ee_error_retryable_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_2 _wrap_ee_error_refusal_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_3 _wrap_ee_error_offset_bytes_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_4 _wrap_ee_error_needed_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_5 _wrap_ee_error_available_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_6 _wrap_ee_error_locked_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_7 _wrap_ee_error_message_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_8 _wrap_ee_error_hint_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_9 _wrap_ee_error_request_id_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_10 _wrap_ee_error_idempotency_key_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_11 _wrap_ee_error_details_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern uintptr_t _wrap_new_ee_error_raw_c3392f3d2b3ab72f(void);
+extern void _wrap_delete_ee_error_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_12 _wrap_ee_transfer_id_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_13 _wrap_ee_transfer_idempotency_key_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_14 _wrap_ee_transfer_amount_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_15 _wrap_ee_transfer_balance_after_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_intgo _wrap_ee_transfer_replayed_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern uintptr_t _wrap_new_ee_transfer_raw_c3392f3d2b3ab72f(void);
+extern void _wrap_delete_ee_transfer_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_16 _wrap_ee_balance_available_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_17 _wrap_ee_balance_locked_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_18 _wrap_ee_balance_account_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern uintptr_t _wrap_new_ee_balance_raw_c3392f3d2b3ab72f(void);
+extern void _wrap_delete_ee_balance_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern int _wrap_ee_job_event_kind_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern int _wrap_ee_job_event_stream_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_19 _wrap_ee_job_event_seq_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_20 _wrap_ee_job_event_time_unix_ms_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_21 _wrap_ee_job_event_data_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_22 _wrap_ee_job_event_phase_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_23 _wrap_ee_job_event_done_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_24 _wrap_ee_job_event_total_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_25 _wrap_ee_job_event_message_get_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern uintptr_t _wrap_new_ee_job_event_raw_c3392f3d2b3ab72f(void);
+extern void _wrap_delete_ee_job_event_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_26 _wrap_ee_version_raw_c3392f3d2b3ab72f(void);
+extern swig_type_27 _wrap_ee_status_word_raw_c3392f3d2b3ab72f(int arg1);
+extern void _wrap_ee_cancel_fire_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern void _wrap_ee_cancel_free_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_28 _wrap_ee_client_config_json_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_intgo _wrap_ee_client_stale_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_29 _wrap_ee_policy_hash_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_intgo _wrap_ee_policy_simulated_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern void _wrap_ee_policy_free_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_intgo _wrap_ee_verdict_verified_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_30 _wrap_ee_verdict_text_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_31 _wrap_ee_verdict_json_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern void _wrap_ee_verdict_free_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_32 _wrap_ee_job_id_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_33 _wrap_ee_result_job_id_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_intgo _wrap_ee_result_exit_code_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_34 _wrap_ee_result_reason_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_35 _wrap_ee_result_output_raw_c3392f3d2b3ab72f(uintptr_t arg1, int arg2);
+extern swig_intgo _wrap_ee_result_truncated_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_36 _wrap_ee_result_image_digest_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_37 _wrap_ee_result_node_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_38 _wrap_ee_result_cost_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_39 _wrap_ee_result_locked_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_40 _wrap_ee_result_receipt_json_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern uintptr_t _wrap_ee_result_attestation_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern void _wrap_ee_result_free_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_41 _wrap_ee_app_base_url_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern uintptr_t _wrap_ee_app_attestation_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_intgo _wrap_ee_response_status_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_42 _wrap_ee_response_header_count_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_43 _wrap_ee_response_header_name_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_44 arg2);
+extern swig_type_45 _wrap_ee_response_header_value_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_46 arg2);
+extern swig_type_47 _wrap_ee_response_body_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern short _wrap_ee_forward_port_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_48 _wrap_ees_money_parse_raw_c3392f3d2b3ab72f(swig_type_49 arg1, uintptr_t arg2);
+extern swig_type_50 _wrap_ees_key_generate_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern swig_type_51 _wrap_ees_key_public_raw_c3392f3d2b3ab72f(swig_type_52 arg1, uintptr_t arg2);
+extern uintptr_t _wrap_ees_cancel_new_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern uintptr_t _wrap_ees_job_spec_new_raw_c3392f3d2b3ab72f(swig_type_53 arg1, swig_type_54 arg2, swig_type_55 arg3, swig_type_56 arg4, double arg5, swig_type_57 arg6, swig_type_58 arg7, swig_type_59 arg8, swig_type_60 arg9, swig_type_61 arg10, swig_type_62 arg11, uintptr_t arg12);
+extern void _wrap_ees_job_spec_free_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern void _wrap_ee_client_free_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern void _wrap_ee_job_free_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern void _wrap_ee_job_detach_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern void _wrap_ee_app_free_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern void _wrap_ee_response_free_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern void _wrap_ee_upload_free_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern void _wrap_ee_forward_free_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern uintptr_t _wrap_ees_client_new_raw_c3392f3d2b3ab72f(swig_type_63 arg1, swig_type_64 arg2, swig_type_65 arg3, swig_type_66 arg4, uintptr_t arg5, swig_intgo arg6, swig_intgo arg7, swig_type_67 arg8, swig_type_68 arg9, uintptr_t arg10);
+extern void _wrap_ees_transfer_credits_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_69 arg2, swig_type_70 arg3, swig_type_71 arg4, swig_type_72 arg5, uintptr_t arg6, uintptr_t arg7, uintptr_t arg8);
+extern void _wrap_ees_balance_get_raw_c3392f3d2b3ab72f(uintptr_t arg1, uintptr_t arg2, uintptr_t arg3, uintptr_t arg4);
+extern swig_type_73 _wrap_ees_client_call_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_74 arg2, swig_type_75 arg3, swig_type_76 arg4, swig_type_77 arg5, uintptr_t arg6, uintptr_t arg7);
+extern uintptr_t _wrap_ees_client_attestation_raw_c3392f3d2b3ab72f(uintptr_t arg1, uintptr_t arg2, uintptr_t arg3);
+extern uintptr_t _wrap_ees_client_refused_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_78 arg2, uintptr_t arg3);
+extern uintptr_t _wrap_ees_policy_production_raw_c3392f3d2b3ab72f(uintptr_t arg1);
+extern uintptr_t _wrap_ees_policy_load_raw_c3392f3d2b3ab72f(swig_type_79 arg1, uintptr_t arg2);
+extern uintptr_t _wrap_ees_policy_parse_raw_c3392f3d2b3ab72f(swig_type_80 arg1, swig_type_81 arg2, uintptr_t arg3);
+extern swig_type_82 _wrap_ees_policy_toml_raw_c3392f3d2b3ab72f(uintptr_t arg1, uintptr_t arg2);
+extern uintptr_t _wrap_ees_policy_unpinned_raw_c3392f3d2b3ab72f(uintptr_t arg1, uintptr_t arg2);
+extern uintptr_t _wrap_ees_policy_pin_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_83 arg2, swig_type_84 arg3, uintptr_t arg4);
+extern uintptr_t _wrap_ees_verify_quote_raw_c3392f3d2b3ab72f(swig_type_85 arg1, swig_type_86 arg2, uintptr_t arg3, swig_type_87 arg4, swig_type_88 arg5, swig_type_89 arg6, uintptr_t arg7);
+extern swig_type_90 _wrap_ees_collateral_fetch_raw_c3392f3d2b3ab72f(swig_type_91 arg1, swig_type_92 arg2, swig_type_93 arg3, swig_type_94 arg4, swig_intgo arg5, swig_intgo arg6, uintptr_t arg7, uintptr_t arg8);
+extern swig_type_95 _wrap_ees_collateral_valid_until_raw_c3392f3d2b3ab72f(swig_type_96 arg1, uintptr_t arg2);
+extern uintptr_t _wrap_ees_verify_file_raw_c3392f3d2b3ab72f(swig_type_97 arg1, uintptr_t arg2, swig_type_98 arg3, uintptr_t arg4);
+extern swig_type_99 _wrap_ees_verdict_evidence_raw_c3392f3d2b3ab72f(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_100 _wrap_ees_job_quote_raw_c3392f3d2b3ab72f(uintptr_t arg1, uintptr_t arg2, uintptr_t arg3, uintptr_t arg4, uintptr_t arg5);
+extern uintptr_t _wrap_ees_job_start_raw_c3392f3d2b3ab72f(uintptr_t arg1, uintptr_t arg2, uintptr_t arg3, uintptr_t arg4, uintptr_t arg5);
+extern void _wrap_ees_job_next_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_101 arg2, uintptr_t arg3, uintptr_t arg4, uintptr_t arg5);
+extern uintptr_t _wrap_ees_job_result_raw_c3392f3d2b3ab72f(uintptr_t arg1, uintptr_t arg2);
+extern void _wrap_ees_job_cancel_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_intgo arg2, uintptr_t arg3);
+extern uintptr_t _wrap_ees_connect_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_102 arg2, uintptr_t arg3, swig_intgo arg4, swig_intgo arg5, uintptr_t arg6, uintptr_t arg7);
+extern uintptr_t _wrap_ees_node_attestation_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_103 arg2, uintptr_t arg3, swig_intgo arg4, swig_intgo arg5, uintptr_t arg6, uintptr_t arg7);
+extern uintptr_t _wrap_ees_app_request_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_104 arg2, swig_type_105 arg3, swig_type_106 arg4, swig_type_107 arg5, swig_intgo arg6, swig_intgo arg7, uintptr_t arg8, uintptr_t arg9);
+extern uintptr_t _wrap_ees_upload_open_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_108 arg2, swig_type_109 arg3, swig_type_110 arg4, swig_type_111 arg5, swig_intgo arg6, swig_intgo arg7, uintptr_t arg8, uintptr_t arg9);
+extern void _wrap_ees_upload_write_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_112 arg2, uintptr_t arg3);
+extern uintptr_t _wrap_ees_upload_finish_raw_c3392f3d2b3ab72f(uintptr_t arg1, uintptr_t arg2);
+extern swig_type_113 _wrap_ees_response_read_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_114 arg2, uintptr_t arg3);
+extern swig_intgo _wrap_ees_app_socket_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_intgo arg2, swig_intgo arg3, uintptr_t arg4, uintptr_t arg5);
+extern uintptr_t _wrap_ees_app_forward_raw_c3392f3d2b3ab72f(uintptr_t arg1, short arg2, uintptr_t arg3);
+extern swig_type_115 _wrap_ees_app_deploy_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_116 arg2, swig_type_117 arg3, swig_type_118 arg4, short arg5, double arg6, swig_type_119 arg7, swig_type_120 arg8, swig_type_121 arg9, swig_type_122 arg10, uintptr_t arg11, uintptr_t arg12);
+extern void _wrap_ees_app_stop_raw_c3392f3d2b3ab72f(uintptr_t arg1, swig_type_123 arg2, uintptr_t arg3, uintptr_t arg4);
 #undef intgo
 */
 import "C"
@@ -313,13 +314,13 @@ func swigCopyString(s string) string {
 
 func Swig_free(arg1 uintptr) {
 	_swig_i_0 := arg1
-	C._wrap_Swig_free_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_Swig_free_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 func Swig_malloc(arg1 int) (_swig_ret uintptr) {
 	var swig_r uintptr
 	_swig_i_0 := arg1
-	swig_r = (uintptr)(C._wrap_Swig_malloc_raw_d19cc9e8bc94c89e(C.swig_intgo(_swig_i_0)))
+	swig_r = (uintptr)(C._wrap_Swig_malloc_raw_c3392f3d2b3ab72f(C.swig_intgo(_swig_i_0)))
 	return swig_r
 }
 
@@ -484,7 +485,7 @@ func copyOf(borrowed []byte) []byte { return append([]byte(nil), borrowed...) }
 
 func Ees_free(arg1 []byte) {
 	_swig_i_0 := arg1
-	C._wrap_ees_free_raw_d19cc9e8bc94c89e(*(*C.swig_type_1)(unsafe.Pointer(&_swig_i_0)))
+	C._wrap_ees_free_raw_c3392f3d2b3ab72f(*(*C.swig_type_1)(unsafe.Pointer(&_swig_i_0)))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -502,70 +503,70 @@ func (p SwigcptrEe_error) SwigIsEe_error() {
 func (arg1 SwigcptrEe_error) GetStatus() (_swig_ret int32) {
 	var swig_r int32
 	_swig_i_0 := arg1
-	swig_r = (int32)(C._wrap_ee_error_status_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int32)(C._wrap_ee_error_status_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetHttp_status() (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := arg1
-	swig_r = (int)(C._wrap_ee_error_http_status_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_error_http_status_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetRetry_after_ms() (_swig_ret uint) {
 	var swig_r uint
 	_swig_i_0 := arg1
-	swig_r = (uint)(C._wrap_ee_error_retry_after_ms_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint)(C._wrap_ee_error_retry_after_ms_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetRetryable() (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := arg1
-	swig_r = (int)(C._wrap_ee_error_retryable_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_error_retryable_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetRefusal() (_swig_ret uint64) {
 	var swig_r uint64
 	_swig_i_0 := arg1
-	swig_r = (uint64)(C._wrap_ee_error_refusal_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint64)(C._wrap_ee_error_refusal_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetOffset_bytes() (_swig_ret uint64) {
 	var swig_r uint64
 	_swig_i_0 := arg1
-	swig_r = (uint64)(C._wrap_ee_error_offset_bytes_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint64)(C._wrap_ee_error_offset_bytes_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetNeeded() (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
-	swig_r = (int64)(C._wrap_ee_error_needed_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_error_needed_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetAvailable() (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
-	swig_r = (int64)(C._wrap_ee_error_available_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_error_available_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetLocked() (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
-	swig_r = (int64)(C._wrap_ee_error_locked_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_error_locked_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_error) GetMessage() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_error_message_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_error_message_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -575,7 +576,7 @@ func (arg1 SwigcptrEe_error) GetMessage() (_swig_ret string) {
 func (arg1 SwigcptrEe_error) GetHint() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_error_hint_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_error_hint_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -585,7 +586,7 @@ func (arg1 SwigcptrEe_error) GetHint() (_swig_ret string) {
 func (arg1 SwigcptrEe_error) GetRequest_id() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_error_request_id_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_error_request_id_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -595,7 +596,7 @@ func (arg1 SwigcptrEe_error) GetRequest_id() (_swig_ret string) {
 func (arg1 SwigcptrEe_error) GetIdempotency_key() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_error_idempotency_key_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_error_idempotency_key_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -605,7 +606,7 @@ func (arg1 SwigcptrEe_error) GetIdempotency_key() (_swig_ret string) {
 func (arg1 SwigcptrEe_error) GetDetails() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_error_details_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_error_details_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -614,13 +615,13 @@ func (arg1 SwigcptrEe_error) GetDetails() (_swig_ret string) {
 
 func NewEe_error() (_swig_ret Ee_error) {
 	var swig_r Ee_error
-	swig_r = (Ee_error)(SwigcptrEe_error(C._wrap_new_ee_error_raw_d19cc9e8bc94c89e()))
+	swig_r = (Ee_error)(SwigcptrEe_error(C._wrap_new_ee_error_raw_c3392f3d2b3ab72f()))
 	return swig_r
 }
 
 func DeleteEe_error(arg1 Ee_error) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_delete_ee_error_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_delete_ee_error_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 type Ee_error interface {
@@ -654,7 +655,7 @@ func (p SwigcptrEe_transfer) SwigIsEe_transfer() {
 func (arg1 SwigcptrEe_transfer) GetId() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_transfer_id_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_transfer_id_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -664,7 +665,7 @@ func (arg1 SwigcptrEe_transfer) GetId() (_swig_ret string) {
 func (arg1 SwigcptrEe_transfer) GetIdempotency_key() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_transfer_idempotency_key_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_transfer_idempotency_key_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -674,33 +675,33 @@ func (arg1 SwigcptrEe_transfer) GetIdempotency_key() (_swig_ret string) {
 func (arg1 SwigcptrEe_transfer) GetAmount() (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
-	swig_r = (int64)(C._wrap_ee_transfer_amount_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_transfer_amount_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_transfer) GetBalance_after() (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
-	swig_r = (int64)(C._wrap_ee_transfer_balance_after_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_transfer_balance_after_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_transfer) GetReplayed() (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := arg1
-	swig_r = (int)(C._wrap_ee_transfer_replayed_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_transfer_replayed_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func NewEe_transfer() (_swig_ret Ee_transfer) {
 	var swig_r Ee_transfer
-	swig_r = (Ee_transfer)(SwigcptrEe_transfer(C._wrap_new_ee_transfer_raw_d19cc9e8bc94c89e()))
+	swig_r = (Ee_transfer)(SwigcptrEe_transfer(C._wrap_new_ee_transfer_raw_c3392f3d2b3ab72f()))
 	return swig_r
 }
 
 func DeleteEe_transfer(arg1 Ee_transfer) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_delete_ee_transfer_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_delete_ee_transfer_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 type Ee_transfer interface {
@@ -725,21 +726,21 @@ func (p SwigcptrEe_balance) SwigIsEe_balance() {
 func (arg1 SwigcptrEe_balance) GetAvailable() (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
-	swig_r = (int64)(C._wrap_ee_balance_available_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_balance_available_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_balance) GetLocked() (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
-	swig_r = (int64)(C._wrap_ee_balance_locked_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_balance_locked_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_balance) GetAccount() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_balance_account_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_balance_account_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -748,13 +749,13 @@ func (arg1 SwigcptrEe_balance) GetAccount() (_swig_ret string) {
 
 func NewEe_balance() (_swig_ret Ee_balance) {
 	var swig_r Ee_balance
-	swig_r = (Ee_balance)(SwigcptrEe_balance(C._wrap_new_ee_balance_raw_d19cc9e8bc94c89e()))
+	swig_r = (Ee_balance)(SwigcptrEe_balance(C._wrap_new_ee_balance_raw_c3392f3d2b3ab72f()))
 	return swig_r
 }
 
 func DeleteEe_balance(arg1 Ee_balance) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_delete_ee_balance_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_delete_ee_balance_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 type Ee_balance interface {
@@ -777,35 +778,35 @@ func (p SwigcptrEe_job_event) SwigIsEe_job_event() {
 func (arg1 SwigcptrEe_job_event) GetKind() (_swig_ret int32) {
 	var swig_r int32
 	_swig_i_0 := arg1
-	swig_r = (int32)(C._wrap_ee_job_event_kind_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int32)(C._wrap_ee_job_event_kind_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_job_event) GetStream() (_swig_ret int32) {
 	var swig_r int32
 	_swig_i_0 := arg1
-	swig_r = (int32)(C._wrap_ee_job_event_stream_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int32)(C._wrap_ee_job_event_stream_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_job_event) GetSeq() (_swig_ret uint64) {
 	var swig_r uint64
 	_swig_i_0 := arg1
-	swig_r = (uint64)(C._wrap_ee_job_event_seq_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint64)(C._wrap_ee_job_event_seq_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_job_event) GetTime_unix_ms() (_swig_ret uint64) {
 	var swig_r uint64
 	_swig_i_0 := arg1
-	swig_r = (uint64)(C._wrap_ee_job_event_time_unix_ms_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint64)(C._wrap_ee_job_event_time_unix_ms_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_job_event) GetData() (_swig_ret []byte) {
 	var swig_r []byte
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_job_event_data_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_job_event_data_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 []byte
 
@@ -817,7 +818,7 @@ func (arg1 SwigcptrEe_job_event) GetData() (_swig_ret []byte) {
 func (arg1 SwigcptrEe_job_event) GetPhase() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_job_event_phase_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_job_event_phase_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -827,21 +828,21 @@ func (arg1 SwigcptrEe_job_event) GetPhase() (_swig_ret string) {
 func (arg1 SwigcptrEe_job_event) GetDone() (_swig_ret uint64) {
 	var swig_r uint64
 	_swig_i_0 := arg1
-	swig_r = (uint64)(C._wrap_ee_job_event_done_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint64)(C._wrap_ee_job_event_done_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_job_event) GetTotal() (_swig_ret uint64) {
 	var swig_r uint64
 	_swig_i_0 := arg1
-	swig_r = (uint64)(C._wrap_ee_job_event_total_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint64)(C._wrap_ee_job_event_total_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func (arg1 SwigcptrEe_job_event) GetMessage() (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_job_event_message_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_job_event_message_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -850,13 +851,13 @@ func (arg1 SwigcptrEe_job_event) GetMessage() (_swig_ret string) {
 
 func NewEe_job_event() (_swig_ret Ee_job_event) {
 	var swig_r Ee_job_event
-	swig_r = (Ee_job_event)(SwigcptrEe_job_event(C._wrap_new_ee_job_event_raw_d19cc9e8bc94c89e()))
+	swig_r = (Ee_job_event)(SwigcptrEe_job_event(C._wrap_new_ee_job_event_raw_c3392f3d2b3ab72f()))
 	return swig_r
 }
 
 func DeleteEe_job_event(arg1 Ee_job_event) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_delete_ee_job_event_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_delete_ee_job_event_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 type Ee_job_event interface {
@@ -875,7 +876,7 @@ type Ee_job_event interface {
 
 func Ee_version() (_swig_ret string) {
 	var swig_r string
-	swig_r_p := C._wrap_ee_version_raw_d19cc9e8bc94c89e()
+	swig_r_p := C._wrap_ee_version_raw_c3392f3d2b3ab72f()
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -885,7 +886,7 @@ func Ee_version() (_swig_ret string) {
 func Ee_status_word(arg1 int32) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := arg1
-	swig_r_p := C._wrap_ee_status_word_raw_d19cc9e8bc94c89e(C.int(_swig_i_0))
+	swig_r_p := C._wrap_ee_status_word_raw_c3392f3d2b3ab72f(C.int(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -894,18 +895,18 @@ func Ee_status_word(arg1 int32) (_swig_ret string) {
 
 func Ee_cancel_fire(arg1 Ee_cancel) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_cancel_fire_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_cancel_fire_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_cancel_free(arg1 Ee_cancel) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_cancel_free_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_cancel_free_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_client_config_json(arg1 Ee_client) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_client_config_json_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_client_config_json_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -915,14 +916,14 @@ func Ee_client_config_json(arg1 Ee_client) (_swig_ret string) {
 func Ee_client_stale(arg1 Ee_client) (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int)(C._wrap_ee_client_stale_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_client_stale_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_policy_hash(arg1 Ee_policy) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_policy_hash_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_policy_hash_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -932,26 +933,26 @@ func Ee_policy_hash(arg1 Ee_policy) (_swig_ret string) {
 func Ee_policy_simulated(arg1 Ee_policy) (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int)(C._wrap_ee_policy_simulated_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_policy_simulated_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_policy_free(arg1 Ee_policy) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_policy_free_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_policy_free_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_verdict_verified(arg1 Ee_verdict) (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int)(C._wrap_ee_verdict_verified_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_verdict_verified_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_verdict_text(arg1 Ee_verdict) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_verdict_text_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_verdict_text_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -961,7 +962,7 @@ func Ee_verdict_text(arg1 Ee_verdict) (_swig_ret string) {
 func Ee_verdict_json(arg1 Ee_verdict) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_verdict_json_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_verdict_json_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -970,13 +971,13 @@ func Ee_verdict_json(arg1 Ee_verdict) (_swig_ret string) {
 
 func Ee_verdict_free(arg1 Ee_verdict) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_verdict_free_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_verdict_free_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_job_id(arg1 Ee_job) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_job_id_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_job_id_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -986,7 +987,7 @@ func Ee_job_id(arg1 Ee_job) (_swig_ret string) {
 func Ee_result_job_id(arg1 Ee_result) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_result_job_id_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_result_job_id_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -996,14 +997,14 @@ func Ee_result_job_id(arg1 Ee_result) (_swig_ret string) {
 func Ee_result_exit_code(arg1 Ee_result) (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int)(C._wrap_ee_result_exit_code_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_result_exit_code_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_result_reason(arg1 Ee_result) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_result_reason_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_result_reason_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1014,7 +1015,7 @@ func Ee_result_output(arg1 Ee_result, arg2 int32) (_swig_ret []byte) {
 	var swig_r []byte
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_ee_result_output_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.int(_swig_i_1))
+	swig_r_p := C._wrap_ee_result_output_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.int(_swig_i_1))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 []byte
 
@@ -1026,14 +1027,14 @@ func Ee_result_output(arg1 Ee_result, arg2 int32) (_swig_ret []byte) {
 func Ee_result_truncated(arg1 Ee_result) (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int)(C._wrap_ee_result_truncated_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_result_truncated_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_result_image_digest(arg1 Ee_result) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_result_image_digest_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_result_image_digest_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1043,7 +1044,7 @@ func Ee_result_image_digest(arg1 Ee_result) (_swig_ret string) {
 func Ee_result_node(arg1 Ee_result) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_result_node_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_result_node_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1053,21 +1054,21 @@ func Ee_result_node(arg1 Ee_result) (_swig_ret string) {
 func Ee_result_cost(arg1 Ee_result) (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int64)(C._wrap_ee_result_cost_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_result_cost_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_result_locked(arg1 Ee_result) (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int64)(C._wrap_ee_result_locked_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_result_locked_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_result_receipt_json(arg1 Ee_result) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_result_receipt_json_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_result_receipt_json_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1077,19 +1078,19 @@ func Ee_result_receipt_json(arg1 Ee_result) (_swig_ret string) {
 func Ee_result_attestation(arg1 Ee_result) (_swig_ret Ee_verdict) {
 	var swig_r Ee_verdict
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ee_result_attestation_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))))
+	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ee_result_attestation_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))))
 	return swig_r
 }
 
 func Ee_result_free(arg1 Ee_result) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_result_free_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_result_free_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_app_base_url(arg1 Ee_app) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_app_base_url_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_app_base_url_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1099,21 +1100,21 @@ func Ee_app_base_url(arg1 Ee_app) (_swig_ret string) {
 func Ee_app_attestation(arg1 Ee_app) (_swig_ret Ee_verdict) {
 	var swig_r Ee_verdict
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ee_app_attestation_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))))
+	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ee_app_attestation_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))))
 	return swig_r
 }
 
 func Ee_response_status(arg1 Ee_response) (_swig_ret int) {
 	var swig_r int
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int)(C._wrap_ee_response_status_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int)(C._wrap_ee_response_status_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
 func Ee_response_header_count(arg1 Ee_response) (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (int64)(C._wrap_ee_response_header_count_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (int64)(C._wrap_ee_response_header_count_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
@@ -1121,7 +1122,7 @@ func Ee_response_header_name(arg1 Ee_response, arg2 int64) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_ee_response_header_name_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.swig_type_44(_swig_i_1))
+	swig_r_p := C._wrap_ee_response_header_name_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.swig_type_44(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1132,7 +1133,7 @@ func Ee_response_header_value(arg1 Ee_response, arg2 int64) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
-	swig_r_p := C._wrap_ee_response_header_value_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.swig_type_46(_swig_i_1))
+	swig_r_p := C._wrap_ee_response_header_value_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.swig_type_46(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1142,7 +1143,7 @@ func Ee_response_header_value(arg1 Ee_response, arg2 int64) (_swig_ret string) {
 func Ee_response_body(arg1 Ee_response) (_swig_ret []byte) {
 	var swig_r []byte
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ee_response_body_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ee_response_body_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 []byte
 
@@ -1154,7 +1155,7 @@ func Ee_response_body(arg1 Ee_response) (_swig_ret []byte) {
 func Ee_forward_port(arg1 Ee_forward) (_swig_ret uint16) {
 	var swig_r uint16
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (uint16)(C._wrap_ee_forward_port_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0)))
+	swig_r = (uint16)(C._wrap_ee_forward_port_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0)))
 	return swig_r
 }
 
@@ -1162,7 +1163,7 @@ func Ees_money_parse(arg1 string, arg2 Ee_error) (_swig_ret int64) {
 	var swig_r int64
 	_swig_i_0 := arg1
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r = (int64)(C._wrap_ees_money_parse_raw_d19cc9e8bc94c89e(*(*C.swig_type_49)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1)))
+	swig_r = (int64)(C._wrap_ees_money_parse_raw_c3392f3d2b3ab72f(*(*C.swig_type_49)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1)))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1172,7 +1173,7 @@ func Ees_money_parse(arg1 string, arg2 Ee_error) (_swig_ret int64) {
 func Ees_key_generate(arg1 Ee_error) (_swig_ret []byte) {
 	var swig_r []byte
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r_p := C._wrap_ees_key_generate_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	swig_r_p := C._wrap_ees_key_generate_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 []byte
 
@@ -1186,7 +1187,7 @@ func Ees_key_public(arg1 string, arg2 Ee_error) (_swig_ret []byte) {
 	var swig_r []byte
 	_swig_i_0 := arg1
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r_p := C._wrap_ees_key_public_raw_d19cc9e8bc94c89e(*(*C.swig_type_52)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_ees_key_public_raw_c3392f3d2b3ab72f(*(*C.swig_type_52)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1202,7 +1203,7 @@ func Ees_key_public(arg1 string, arg2 Ee_error) (_swig_ret []byte) {
 func Ees_cancel_new(arg1 Ee_error) (_swig_ret Ee_cancel) {
 	var swig_r Ee_cancel
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (Ee_cancel)(SwigcptrEe_cancel(C._wrap_ees_cancel_new_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))))
+	swig_r = (Ee_cancel)(SwigcptrEe_cancel(C._wrap_ees_cancel_new_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))))
 	return swig_r
 }
 
@@ -1220,7 +1221,7 @@ func Ees_job_spec_new(arg1 string, arg2 []byte, arg3 []byte, arg4 []byte, arg5 f
 	_swig_i_9 := arg10
 	_swig_i_10 := arg11
 	_swig_i_11 := getSwigcptr(arg12)
-	swig_r = (Ees_job_spec)(SwigcptrEes_job_spec(C._wrap_ees_job_spec_new_raw_d19cc9e8bc94c89e(*(*C.swig_type_53)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_56)(unsafe.Pointer(&_swig_i_3)), C.double(_swig_i_4), C.swig_type_57(_swig_i_5), C.swig_type_58(_swig_i_6), C.swig_type_59(_swig_i_7), *(*C.swig_type_60)(unsafe.Pointer(&_swig_i_8)), *(*C.swig_type_61)(unsafe.Pointer(&_swig_i_9)), *(*C.swig_type_62)(unsafe.Pointer(&_swig_i_10)), C.uintptr_t(_swig_i_11))))
+	swig_r = (Ees_job_spec)(SwigcptrEes_job_spec(C._wrap_ees_job_spec_new_raw_c3392f3d2b3ab72f(*(*C.swig_type_53)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_54)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_55)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_56)(unsafe.Pointer(&_swig_i_3)), C.double(_swig_i_4), C.swig_type_57(_swig_i_5), C.swig_type_58(_swig_i_6), C.swig_type_59(_swig_i_7), *(*C.swig_type_60)(unsafe.Pointer(&_swig_i_8)), *(*C.swig_type_61)(unsafe.Pointer(&_swig_i_9)), *(*C.swig_type_62)(unsafe.Pointer(&_swig_i_10)), C.uintptr_t(_swig_i_11))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1247,42 +1248,42 @@ func Ees_job_spec_new(arg1 string, arg2 []byte, arg3 []byte, arg4 []byte, arg5 f
 
 func Ees_job_spec_free(arg1 Ees_job_spec) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ees_job_spec_free_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_ees_job_spec_free_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_client_free(arg1 Ee_client) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_client_free_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_client_free_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_job_free(arg1 Ee_job) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_job_free_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_job_free_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_job_detach(arg1 Ee_job) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_job_detach_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_job_detach_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_app_free(arg1 Ee_app) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_app_free_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_app_free_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_response_free(arg1 Ee_response) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_response_free_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_response_free_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_upload_free(arg1 Ee_upload) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_upload_free_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_upload_free_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 func Ee_forward_free(arg1 Ee_forward) {
 	_swig_i_0 := getSwigcptr(arg1)
-	C._wrap_ee_forward_free_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))
+	C._wrap_ee_forward_free_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))
 }
 
 func Ees_client_new(arg1 string, arg2 string, arg3 string, arg4 string, arg5 Ee_policy, arg6 uint, arg7 uint, arg8 string, arg9 string, arg10 Ee_error) (_swig_ret Ee_client) {
@@ -1297,7 +1298,7 @@ func Ees_client_new(arg1 string, arg2 string, arg3 string, arg4 string, arg5 Ee_
 	_swig_i_7 := arg8
 	_swig_i_8 := arg9
 	_swig_i_9 := getSwigcptr(arg10)
-	swig_r = (Ee_client)(SwigcptrEe_client(C._wrap_ees_client_new_raw_d19cc9e8bc94c89e(*(*C.swig_type_63)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_64)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_65)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_66)(unsafe.Pointer(&_swig_i_3)), C.uintptr_t(_swig_i_4), C.swig_intgo(_swig_i_5), C.swig_intgo(_swig_i_6), *(*C.swig_type_67)(unsafe.Pointer(&_swig_i_7)), *(*C.swig_type_68)(unsafe.Pointer(&_swig_i_8)), C.uintptr_t(_swig_i_9))))
+	swig_r = (Ee_client)(SwigcptrEe_client(C._wrap_ees_client_new_raw_c3392f3d2b3ab72f(*(*C.swig_type_63)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_64)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_65)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_66)(unsafe.Pointer(&_swig_i_3)), C.uintptr_t(_swig_i_4), C.swig_intgo(_swig_i_5), C.swig_intgo(_swig_i_6), *(*C.swig_type_67)(unsafe.Pointer(&_swig_i_7)), *(*C.swig_type_68)(unsafe.Pointer(&_swig_i_8)), C.uintptr_t(_swig_i_9))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1328,7 +1329,7 @@ func Ees_transfer_credits(arg1 Ee_client, arg2 string, arg3 string, arg4 string,
 	_swig_i_5 := getSwigcptr(arg6)
 	_swig_i_6 := getSwigcptr(arg7)
 	_swig_i_7 := getSwigcptr(arg8)
-	C._wrap_ees_transfer_credits_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_70)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_71)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5), C.uintptr_t(_swig_i_6), C.uintptr_t(_swig_i_7))
+	C._wrap_ees_transfer_credits_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), *(*C.swig_type_69)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_70)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_71)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_72)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5), C.uintptr_t(_swig_i_6), C.uintptr_t(_swig_i_7))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
@@ -1348,7 +1349,7 @@ func Ees_balance_get(arg1 Ee_client, arg2 Ee_cancel, arg3 Ee_balance, arg4 Ee_er
 	_swig_i_1 := getSwigcptr(arg2)
 	_swig_i_2 := getSwigcptr(arg3)
 	_swig_i_3 := getSwigcptr(arg4)
-	C._wrap_ees_balance_get_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3))
+	C._wrap_ees_balance_get_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3))
 }
 
 func Ees_client_call(arg1 Ee_client, arg2 string, arg3 string, arg4 string, arg5 string, arg6 Ee_cancel, arg7 Ee_error) (_swig_ret string) {
@@ -1360,7 +1361,7 @@ func Ees_client_call(arg1 Ee_client, arg2 string, arg3 string, arg4 string, arg5
 	_swig_i_4 := arg5
 	_swig_i_5 := getSwigcptr(arg6)
 	_swig_i_6 := getSwigcptr(arg7)
-	swig_r_p := C._wrap_ees_client_call_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), *(*C.swig_type_74)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_75)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_76)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_77)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5), C.uintptr_t(_swig_i_6))
+	swig_r_p := C._wrap_ees_client_call_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), *(*C.swig_type_74)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_75)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_76)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_77)(unsafe.Pointer(&_swig_i_4)), C.uintptr_t(_swig_i_5), C.uintptr_t(_swig_i_6))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1384,7 +1385,7 @@ func Ees_client_attestation(arg1 Ee_client, arg2 Ee_cancel, arg3 Ee_error) (_swi
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := getSwigcptr(arg2)
 	_swig_i_2 := getSwigcptr(arg3)
-	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_client_attestation_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2))))
+	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_client_attestation_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2))))
 	return swig_r
 }
 
@@ -1393,14 +1394,14 @@ func Ees_client_refused(arg1 Ee_client, arg2 uint64, arg3 Ee_error) (_swig_ret E
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
-	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_client_refused_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.swig_type_78(_swig_i_1), C.uintptr_t(_swig_i_2))))
+	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_client_refused_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.swig_type_78(_swig_i_1), C.uintptr_t(_swig_i_2))))
 	return swig_r
 }
 
 func Ees_policy_production(arg1 Ee_error) (_swig_ret Ee_policy) {
 	var swig_r Ee_policy
 	_swig_i_0 := getSwigcptr(arg1)
-	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_production_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0))))
+	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_production_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0))))
 	return swig_r
 }
 
@@ -1408,7 +1409,7 @@ func Ees_policy_load(arg1 string, arg2 Ee_error) (_swig_ret Ee_policy) {
 	var swig_r Ee_policy
 	_swig_i_0 := arg1
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_load_raw_d19cc9e8bc94c89e(*(*C.swig_type_79)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1))))
+	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_load_raw_c3392f3d2b3ab72f(*(*C.swig_type_79)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1420,7 +1421,7 @@ func Ees_policy_parse(arg1 string, arg2 string, arg3 Ee_error) (_swig_ret Ee_pol
 	_swig_i_0 := arg1
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
-	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_parse_raw_d19cc9e8bc94c89e(*(*C.swig_type_80)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_81)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))))
+	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_parse_raw_c3392f3d2b3ab72f(*(*C.swig_type_80)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_81)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1434,11 +1435,19 @@ func Ees_policy_toml(arg1 Ee_policy, arg2 Ee_error) (_swig_ret string) {
 	var swig_r string
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r_p := C._wrap_ees_policy_toml_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_ees_policy_toml_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
 	return swig_r_1
+}
+
+func Ees_policy_unpinned(arg1 Ee_policy, arg2 Ee_error) (_swig_ret Ee_policy) {
+	var swig_r Ee_policy
+	_swig_i_0 := getSwigcptr(arg1)
+	_swig_i_1 := getSwigcptr(arg2)
+	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_unpinned_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))))
+	return swig_r
 }
 
 func Ees_policy_pin(arg1 Ee_policy, arg2 string, arg3 string, arg4 Ee_error) (_swig_ret Ee_policy) {
@@ -1447,7 +1456,7 @@ func Ees_policy_pin(arg1 Ee_policy, arg2 string, arg3 string, arg4 Ee_error) (_s
 	_swig_i_1 := arg2
 	_swig_i_2 := arg3
 	_swig_i_3 := getSwigcptr(arg4)
-	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_pin_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), *(*C.swig_type_83)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_84)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3))))
+	swig_r = (Ee_policy)(SwigcptrEe_policy(C._wrap_ees_policy_pin_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), *(*C.swig_type_83)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_84)(unsafe.Pointer(&_swig_i_2)), C.uintptr_t(_swig_i_3))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
@@ -1466,7 +1475,7 @@ func Ees_verify_quote(arg1 []byte, arg2 []byte, arg3 Ee_policy, arg4 uint64, arg
 	_swig_i_4 := arg5
 	_swig_i_5 := arg6
 	_swig_i_6 := getSwigcptr(arg7)
-	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_verify_quote_raw_d19cc9e8bc94c89e(*(*C.swig_type_85)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_86)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_type_87(_swig_i_3), *(*C.swig_type_88)(unsafe.Pointer(&_swig_i_4)), *(*C.swig_type_89)(unsafe.Pointer(&_swig_i_5)), C.uintptr_t(_swig_i_6))))
+	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_verify_quote_raw_c3392f3d2b3ab72f(*(*C.swig_type_85)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_86)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_type_87(_swig_i_3), *(*C.swig_type_88)(unsafe.Pointer(&_swig_i_4)), *(*C.swig_type_89)(unsafe.Pointer(&_swig_i_5)), C.uintptr_t(_swig_i_6))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1492,7 +1501,7 @@ func Ees_collateral_fetch(arg1 []byte, arg2 string, arg3 string, arg4 string, ar
 	_swig_i_5 := arg6
 	_swig_i_6 := getSwigcptr(arg7)
 	_swig_i_7 := getSwigcptr(arg8)
-	swig_r_p := C._wrap_ees_collateral_fetch_raw_d19cc9e8bc94c89e(*(*C.swig_type_91)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_93)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_94)(unsafe.Pointer(&_swig_i_3)), C.swig_intgo(_swig_i_4), C.swig_intgo(_swig_i_5), C.uintptr_t(_swig_i_6), C.uintptr_t(_swig_i_7))
+	swig_r_p := C._wrap_ees_collateral_fetch_raw_c3392f3d2b3ab72f(*(*C.swig_type_91)(unsafe.Pointer(&_swig_i_0)), *(*C.swig_type_92)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_93)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_94)(unsafe.Pointer(&_swig_i_3)), C.swig_intgo(_swig_i_4), C.swig_intgo(_swig_i_5), C.uintptr_t(_swig_i_6), C.uintptr_t(_swig_i_7))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
@@ -1518,7 +1527,7 @@ func Ees_collateral_valid_until(arg1 []byte, arg2 Ee_error) (_swig_ret uint64) {
 	var swig_r uint64
 	_swig_i_0 := arg1
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r = (uint64)(C._wrap_ees_collateral_valid_until_raw_d19cc9e8bc94c89e(*(*C.swig_type_96)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1)))
+	swig_r = (uint64)(C._wrap_ees_collateral_valid_until_raw_c3392f3d2b3ab72f(*(*C.swig_type_96)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1)))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1531,7 +1540,7 @@ func Ees_verify_file(arg1 string, arg2 Ee_policy, arg3 uint64, arg4 Ee_error) (_
 	_swig_i_1 := getSwigcptr(arg2)
 	_swig_i_2 := arg3
 	_swig_i_3 := getSwigcptr(arg4)
-	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_verify_file_raw_d19cc9e8bc94c89e(*(*C.swig_type_97)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.swig_type_98(_swig_i_2), C.uintptr_t(_swig_i_3))))
+	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_verify_file_raw_c3392f3d2b3ab72f(*(*C.swig_type_97)(unsafe.Pointer(&_swig_i_0)), C.uintptr_t(_swig_i_1), C.swig_type_98(_swig_i_2), C.uintptr_t(_swig_i_3))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg1
 	}
@@ -1542,7 +1551,7 @@ func Ees_verdict_evidence(arg1 Ee_verdict, arg2 Ee_error) (_swig_ret []byte) {
 	var swig_r []byte
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r_p := C._wrap_ees_verdict_evidence_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
+	swig_r_p := C._wrap_ees_verdict_evidence_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 []byte
 
@@ -1559,7 +1568,7 @@ func Ees_job_quote(arg1 Ee_client, arg2 Ees_job_spec, arg3 Ee_policy, arg4 Ee_ca
 	_swig_i_2 := getSwigcptr(arg3)
 	_swig_i_3 := getSwigcptr(arg4)
 	_swig_i_4 := getSwigcptr(arg5)
-	swig_r_p := C._wrap_ees_job_quote_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))
+	swig_r_p := C._wrap_ees_job_quote_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 string
  swig_r_1 = swigCopyString(swig_r) 
@@ -1573,7 +1582,7 @@ func Ees_job_start(arg1 Ee_client, arg2 Ees_job_spec, arg3 Ee_policy, arg4 Ee_ca
 	_swig_i_2 := getSwigcptr(arg3)
 	_swig_i_3 := getSwigcptr(arg4)
 	_swig_i_4 := getSwigcptr(arg5)
-	swig_r = (Ee_job)(SwigcptrEe_job(C._wrap_ees_job_start_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))))
+	swig_r = (Ee_job)(SwigcptrEe_job(C._wrap_ees_job_start_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))))
 	return swig_r
 }
 
@@ -1583,14 +1592,14 @@ func Ees_job_next(arg1 Ee_job, arg2 int64, arg3 Ee_cancel, arg4 Ee_job_event, ar
 	_swig_i_2 := getSwigcptr(arg3)
 	_swig_i_3 := getSwigcptr(arg4)
 	_swig_i_4 := getSwigcptr(arg5)
-	C._wrap_ees_job_next_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.swig_type_101(_swig_i_1), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))
+	C._wrap_ees_job_next_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.swig_type_101(_swig_i_1), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4))
 }
 
 func Ees_job_result(arg1 Ee_job, arg2 Ee_error) (_swig_ret Ee_result) {
 	var swig_r Ee_result
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r = (Ee_result)(SwigcptrEe_result(C._wrap_ees_job_result_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))))
+	swig_r = (Ee_result)(SwigcptrEe_result(C._wrap_ees_job_result_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))))
 	return swig_r
 }
 
@@ -1598,7 +1607,7 @@ func Ees_job_cancel(arg1 Ee_job, arg2 uint, arg3 Ee_error) {
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
-	C._wrap_ees_job_cancel_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2))
+	C._wrap_ees_job_cancel_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.uintptr_t(_swig_i_2))
 }
 
 func Ees_connect(arg1 Ee_client, arg2 string, arg3 Ee_policy, arg4 uint, arg5 int, arg6 Ee_cancel, arg7 Ee_error) (_swig_ret Ee_app) {
@@ -1610,7 +1619,7 @@ func Ees_connect(arg1 Ee_client, arg2 string, arg3 Ee_policy, arg4 uint, arg5 in
 	_swig_i_4 := arg5
 	_swig_i_5 := getSwigcptr(arg6)
 	_swig_i_6 := getSwigcptr(arg7)
-	swig_r = (Ee_app)(SwigcptrEe_app(C._wrap_ees_connect_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), *(*C.swig_type_102)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_intgo(_swig_i_4), C.uintptr_t(_swig_i_5), C.uintptr_t(_swig_i_6))))
+	swig_r = (Ee_app)(SwigcptrEe_app(C._wrap_ees_connect_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), *(*C.swig_type_102)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_intgo(_swig_i_4), C.uintptr_t(_swig_i_5), C.uintptr_t(_swig_i_6))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
@@ -1626,7 +1635,7 @@ func Ees_node_attestation(arg1 Ee_client, arg2 string, arg3 Ee_policy, arg4 uint
 	_swig_i_4 := arg5
 	_swig_i_5 := getSwigcptr(arg6)
 	_swig_i_6 := getSwigcptr(arg7)
-	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_node_attestation_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), *(*C.swig_type_103)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_intgo(_swig_i_4), C.uintptr_t(_swig_i_5), C.uintptr_t(_swig_i_6))))
+	swig_r = (Ee_verdict)(SwigcptrEe_verdict(C._wrap_ees_node_attestation_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), *(*C.swig_type_103)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.swig_intgo(_swig_i_3), C.swig_intgo(_swig_i_4), C.uintptr_t(_swig_i_5), C.uintptr_t(_swig_i_6))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
@@ -1644,7 +1653,7 @@ func Ees_app_request(arg1 Ee_app, arg2 string, arg3 string, arg4 []byte, arg5 []
 	_swig_i_6 := arg7
 	_swig_i_7 := getSwigcptr(arg8)
 	_swig_i_8 := getSwigcptr(arg9)
-	swig_r = (Ee_response)(SwigcptrEe_response(C._wrap_ees_app_request_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_105)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_107)(unsafe.Pointer(&_swig_i_4)), C.swig_intgo(_swig_i_5), C.swig_intgo(_swig_i_6), C.uintptr_t(_swig_i_7), C.uintptr_t(_swig_i_8))))
+	swig_r = (Ee_response)(SwigcptrEe_response(C._wrap_ees_app_request_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), *(*C.swig_type_104)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_105)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_106)(unsafe.Pointer(&_swig_i_3)), *(*C.swig_type_107)(unsafe.Pointer(&_swig_i_4)), C.swig_intgo(_swig_i_5), C.swig_intgo(_swig_i_6), C.uintptr_t(_swig_i_7), C.uintptr_t(_swig_i_8))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
@@ -1671,7 +1680,7 @@ func Ees_upload_open(arg1 Ee_app, arg2 string, arg3 string, arg4 []byte, arg5 ui
 	_swig_i_6 := arg7
 	_swig_i_7 := getSwigcptr(arg8)
 	_swig_i_8 := getSwigcptr(arg9)
-	swig_r = (Ee_upload)(SwigcptrEe_upload(C._wrap_ees_upload_open_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), *(*C.swig_type_108)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_109)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_110)(unsafe.Pointer(&_swig_i_3)), C.swig_type_111(_swig_i_4), C.swig_intgo(_swig_i_5), C.swig_intgo(_swig_i_6), C.uintptr_t(_swig_i_7), C.uintptr_t(_swig_i_8))))
+	swig_r = (Ee_upload)(SwigcptrEe_upload(C._wrap_ees_upload_open_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), *(*C.swig_type_108)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_109)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_110)(unsafe.Pointer(&_swig_i_3)), C.swig_type_111(_swig_i_4), C.swig_intgo(_swig_i_5), C.swig_intgo(_swig_i_6), C.uintptr_t(_swig_i_7), C.uintptr_t(_swig_i_8))))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
@@ -1688,7 +1697,7 @@ func Ees_upload_write(arg1 Ee_upload, arg2 []byte, arg3 Ee_error) {
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
-	C._wrap_ees_upload_write_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), *(*C.swig_type_112)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
+	C._wrap_ees_upload_write_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), *(*C.swig_type_112)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}
@@ -1698,7 +1707,7 @@ func Ees_upload_finish(arg1 Ee_upload, arg2 Ee_error) (_swig_ret Ee_response) {
 	var swig_r Ee_response
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := getSwigcptr(arg2)
-	swig_r = (Ee_response)(SwigcptrEe_response(C._wrap_ees_upload_finish_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))))
+	swig_r = (Ee_response)(SwigcptrEe_response(C._wrap_ees_upload_finish_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.uintptr_t(_swig_i_1))))
 	return swig_r
 }
 
@@ -1707,7 +1716,7 @@ func Ees_response_read(arg1 Ee_response, arg2 int64, arg3 Ee_error) (_swig_ret [
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
-	swig_r_p := C._wrap_ees_response_read_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.swig_type_114(_swig_i_1), C.uintptr_t(_swig_i_2))
+	swig_r_p := C._wrap_ees_response_read_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.swig_type_114(_swig_i_1), C.uintptr_t(_swig_i_2))
 	swig_r = *(*[]byte)(unsafe.Pointer(&swig_r_p))
 	var swig_r_1 []byte
 
@@ -1723,7 +1732,7 @@ func Ees_app_socket(arg1 Ee_app, arg2 uint, arg3 int, arg4 Ee_cancel, arg5 Ee_er
 	_swig_i_2 := arg3
 	_swig_i_3 := getSwigcptr(arg4)
 	_swig_i_4 := getSwigcptr(arg5)
-	swig_r = (int)(C._wrap_ees_app_socket_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_intgo(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4)))
+	swig_r = (int)(C._wrap_ees_app_socket_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.swig_intgo(_swig_i_1), C.swig_intgo(_swig_i_2), C.uintptr_t(_swig_i_3), C.uintptr_t(_swig_i_4)))
 	return swig_r
 }
 
@@ -1732,7 +1741,7 @@ func Ees_app_forward(arg1 Ee_app, arg2 uint16, arg3 Ee_error) (_swig_ret Ee_forw
 	_swig_i_0 := getSwigcptr(arg1)
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
-	swig_r = (Ee_forward)(SwigcptrEe_forward(C._wrap_ees_app_forward_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), C.short(_swig_i_1), C.uintptr_t(_swig_i_2))))
+	swig_r = (Ee_forward)(SwigcptrEe_forward(C._wrap_ees_app_forward_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), C.short(_swig_i_1), C.uintptr_t(_swig_i_2))))
 	return swig_r
 }
 
@@ -1750,7 +1759,7 @@ func Ees_app_deploy(arg1 Ee_client, arg2 string, arg3 string, arg4 []byte, arg5 
 	_swig_i_9 := arg10
 	_swig_i_10 := getSwigcptr(arg11)
 	_swig_i_11 := getSwigcptr(arg12)
-	swig_r_p := C._wrap_ees_app_deploy_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), *(*C.swig_type_116)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_117)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_118)(unsafe.Pointer(&_swig_i_3)), C.short(_swig_i_4), C.double(_swig_i_5), C.swig_type_119(_swig_i_6), *(*C.swig_type_120)(unsafe.Pointer(&_swig_i_7)), *(*C.swig_type_121)(unsafe.Pointer(&_swig_i_8)), C.swig_type_122(_swig_i_9), C.uintptr_t(_swig_i_10), C.uintptr_t(_swig_i_11))
+	swig_r_p := C._wrap_ees_app_deploy_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), *(*C.swig_type_116)(unsafe.Pointer(&_swig_i_1)), *(*C.swig_type_117)(unsafe.Pointer(&_swig_i_2)), *(*C.swig_type_118)(unsafe.Pointer(&_swig_i_3)), C.short(_swig_i_4), C.double(_swig_i_5), C.swig_type_119(_swig_i_6), *(*C.swig_type_120)(unsafe.Pointer(&_swig_i_7)), *(*C.swig_type_121)(unsafe.Pointer(&_swig_i_8)), C.swig_type_122(_swig_i_9), C.uintptr_t(_swig_i_10), C.uintptr_t(_swig_i_11))
 	swig_r = *(*string)(unsafe.Pointer(&swig_r_p))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
@@ -1777,7 +1786,7 @@ func Ees_app_stop(arg1 Ee_client, arg2 string, arg3 Ee_cancel, arg4 Ee_error) {
 	_swig_i_1 := arg2
 	_swig_i_2 := getSwigcptr(arg3)
 	_swig_i_3 := getSwigcptr(arg4)
-	C._wrap_ees_app_stop_raw_d19cc9e8bc94c89e(C.uintptr_t(_swig_i_0), *(*C.swig_type_123)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3))
+	C._wrap_ees_app_stop_raw_c3392f3d2b3ab72f(C.uintptr_t(_swig_i_0), *(*C.swig_type_123)(unsafe.Pointer(&_swig_i_1)), C.uintptr_t(_swig_i_2), C.uintptr_t(_swig_i_3))
 	if Swig_escape_always_false {
 		Swig_escape_val = arg2
 	}

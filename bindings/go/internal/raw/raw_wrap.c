@@ -435,6 +435,12 @@ static char *ees_policy_toml(const ee_policy *policy, ee_error *err) {
     return out;
 }
 
+static ee_policy *ees_policy_unpinned(const ee_policy *policy, ee_error *err) {
+    ee_policy *out = NULL;
+    ees_end(ee_policy_unpinned(policy, &out, err), err);
+    return out;
+}
+
 static ee_policy *ees_policy_pin(const ee_policy *policy, const char *what, const char *hex, ee_error *err) {
     ee_policy *out = NULL;
     ees_end(ee_policy_pin(policy, what, hex, &out, err), err);
@@ -682,7 +688,7 @@ static void ees_app_stop(ee_client *client, const char *name, ee_cancel *cancel,
 extern "C" {
 #endif
 
-void _wrap_Swig_free_raw_d19cc9e8bc94c89e(void *_swig_go_0) {
+void _wrap_Swig_free_raw_c3392f3d2b3ab72f(void *_swig_go_0) {
   void *arg1 = (void *) 0 ;
   
   arg1 = *(void **)&_swig_go_0; 
@@ -692,7 +698,7 @@ void _wrap_Swig_free_raw_d19cc9e8bc94c89e(void *_swig_go_0) {
 }
 
 
-void *_wrap_Swig_malloc_raw_d19cc9e8bc94c89e(intgo _swig_go_0) {
+void *_wrap_Swig_malloc_raw_c3392f3d2b3ab72f(intgo _swig_go_0) {
   int arg1 ;
   void *result = 0 ;
   void *_swig_go_result;
@@ -705,7 +711,7 @@ void *_wrap_Swig_malloc_raw_d19cc9e8bc94c89e(intgo _swig_go_0) {
 }
 
 
-void _wrap_ees_free_raw_d19cc9e8bc94c89e(_goslice_ _swig_go_0) {
+void _wrap_ees_free_raw_c3392f3d2b3ab72f(_goslice_ _swig_go_0) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   
@@ -719,7 +725,7 @@ void _wrap_ees_free_raw_d19cc9e8bc94c89e(_goslice_ _swig_go_0) {
 }
 
 
-int _wrap_ee_error_status_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+int _wrap_ee_error_status_get_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_status result;
   int _swig_go_result;
@@ -732,7 +738,7 @@ int _wrap_ee_error_status_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) 
 }
 
 
-intgo _wrap_ee_error_http_status_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_http_status_get_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -745,7 +751,7 @@ intgo _wrap_ee_error_http_status_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig
 }
 
 
-intgo _wrap_ee_error_retry_after_ms_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retry_after_ms_get_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint32_t result;
   intgo _swig_go_result;
@@ -758,7 +764,7 @@ intgo _wrap_ee_error_retry_after_ms_get_raw_d19cc9e8bc94c89e(struct ee_error *_s
 }
 
 
-intgo _wrap_ee_error_retryable_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+intgo _wrap_ee_error_retryable_get_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -771,7 +777,7 @@ intgo _wrap_ee_error_retryable_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_g
 }
 
 
-long long _wrap_ee_error_refusal_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_refusal_get_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -784,7 +790,7 @@ long long _wrap_ee_error_refusal_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig
 }
 
 
-long long _wrap_ee_error_offset_bytes_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_offset_bytes_get_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -797,7 +803,7 @@ long long _wrap_ee_error_offset_bytes_get_raw_d19cc9e8bc94c89e(struct ee_error *
 }
 
 
-long long _wrap_ee_error_needed_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_needed_get_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -810,7 +816,7 @@ long long _wrap_ee_error_needed_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_
 }
 
 
-long long _wrap_ee_error_available_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_available_get_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -823,7 +829,7 @@ long long _wrap_ee_error_available_get_raw_d19cc9e8bc94c89e(struct ee_error *_sw
 }
 
 
-long long _wrap_ee_error_locked_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+long long _wrap_ee_error_locked_get_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -836,7 +842,7 @@ long long _wrap_ee_error_locked_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_
 }
 
 
-_gostring_ _wrap_ee_error_message_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_message_get_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -849,7 +855,7 @@ _gostring_ _wrap_ee_error_message_get_raw_d19cc9e8bc94c89e(struct ee_error *_swi
 }
 
 
-_gostring_ _wrap_ee_error_hint_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_hint_get_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -862,7 +868,7 @@ _gostring_ _wrap_ee_error_hint_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_g
 }
 
 
-_gostring_ _wrap_ee_error_request_id_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_request_id_get_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -875,7 +881,7 @@ _gostring_ _wrap_ee_error_request_id_get_raw_d19cc9e8bc94c89e(struct ee_error *_
 }
 
 
-_gostring_ _wrap_ee_error_idempotency_key_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_idempotency_key_get_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -888,7 +894,7 @@ _gostring_ _wrap_ee_error_idempotency_key_get_raw_d19cc9e8bc94c89e(struct ee_err
 }
 
 
-_gostring_ _wrap_ee_error_details_get_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+_gostring_ _wrap_ee_error_details_get_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -901,7 +907,7 @@ _gostring_ _wrap_ee_error_details_get_raw_d19cc9e8bc94c89e(struct ee_error *_swi
 }
 
 
-struct ee_error *_wrap_new_ee_error_raw_d19cc9e8bc94c89e() {
+struct ee_error *_wrap_new_ee_error_raw_c3392f3d2b3ab72f() {
   struct ee_error *result = 0 ;
   struct ee_error *_swig_go_result;
   
@@ -912,7 +918,7 @@ struct ee_error *_wrap_new_ee_error_raw_d19cc9e8bc94c89e() {
 }
 
 
-void _wrap_delete_ee_error_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+void _wrap_delete_ee_error_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   struct ee_error *arg1 = (struct ee_error *) 0 ;
   
   arg1 = *(struct ee_error **)&_swig_go_0; 
@@ -922,7 +928,7 @@ void _wrap_delete_ee_error_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_transfer_id_get_raw_d19cc9e8bc94c89e(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_id_get_raw_c3392f3d2b3ab72f(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -935,7 +941,7 @@ _gostring_ _wrap_ee_transfer_id_get_raw_d19cc9e8bc94c89e(struct ee_transfer *_sw
 }
 
 
-_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_d19cc9e8bc94c89e(struct ee_transfer *_swig_go_0) {
+_gostring_ _wrap_ee_transfer_idempotency_key_get_raw_c3392f3d2b3ab72f(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -948,7 +954,7 @@ _gostring_ _wrap_ee_transfer_idempotency_key_get_raw_d19cc9e8bc94c89e(struct ee_
 }
 
 
-long long _wrap_ee_transfer_amount_get_raw_d19cc9e8bc94c89e(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_amount_get_raw_c3392f3d2b3ab72f(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -961,7 +967,7 @@ long long _wrap_ee_transfer_amount_get_raw_d19cc9e8bc94c89e(struct ee_transfer *
 }
 
 
-long long _wrap_ee_transfer_balance_after_get_raw_d19cc9e8bc94c89e(struct ee_transfer *_swig_go_0) {
+long long _wrap_ee_transfer_balance_after_get_raw_c3392f3d2b3ab72f(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -974,7 +980,7 @@ long long _wrap_ee_transfer_balance_after_get_raw_d19cc9e8bc94c89e(struct ee_tra
 }
 
 
-intgo _wrap_ee_transfer_replayed_get_raw_d19cc9e8bc94c89e(struct ee_transfer *_swig_go_0) {
+intgo _wrap_ee_transfer_replayed_get_raw_c3392f3d2b3ab72f(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -987,7 +993,7 @@ intgo _wrap_ee_transfer_replayed_get_raw_d19cc9e8bc94c89e(struct ee_transfer *_s
 }
 
 
-struct ee_transfer *_wrap_new_ee_transfer_raw_d19cc9e8bc94c89e() {
+struct ee_transfer *_wrap_new_ee_transfer_raw_c3392f3d2b3ab72f() {
   struct ee_transfer *result = 0 ;
   struct ee_transfer *_swig_go_result;
   
@@ -998,7 +1004,7 @@ struct ee_transfer *_wrap_new_ee_transfer_raw_d19cc9e8bc94c89e() {
 }
 
 
-void _wrap_delete_ee_transfer_raw_d19cc9e8bc94c89e(struct ee_transfer *_swig_go_0) {
+void _wrap_delete_ee_transfer_raw_c3392f3d2b3ab72f(struct ee_transfer *_swig_go_0) {
   struct ee_transfer *arg1 = (struct ee_transfer *) 0 ;
   
   arg1 = *(struct ee_transfer **)&_swig_go_0; 
@@ -1008,7 +1014,7 @@ void _wrap_delete_ee_transfer_raw_d19cc9e8bc94c89e(struct ee_transfer *_swig_go_
 }
 
 
-long long _wrap_ee_balance_available_get_raw_d19cc9e8bc94c89e(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_available_get_raw_c3392f3d2b3ab72f(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1021,7 +1027,7 @@ long long _wrap_ee_balance_available_get_raw_d19cc9e8bc94c89e(struct ee_balance 
 }
 
 
-long long _wrap_ee_balance_locked_get_raw_d19cc9e8bc94c89e(struct ee_balance *_swig_go_0) {
+long long _wrap_ee_balance_locked_get_raw_c3392f3d2b3ab72f(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1034,7 +1040,7 @@ long long _wrap_ee_balance_locked_get_raw_d19cc9e8bc94c89e(struct ee_balance *_s
 }
 
 
-_gostring_ _wrap_ee_balance_account_get_raw_d19cc9e8bc94c89e(struct ee_balance *_swig_go_0) {
+_gostring_ _wrap_ee_balance_account_get_raw_c3392f3d2b3ab72f(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1047,7 +1053,7 @@ _gostring_ _wrap_ee_balance_account_get_raw_d19cc9e8bc94c89e(struct ee_balance *
 }
 
 
-struct ee_balance *_wrap_new_ee_balance_raw_d19cc9e8bc94c89e() {
+struct ee_balance *_wrap_new_ee_balance_raw_c3392f3d2b3ab72f() {
   struct ee_balance *result = 0 ;
   struct ee_balance *_swig_go_result;
   
@@ -1058,7 +1064,7 @@ struct ee_balance *_wrap_new_ee_balance_raw_d19cc9e8bc94c89e() {
 }
 
 
-void _wrap_delete_ee_balance_raw_d19cc9e8bc94c89e(struct ee_balance *_swig_go_0) {
+void _wrap_delete_ee_balance_raw_c3392f3d2b3ab72f(struct ee_balance *_swig_go_0) {
   struct ee_balance *arg1 = (struct ee_balance *) 0 ;
   
   arg1 = *(struct ee_balance **)&_swig_go_0; 
@@ -1068,7 +1074,7 @@ void _wrap_delete_ee_balance_raw_d19cc9e8bc94c89e(struct ee_balance *_swig_go_0)
 }
 
 
-int _wrap_ee_job_event_kind_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_kind_get_raw_c3392f3d2b3ab72f(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_job_event_kind result;
   int _swig_go_result;
@@ -1081,7 +1087,7 @@ int _wrap_ee_job_event_kind_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_
 }
 
 
-int _wrap_ee_job_event_stream_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
+int _wrap_ee_job_event_stream_get_raw_c3392f3d2b3ab72f(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_stream_id result;
   int _swig_go_result;
@@ -1094,7 +1100,7 @@ int _wrap_ee_job_event_stream_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swi
 }
 
 
-long long _wrap_ee_job_event_seq_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_seq_get_raw_c3392f3d2b3ab72f(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1107,7 +1113,7 @@ long long _wrap_ee_job_event_seq_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_
 }
 
 
-long long _wrap_ee_job_event_time_unix_ms_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_time_unix_ms_get_raw_c3392f3d2b3ab72f(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1120,7 +1126,7 @@ long long _wrap_ee_job_event_time_unix_ms_get_raw_d19cc9e8bc94c89e(struct ee_job
 }
 
 
-_goslice_ _wrap_ee_job_event_data_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
+_goslice_ _wrap_ee_job_event_data_get_raw_c3392f3d2b3ab72f(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1137,7 +1143,7 @@ _goslice_ _wrap_ee_job_event_data_get_raw_d19cc9e8bc94c89e(struct ee_job_event *
 }
 
 
-_gostring_ _wrap_ee_job_event_phase_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_phase_get_raw_c3392f3d2b3ab72f(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1150,7 +1156,7 @@ _gostring_ _wrap_ee_job_event_phase_get_raw_d19cc9e8bc94c89e(struct ee_job_event
 }
 
 
-long long _wrap_ee_job_event_done_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_done_get_raw_c3392f3d2b3ab72f(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1163,7 +1169,7 @@ long long _wrap_ee_job_event_done_get_raw_d19cc9e8bc94c89e(struct ee_job_event *
 }
 
 
-long long _wrap_ee_job_event_total_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
+long long _wrap_ee_job_event_total_get_raw_c3392f3d2b3ab72f(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   uint64_t result;
   long long _swig_go_result;
@@ -1176,7 +1182,7 @@ long long _wrap_ee_job_event_total_get_raw_d19cc9e8bc94c89e(struct ee_job_event 
 }
 
 
-_gostring_ _wrap_ee_job_event_message_get_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
+_gostring_ _wrap_ee_job_event_message_get_raw_c3392f3d2b3ab72f(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1189,7 +1195,7 @@ _gostring_ _wrap_ee_job_event_message_get_raw_d19cc9e8bc94c89e(struct ee_job_eve
 }
 
 
-struct ee_job_event *_wrap_new_ee_job_event_raw_d19cc9e8bc94c89e() {
+struct ee_job_event *_wrap_new_ee_job_event_raw_c3392f3d2b3ab72f() {
   struct ee_job_event *result = 0 ;
   struct ee_job_event *_swig_go_result;
   
@@ -1200,7 +1206,7 @@ struct ee_job_event *_wrap_new_ee_job_event_raw_d19cc9e8bc94c89e() {
 }
 
 
-void _wrap_delete_ee_job_event_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_go_0) {
+void _wrap_delete_ee_job_event_raw_c3392f3d2b3ab72f(struct ee_job_event *_swig_go_0) {
   struct ee_job_event *arg1 = (struct ee_job_event *) 0 ;
   
   arg1 = *(struct ee_job_event **)&_swig_go_0; 
@@ -1210,7 +1216,7 @@ void _wrap_delete_ee_job_event_raw_d19cc9e8bc94c89e(struct ee_job_event *_swig_g
 }
 
 
-_gostring_ _wrap_ee_version_raw_d19cc9e8bc94c89e() {
+_gostring_ _wrap_ee_version_raw_c3392f3d2b3ab72f() {
   char *result = 0 ;
   _gostring_ _swig_go_result;
   
@@ -1221,7 +1227,7 @@ _gostring_ _wrap_ee_version_raw_d19cc9e8bc94c89e() {
 }
 
 
-_gostring_ _wrap_ee_status_word_raw_d19cc9e8bc94c89e(int _swig_go_0) {
+_gostring_ _wrap_ee_status_word_raw_c3392f3d2b3ab72f(int _swig_go_0) {
   ee_status arg1 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1234,7 +1240,7 @@ _gostring_ _wrap_ee_status_word_raw_d19cc9e8bc94c89e(int _swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_fire_raw_d19cc9e8bc94c89e(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_fire_raw_c3392f3d2b3ab72f(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1244,7 +1250,7 @@ void _wrap_ee_cancel_fire_raw_d19cc9e8bc94c89e(ee_cancel *_swig_go_0) {
 }
 
 
-void _wrap_ee_cancel_free_raw_d19cc9e8bc94c89e(ee_cancel *_swig_go_0) {
+void _wrap_ee_cancel_free_raw_c3392f3d2b3ab72f(ee_cancel *_swig_go_0) {
   ee_cancel *arg1 = (ee_cancel *) 0 ;
   
   arg1 = *(ee_cancel **)&_swig_go_0; 
@@ -1254,7 +1260,7 @@ void _wrap_ee_cancel_free_raw_d19cc9e8bc94c89e(ee_cancel *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_client_config_json_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0) {
+_gostring_ _wrap_ee_client_config_json_raw_c3392f3d2b3ab72f(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1267,7 +1273,7 @@ _gostring_ _wrap_ee_client_config_json_raw_d19cc9e8bc94c89e(ee_client *_swig_go_
 }
 
 
-intgo _wrap_ee_client_stale_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0) {
+intgo _wrap_ee_client_stale_raw_c3392f3d2b3ab72f(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1280,7 +1286,7 @@ intgo _wrap_ee_client_stale_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_policy_hash_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0) {
+_gostring_ _wrap_ee_policy_hash_raw_c3392f3d2b3ab72f(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1293,7 +1299,7 @@ _gostring_ _wrap_ee_policy_hash_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_policy_simulated_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0) {
+intgo _wrap_ee_policy_simulated_raw_c3392f3d2b3ab72f(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1306,7 +1312,7 @@ intgo _wrap_ee_policy_simulated_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0) {
 }
 
 
-void _wrap_ee_policy_free_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0) {
+void _wrap_ee_policy_free_raw_c3392f3d2b3ab72f(ee_policy *_swig_go_0) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   
   arg1 = *(ee_policy **)&_swig_go_0; 
@@ -1316,7 +1322,7 @@ void _wrap_ee_policy_free_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_verdict_verified_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0) {
+intgo _wrap_ee_verdict_verified_raw_c3392f3d2b3ab72f(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   int result;
   intgo _swig_go_result;
@@ -1329,7 +1335,7 @@ intgo _wrap_ee_verdict_verified_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_text_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_text_raw_c3392f3d2b3ab72f(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1342,7 +1348,7 @@ _gostring_ _wrap_ee_verdict_text_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_verdict_json_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0) {
+_gostring_ _wrap_ee_verdict_json_raw_c3392f3d2b3ab72f(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1355,7 +1361,7 @@ _gostring_ _wrap_ee_verdict_json_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0) {
 }
 
 
-void _wrap_ee_verdict_free_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0) {
+void _wrap_ee_verdict_free_raw_c3392f3d2b3ab72f(ee_verdict *_swig_go_0) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   
   arg1 = *(ee_verdict **)&_swig_go_0; 
@@ -1365,7 +1371,7 @@ void _wrap_ee_verdict_free_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_job_id_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0) {
+_gostring_ _wrap_ee_job_id_raw_c3392f3d2b3ab72f(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1378,7 +1384,7 @@ _gostring_ _wrap_ee_job_id_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_job_id_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_job_id_raw_c3392f3d2b3ab72f(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1391,7 +1397,7 @@ _gostring_ _wrap_ee_result_job_id_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_result_exit_code_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_exit_code_raw_c3392f3d2b3ab72f(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1404,7 +1410,7 @@ intgo _wrap_ee_result_exit_code_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_reason_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_reason_raw_c3392f3d2b3ab72f(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1417,7 +1423,7 @@ _gostring_ _wrap_ee_result_reason_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
 }
 
 
-_goslice_ _wrap_ee_result_output_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0, int _swig_go_1) {
+_goslice_ _wrap_ee_result_output_raw_c3392f3d2b3ab72f(ee_result *_swig_go_0, int _swig_go_1) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_stream_id arg2 ;
   ee_span result;
@@ -1436,7 +1442,7 @@ _goslice_ _wrap_ee_result_output_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0, int
 }
 
 
-intgo _wrap_ee_result_truncated_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
+intgo _wrap_ee_result_truncated_raw_c3392f3d2b3ab72f(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1449,7 +1455,7 @@ intgo _wrap_ee_result_truncated_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_image_digest_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_image_digest_raw_c3392f3d2b3ab72f(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1462,7 +1468,7 @@ _gostring_ _wrap_ee_result_image_digest_raw_d19cc9e8bc94c89e(ee_result *_swig_go
 }
 
 
-_gostring_ _wrap_ee_result_node_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_node_raw_c3392f3d2b3ab72f(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1475,7 +1481,7 @@ _gostring_ _wrap_ee_result_node_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_cost_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
+long long _wrap_ee_result_cost_raw_c3392f3d2b3ab72f(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1488,7 +1494,7 @@ long long _wrap_ee_result_cost_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
 }
 
 
-long long _wrap_ee_result_locked_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
+long long _wrap_ee_result_locked_raw_c3392f3d2b3ab72f(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_money result;
   long long _swig_go_result;
@@ -1501,7 +1507,7 @@ long long _wrap_ee_result_locked_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_result_receipt_json_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
+_gostring_ _wrap_ee_result_receipt_json_raw_c3392f3d2b3ab72f(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1514,7 +1520,7 @@ _gostring_ _wrap_ee_result_receipt_json_raw_d19cc9e8bc94c89e(ee_result *_swig_go
 }
 
 
-ee_verdict *_wrap_ee_result_attestation_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
+ee_verdict *_wrap_ee_result_attestation_raw_c3392f3d2b3ab72f(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1527,7 +1533,7 @@ ee_verdict *_wrap_ee_result_attestation_raw_d19cc9e8bc94c89e(ee_result *_swig_go
 }
 
 
-void _wrap_ee_result_free_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
+void _wrap_ee_result_free_raw_c3392f3d2b3ab72f(ee_result *_swig_go_0) {
   ee_result *arg1 = (ee_result *) 0 ;
   
   arg1 = *(ee_result **)&_swig_go_0; 
@@ -1537,7 +1543,7 @@ void _wrap_ee_result_free_raw_d19cc9e8bc94c89e(ee_result *_swig_go_0) {
 }
 
 
-_gostring_ _wrap_ee_app_base_url_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0) {
+_gostring_ _wrap_ee_app_base_url_raw_c3392f3d2b3ab72f(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *result = 0 ;
   _gostring_ _swig_go_result;
@@ -1550,7 +1556,7 @@ _gostring_ _wrap_ee_app_base_url_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0) {
 }
 
 
-ee_verdict *_wrap_ee_app_attestation_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0) {
+ee_verdict *_wrap_ee_app_attestation_raw_c3392f3d2b3ab72f(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   ee_verdict *result = 0 ;
   ee_verdict *_swig_go_result;
@@ -1563,7 +1569,7 @@ ee_verdict *_wrap_ee_app_attestation_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0) {
 }
 
 
-intgo _wrap_ee_response_status_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0) {
+intgo _wrap_ee_response_status_raw_c3392f3d2b3ab72f(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   int32_t result;
   intgo _swig_go_result;
@@ -1576,7 +1582,7 @@ intgo _wrap_ee_response_status_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0) {
 }
 
 
-long long _wrap_ee_response_header_count_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0) {
+long long _wrap_ee_response_header_count_raw_c3392f3d2b3ab72f(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t result;
   long long _swig_go_result;
@@ -1589,7 +1595,7 @@ long long _wrap_ee_response_header_count_raw_d19cc9e8bc94c89e(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_name_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_name_raw_c3392f3d2b3ab72f(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1604,7 +1610,7 @@ _gostring_ _wrap_ee_response_header_name_raw_d19cc9e8bc94c89e(ee_response *_swig
 }
 
 
-_gostring_ _wrap_ee_response_header_value_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0, long long _swig_go_1) {
+_gostring_ _wrap_ee_response_header_value_raw_c3392f3d2b3ab72f(ee_response *_swig_go_0, long long _swig_go_1) {
   ee_response *arg1 = (ee_response *) 0 ;
   size_t arg2 ;
   char *result = 0 ;
@@ -1619,7 +1625,7 @@ _gostring_ _wrap_ee_response_header_value_raw_d19cc9e8bc94c89e(ee_response *_swi
 }
 
 
-_goslice_ _wrap_ee_response_body_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0) {
+_goslice_ _wrap_ee_response_body_raw_c3392f3d2b3ab72f(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   ee_span result;
   _goslice_ _swig_go_result;
@@ -1636,7 +1642,7 @@ _goslice_ _wrap_ee_response_body_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0) {
 }
 
 
-short _wrap_ee_forward_port_raw_d19cc9e8bc94c89e(ee_forward *_swig_go_0) {
+short _wrap_ee_forward_port_raw_c3392f3d2b3ab72f(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   uint16_t result;
   short _swig_go_result;
@@ -1649,7 +1655,7 @@ short _wrap_ee_forward_port_raw_d19cc9e8bc94c89e(ee_forward *_swig_go_0) {
 }
 
 
-long long _wrap_ees_money_parse_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+long long _wrap_ees_money_parse_raw_c3392f3d2b3ab72f(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_money result;
@@ -1669,7 +1675,7 @@ long long _wrap_ees_money_parse_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, stru
 }
 
 
-_goslice_ _wrap_ees_key_generate_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+_goslice_ _wrap_ees_key_generate_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ees_bytes result;
   _goslice_ _swig_go_result;
@@ -1686,7 +1692,7 @@ _goslice_ _wrap_ees_key_generate_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_
 }
 
 
-_goslice_ _wrap_ees_key_public_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_key_public_raw_c3392f3d2b3ab72f(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -1710,7 +1716,7 @@ _goslice_ _wrap_ees_key_public_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, struc
 }
 
 
-ee_cancel *_wrap_ees_cancel_new_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+ee_cancel *_wrap_ees_cancel_new_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_cancel *result = 0 ;
   ee_cancel *_swig_go_result;
@@ -1723,7 +1729,7 @@ ee_cancel *_wrap_ees_cancel_new_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0
 }
 
 
-ees_job_spec *_wrap_ees_job_spec_new_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
+ees_job_spec *_wrap_ees_job_spec_new_raw_c3392f3d2b3ab72f(_gostring_ _swig_go_0, _goslice_ _swig_go_1, _goslice_ _swig_go_2, _goslice_ _swig_go_3, double _swig_go_4, long long _swig_go_5, long long _swig_go_6, long long _swig_go_7, _gostring_ _swig_go_8, _gostring_ _swig_go_9, _gostring_ _swig_go_10, struct ee_error *_swig_go_11) {
   char *arg1 = (char *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -1790,7 +1796,7 @@ ees_job_spec *_wrap_ees_job_spec_new_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0,
 }
 
 
-void _wrap_ees_job_spec_free_raw_d19cc9e8bc94c89e(ees_job_spec *_swig_go_0) {
+void _wrap_ees_job_spec_free_raw_c3392f3d2b3ab72f(ees_job_spec *_swig_go_0) {
   ees_job_spec *arg1 = (ees_job_spec *) 0 ;
   
   arg1 = *(ees_job_spec **)&_swig_go_0; 
@@ -1800,7 +1806,7 @@ void _wrap_ees_job_spec_free_raw_d19cc9e8bc94c89e(ees_job_spec *_swig_go_0) {
 }
 
 
-void _wrap_ee_client_free_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0) {
+void _wrap_ee_client_free_raw_c3392f3d2b3ab72f(ee_client *_swig_go_0) {
   ee_client *arg1 = (ee_client *) 0 ;
   
   arg1 = *(ee_client **)&_swig_go_0; 
@@ -1810,7 +1816,7 @@ void _wrap_ee_client_free_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0) {
 }
 
 
-void _wrap_ee_job_free_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0) {
+void _wrap_ee_job_free_raw_c3392f3d2b3ab72f(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   
   arg1 = *(ee_job **)&_swig_go_0; 
@@ -1820,7 +1826,7 @@ void _wrap_ee_job_free_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0) {
 }
 
 
-void _wrap_ee_job_detach_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0) {
+void _wrap_ee_job_detach_raw_c3392f3d2b3ab72f(ee_job *_swig_go_0) {
   ee_job *arg1 = (ee_job *) 0 ;
   
   arg1 = *(ee_job **)&_swig_go_0; 
@@ -1830,7 +1836,7 @@ void _wrap_ee_job_detach_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0) {
 }
 
 
-void _wrap_ee_app_free_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0) {
+void _wrap_ee_app_free_raw_c3392f3d2b3ab72f(ee_app *_swig_go_0) {
   ee_app *arg1 = (ee_app *) 0 ;
   
   arg1 = *(ee_app **)&_swig_go_0; 
@@ -1840,7 +1846,7 @@ void _wrap_ee_app_free_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0) {
 }
 
 
-void _wrap_ee_response_free_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0) {
+void _wrap_ee_response_free_raw_c3392f3d2b3ab72f(ee_response *_swig_go_0) {
   ee_response *arg1 = (ee_response *) 0 ;
   
   arg1 = *(ee_response **)&_swig_go_0; 
@@ -1850,7 +1856,7 @@ void _wrap_ee_response_free_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0) {
 }
 
 
-void _wrap_ee_upload_free_raw_d19cc9e8bc94c89e(ee_upload *_swig_go_0) {
+void _wrap_ee_upload_free_raw_c3392f3d2b3ab72f(ee_upload *_swig_go_0) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   
   arg1 = *(ee_upload **)&_swig_go_0; 
@@ -1860,7 +1866,7 @@ void _wrap_ee_upload_free_raw_d19cc9e8bc94c89e(ee_upload *_swig_go_0) {
 }
 
 
-void _wrap_ee_forward_free_raw_d19cc9e8bc94c89e(ee_forward *_swig_go_0) {
+void _wrap_ee_forward_free_raw_c3392f3d2b3ab72f(ee_forward *_swig_go_0) {
   ee_forward *arg1 = (ee_forward *) 0 ;
   
   arg1 = *(ee_forward **)&_swig_go_0; 
@@ -1870,7 +1876,7 @@ void _wrap_ee_forward_free_raw_d19cc9e8bc94c89e(ee_forward *_swig_go_0) {
 }
 
 
-ee_client *_wrap_ees_client_new_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, struct ee_error *_swig_go_9) {
+ee_client *_wrap_ees_client_new_raw_c3392f3d2b3ab72f(_gostring_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, ee_policy *_swig_go_4, intgo _swig_go_5, intgo _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, struct ee_error *_swig_go_9) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1931,7 +1937,7 @@ ee_client *_wrap_ees_client_new_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, _gos
 }
 
 
-void _wrap_ees_transfer_credits_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, ee_cancel *_swig_go_5, struct ee_transfer *_swig_go_6, struct ee_error *_swig_go_7) {
+void _wrap_ees_transfer_credits_raw_c3392f3d2b3ab72f(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, ee_cancel *_swig_go_5, struct ee_transfer *_swig_go_6, struct ee_error *_swig_go_7) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -1975,7 +1981,7 @@ void _wrap_ees_transfer_credits_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_balance_get_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, ee_cancel *_swig_go_1, struct ee_balance *_swig_go_2, struct ee_error *_swig_go_3) {
+void _wrap_ees_balance_get_raw_c3392f3d2b3ab72f(ee_client *_swig_go_0, ee_cancel *_swig_go_1, struct ee_balance *_swig_go_2, struct ee_error *_swig_go_3) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_cancel *arg2 = (ee_cancel *) 0 ;
   ee_balance *arg3 = (ee_balance *) 0 ;
@@ -1991,7 +1997,7 @@ void _wrap_ees_balance_get_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, ee_cancel
 }
 
 
-_gostring_ _wrap_ees_client_call_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+_gostring_ _wrap_ees_client_call_raw_c3392f3d2b3ab72f(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, _gostring_ _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2037,7 +2043,7 @@ _gostring_ _wrap_ees_client_call_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _go
 }
 
 
-ee_verdict *_wrap_ees_client_attestation_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, ee_cancel *_swig_go_1, struct ee_error *_swig_go_2) {
+ee_verdict *_wrap_ees_client_attestation_raw_c3392f3d2b3ab72f(ee_client *_swig_go_0, ee_cancel *_swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   ee_cancel *arg2 = (ee_cancel *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2054,7 +2060,7 @@ ee_verdict *_wrap_ees_client_attestation_raw_d19cc9e8bc94c89e(ee_client *_swig_g
 }
 
 
-ee_verdict *_wrap_ees_client_refused_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+ee_verdict *_wrap_ees_client_refused_raw_c3392f3d2b3ab72f(ee_client *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_client *arg1 = (ee_client *) 0 ;
   uint64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2071,7 +2077,7 @@ ee_verdict *_wrap_ees_client_refused_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0,
 }
 
 
-ee_policy *_wrap_ees_policy_production_raw_d19cc9e8bc94c89e(struct ee_error *_swig_go_0) {
+ee_policy *_wrap_ees_policy_production_raw_c3392f3d2b3ab72f(struct ee_error *_swig_go_0) {
   ee_error *arg1 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
   ee_policy *_swig_go_result;
@@ -2084,7 +2090,7 @@ ee_policy *_wrap_ees_policy_production_raw_d19cc9e8bc94c89e(struct ee_error *_sw
 }
 
 
-ee_policy *_wrap_ees_policy_load_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
+ee_policy *_wrap_ees_policy_load_raw_c3392f3d2b3ab72f(_gostring_ _swig_go_0, struct ee_error *_swig_go_1) {
   char *arg1 = (char *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_policy *result = 0 ;
@@ -2104,7 +2110,7 @@ ee_policy *_wrap_ees_policy_load_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, str
 }
 
 
-ee_policy *_wrap_ees_policy_parse_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
+ee_policy *_wrap_ees_policy_parse_raw_c3392f3d2b3ab72f(_gostring_ _swig_go_0, _gostring_ _swig_go_1, struct ee_error *_swig_go_2) {
   char *arg1 = (char *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2131,7 +2137,7 @@ ee_policy *_wrap_ees_policy_parse_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, _g
 }
 
 
-_gostring_ _wrap_ees_policy_toml_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0, struct ee_error *_swig_go_1) {
+_gostring_ _wrap_ees_policy_toml_raw_c3392f3d2b3ab72f(ee_policy *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   char *result = 0 ;
@@ -2147,7 +2153,22 @@ _gostring_ _wrap_ees_policy_toml_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0, str
 }
 
 
-ee_policy *_wrap_ees_policy_pin_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
+ee_policy *_wrap_ees_policy_unpinned_raw_c3392f3d2b3ab72f(ee_policy *_swig_go_0, struct ee_error *_swig_go_1) {
+  ee_policy *arg1 = (ee_policy *) 0 ;
+  ee_error *arg2 = (ee_error *) 0 ;
+  ee_policy *result = 0 ;
+  ee_policy *_swig_go_result;
+  
+  arg1 = *(ee_policy **)&_swig_go_0; 
+  arg2 = *(ee_error **)&_swig_go_1; 
+  
+  result = (ee_policy *)ees_policy_unpinned((ee_policy const *)arg1,arg2);
+  *(ee_policy **)&_swig_go_result = (ee_policy *)result; 
+  return _swig_go_result;
+}
+
+
+ee_policy *_wrap_ees_policy_pin_raw_c3392f3d2b3ab72f(ee_policy *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, struct ee_error *_swig_go_3) {
   ee_policy *arg1 = (ee_policy *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2176,7 +2197,7 @@ ee_policy *_wrap_ees_policy_pin_raw_d19cc9e8bc94c89e(ee_policy *_swig_go_0, _gos
 }
 
 
-ee_verdict *_wrap_ees_verify_quote_raw_d19cc9e8bc94c89e(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, _goslice_ _swig_go_5, struct ee_error *_swig_go_6) {
+ee_verdict *_wrap_ees_verify_quote_raw_c3392f3d2b3ab72f(_goslice_ _swig_go_0, _goslice_ _swig_go_1, ee_policy *_swig_go_2, long long _swig_go_3, _goslice_ _swig_go_4, _goslice_ _swig_go_5, struct ee_error *_swig_go_6) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   void *arg3 = (void *) 0 ;
@@ -2217,7 +2238,7 @@ ee_verdict *_wrap_ees_verify_quote_raw_d19cc9e8bc94c89e(_goslice_ _swig_go_0, _g
 }
 
 
-_goslice_ _wrap_ees_collateral_fetch_raw_d19cc9e8bc94c89e(_goslice_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, intgo _swig_go_4, intgo _swig_go_5, ee_cancel *_swig_go_6, struct ee_error *_swig_go_7) {
+_goslice_ _wrap_ees_collateral_fetch_raw_c3392f3d2b3ab72f(_goslice_ _swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _gostring_ _swig_go_3, intgo _swig_go_4, intgo _swig_go_5, ee_cancel *_swig_go_6, struct ee_error *_swig_go_7) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   char *arg3 = (char *) 0 ;
@@ -2267,7 +2288,7 @@ _goslice_ _wrap_ees_collateral_fetch_raw_d19cc9e8bc94c89e(_goslice_ _swig_go_0, 
 }
 
 
-long long _wrap_ees_collateral_valid_until_raw_d19cc9e8bc94c89e(_goslice_ _swig_go_0, struct ee_error *_swig_go_1) {
+long long _wrap_ees_collateral_valid_until_raw_c3392f3d2b3ab72f(_goslice_ _swig_go_0, struct ee_error *_swig_go_1) {
   void *arg1 = (void *) 0 ;
   size_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2286,7 +2307,7 @@ long long _wrap_ees_collateral_valid_until_raw_d19cc9e8bc94c89e(_goslice_ _swig_
 }
 
 
-ee_verdict *_wrap_ees_verify_file_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
+ee_verdict *_wrap_ees_verify_file_raw_c3392f3d2b3ab72f(_gostring_ _swig_go_0, ee_policy *_swig_go_1, long long _swig_go_2, struct ee_error *_swig_go_3) {
   char *arg1 = (char *) 0 ;
   ee_policy *arg2 = (ee_policy *) 0 ;
   uint64_t arg3 ;
@@ -2310,7 +2331,7 @@ ee_verdict *_wrap_ees_verify_file_raw_d19cc9e8bc94c89e(_gostring_ _swig_go_0, ee
 }
 
 
-_goslice_ _wrap_ees_verdict_evidence_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
+_goslice_ _wrap_ees_verdict_evidence_raw_c3392f3d2b3ab72f(ee_verdict *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_verdict *arg1 = (ee_verdict *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ees_bytes result;
@@ -2329,7 +2350,7 @@ _goslice_ _wrap_ees_verdict_evidence_raw_d19cc9e8bc94c89e(ee_verdict *_swig_go_0
 }
 
 
-_gostring_ _wrap_ees_job_quote_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+_gostring_ _wrap_ees_job_quote_raw_c3392f3d2b3ab72f(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2351,7 +2372,7 @@ _gostring_ _wrap_ees_job_quote_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, ees_j
 }
 
 
-ee_job *_wrap_ees_job_start_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+ee_job *_wrap_ees_job_start_raw_c3392f3d2b3ab72f(ee_client *_swig_go_0, ees_job_spec *_swig_go_1, ee_policy *_swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_client *arg1 = (ee_client *) 0 ;
   ees_job_spec *arg2 = (ees_job_spec *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2372,7 +2393,7 @@ ee_job *_wrap_ees_job_start_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, ees_job_
 }
 
 
-void _wrap_ees_job_next_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
+void _wrap_ees_job_next_raw_c3392f3d2b3ab72f(ee_job *_swig_go_0, long long _swig_go_1, ee_cancel *_swig_go_2, struct ee_job_event *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_job *arg1 = (ee_job *) 0 ;
   int64_t arg2 ;
   ee_cancel *arg3 = (ee_cancel *) 0 ;
@@ -2390,7 +2411,7 @@ void _wrap_ees_job_next_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0, long long _swig
 }
 
 
-ee_result *_wrap_ees_job_result_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_result *_wrap_ees_job_result_raw_c3392f3d2b3ab72f(ee_job *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_job *arg1 = (ee_job *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_result *result = 0 ;
@@ -2405,7 +2426,7 @@ ee_result *_wrap_ees_job_result_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0, struct 
 }
 
 
-void _wrap_ees_job_cancel_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_job_cancel_raw_c3392f3d2b3ab72f(ee_job *_swig_go_0, intgo _swig_go_1, struct ee_error *_swig_go_2) {
   ee_job *arg1 = (ee_job *) 0 ;
   uint32_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2419,7 +2440,7 @@ void _wrap_ees_job_cancel_raw_d19cc9e8bc94c89e(ee_job *_swig_go_0, intgo _swig_g
 }
 
 
-ee_app *_wrap_ees_connect_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+ee_app *_wrap_ees_connect_raw_c3392f3d2b3ab72f(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2449,7 +2470,7 @@ ee_app *_wrap_ees_connect_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gostring_
 }
 
 
-ee_verdict *_wrap_ees_node_attestation_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
+ee_verdict *_wrap_ees_node_attestation_raw_c3392f3d2b3ab72f(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_policy *_swig_go_2, intgo _swig_go_3, intgo _swig_go_4, ee_cancel *_swig_go_5, struct ee_error *_swig_go_6) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_policy *arg3 = (ee_policy *) 0 ;
@@ -2479,7 +2500,7 @@ ee_verdict *_wrap_ees_node_attestation_raw_d19cc9e8bc94c89e(ee_client *_swig_go_
 }
 
 
-ee_response *_wrap_ees_app_request_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_response *_wrap_ees_app_request_raw_c3392f3d2b3ab72f(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, _goslice_ _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2526,7 +2547,7 @@ ee_response *_wrap_ees_app_request_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0, _gos
 }
 
 
-ee_upload *_wrap_ees_upload_open_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, long long _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
+ee_upload *_wrap_ees_upload_open_raw_c3392f3d2b3ab72f(ee_app *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, long long _swig_go_4, intgo _swig_go_5, intgo _swig_go_6, ee_cancel *_swig_go_7, struct ee_error *_swig_go_8) {
   ee_app *arg1 = (ee_app *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2569,7 +2590,7 @@ ee_upload *_wrap_ees_upload_open_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0, _gostr
 }
 
 
-void _wrap_ees_upload_write_raw_d19cc9e8bc94c89e(ee_upload *_swig_go_0, _goslice_ _swig_go_1, struct ee_error *_swig_go_2) {
+void _wrap_ees_upload_write_raw_c3392f3d2b3ab72f(ee_upload *_swig_go_0, _goslice_ _swig_go_1, struct ee_error *_swig_go_2) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   void *arg2 = (void *) 0 ;
   size_t arg3 ;
@@ -2587,7 +2608,7 @@ void _wrap_ees_upload_write_raw_d19cc9e8bc94c89e(ee_upload *_swig_go_0, _goslice
 }
 
 
-ee_response *_wrap_ees_upload_finish_raw_d19cc9e8bc94c89e(ee_upload *_swig_go_0, struct ee_error *_swig_go_1) {
+ee_response *_wrap_ees_upload_finish_raw_c3392f3d2b3ab72f(ee_upload *_swig_go_0, struct ee_error *_swig_go_1) {
   ee_upload *arg1 = (ee_upload *) 0 ;
   ee_error *arg2 = (ee_error *) 0 ;
   ee_response *result = 0 ;
@@ -2602,7 +2623,7 @@ ee_response *_wrap_ees_upload_finish_raw_d19cc9e8bc94c89e(ee_upload *_swig_go_0,
 }
 
 
-_goslice_ _wrap_ees_response_read_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
+_goslice_ _wrap_ees_response_read_raw_c3392f3d2b3ab72f(ee_response *_swig_go_0, long long _swig_go_1, struct ee_error *_swig_go_2) {
   ee_response *arg1 = (ee_response *) 0 ;
   int64_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2623,7 +2644,7 @@ _goslice_ _wrap_ees_response_read_raw_d19cc9e8bc94c89e(ee_response *_swig_go_0, 
 }
 
 
-intgo _wrap_ees_app_socket_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
+intgo _wrap_ees_app_socket_raw_c3392f3d2b3ab72f(ee_app *_swig_go_0, intgo _swig_go_1, intgo _swig_go_2, ee_cancel *_swig_go_3, struct ee_error *_swig_go_4) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint32_t arg2 ;
   int32_t arg3 ;
@@ -2644,7 +2665,7 @@ intgo _wrap_ees_app_socket_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0, intgo _swig_
 }
 
 
-ee_forward *_wrap_ees_app_forward_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
+ee_forward *_wrap_ees_app_forward_raw_c3392f3d2b3ab72f(ee_app *_swig_go_0, short _swig_go_1, struct ee_error *_swig_go_2) {
   ee_app *arg1 = (ee_app *) 0 ;
   uint16_t arg2 ;
   ee_error *arg3 = (ee_error *) 0 ;
@@ -2661,7 +2682,7 @@ ee_forward *_wrap_ees_app_forward_raw_d19cc9e8bc94c89e(ee_app *_swig_go_0, short
 }
 
 
-_gostring_ _wrap_ees_app_deploy_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, ee_cancel *_swig_go_10, struct ee_error *_swig_go_11) {
+_gostring_ _wrap_ees_app_deploy_raw_c3392f3d2b3ab72f(ee_client *_swig_go_0, _gostring_ _swig_go_1, _gostring_ _swig_go_2, _goslice_ _swig_go_3, short _swig_go_4, double _swig_go_5, long long _swig_go_6, _gostring_ _swig_go_7, _gostring_ _swig_go_8, long long _swig_go_9, ee_cancel *_swig_go_10, struct ee_error *_swig_go_11) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   char *arg3 = (char *) 0 ;
@@ -2721,7 +2742,7 @@ _gostring_ _wrap_ees_app_deploy_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gos
 }
 
 
-void _wrap_ees_app_stop_raw_d19cc9e8bc94c89e(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_cancel *_swig_go_2, struct ee_error *_swig_go_3) {
+void _wrap_ees_app_stop_raw_c3392f3d2b3ab72f(ee_client *_swig_go_0, _gostring_ _swig_go_1, ee_cancel *_swig_go_2, struct ee_error *_swig_go_3) {
   ee_client *arg1 = (ee_client *) 0 ;
   char *arg2 = (char *) 0 ;
   ee_cancel *arg3 = (ee_cancel *) 0 ;
