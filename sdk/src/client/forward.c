@@ -109,14 +109,13 @@ static void *run_carry(void *arg) {
 static void start_carry(ee_forward *forward, int local) {
     carry *c = eei_calloc(1, sizeof *c);
     ee_error err = {0};
-    if (!c) {
-        eei_nomem(&err);
-    } else {
+    ee_status st = c ? EE_OK : eei_nomem(&err);
+    if (!st) {
         *c = (carry){.forward = forward, .local = local, .remote = -1};
         int rc = pthread_create(&c->thread, NULL, run_carry, c);
-        if (rc) eei_fail_errno(&err, EE_E_IO, rc, "no thread for one more connection");
+        if (rc) st = eei_fail_errno(&err, EE_E_IO, rc, "no thread for one more connection");
     }
-    if (err.status) {
+    if (st || !c) {
         close(local);
         eei_free(c);
         note_failure(forward, &err);
