@@ -49,7 +49,9 @@ static void challenge(cp_context *cp, registry_node *node) {
 static void attest_when_due(cp_context *cp, registry_node *node, uint64_t now_ms) {
     owed *last = node->user;
     ee_error err = {0};
-    if (!last || now_ms < node->evidence_ms + cp->attest_interval_ms || now_ms < last->attest_asked_ms + ATTEST_ANSWER_MS) return;
+    if (!last || now_ms < node->evidence_ms + cp->attest_interval_ms) return;
+    bool answered = node->evidence_ms >= last->attest_asked_ms; /* well: what was refused is asked again only after its time */
+    if (!answered && now_ms < last->attest_asked_ms + ATTEST_ANSWER_MS) return;
     last->attest_asked_ms = now_ms;
     if (cp_tunnels_attest(cp, node, &err)) eei_log(EEI_LOG_WARN, "attest.not_asked", "node=%s message=%s", node->profile.name, err.message);
 }

@@ -354,8 +354,8 @@ ee_status eei_judge_certificate(eei_judge *judge, X509 *certificate, const ee_po
     ee_status st;
 
     *out = NULL;
-    st = check_shell(judge, certificate, err);
-    if (!st) st = eei_certificate_evidence(certificate, &evidence, err);
+    st = eei_certificate_evidence(certificate, &evidence, err); /* first: most servers have none, and that is what is to be said of them */
+    if (!st) st = check_shell(judge, certificate, err);
     if (!st) st = eei_certificate_spki_sha256(certificate, spki, err);
     if (st) return st;
     e.purpose = EEI_PURPOSE_CERTIFICATE;
