@@ -89,7 +89,7 @@ class Command(Program):
             return Outcome("ok", output=before + output, stray=stray)
         last = stray.rstrip("\n").rpartition("\n")
         error = json.loads(last[2])["error"]
-        needed, available = (error["details"].get(name, {}).get("micros", 0) for name in ("needed", "available"))
+        needed, available = (error.get(name, {}).get("micros", 0) for name in ("needed", "available"))
         return Outcome(error["code"], error["message"], error["hint"], needed, available, error["details"], process.returncode, before + output, last[0])
 
 
