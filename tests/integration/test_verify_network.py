@@ -263,7 +263,7 @@ class Network(DevnetCase):
             failed = [row["name"] for row in json.loads(seen.stdout)["checks"] if row["passed"] is False]
             self.assertEqual((seen.returncode, failed), (code, ["genesis"] if code else []), seen.stderr)
             # Whatever is asked under it: nothing is sent to a control plane that does not satisfy it.
-            self.assertEqual(self.net.ee("run", "myapp:latest", "--", "true", env={"EE_POLICY": str(policy)}).returncode, code)
+            self.assertEqual(self.net.ee("transfer", "contractor-id", "$0.01", env={"EE_POLICY": str(policy)}).returncode, code)
 
     def test_one_call_under_another_policy(self):
         """The control plane is accepted, this one machine is not; and nothing is left of it for the next call."""
