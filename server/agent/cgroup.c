@@ -222,7 +222,9 @@ static void kill_all(const char *dir) {
     fclose(f);
 }
 
-static unsigned remove_tree(const char *dir, uint64_t deadline_ms, unsigned depth) {
+static unsigned remove_tree(const char *dir, uint64_t deadline_ms, unsigned depth);
+
+static unsigned remove_children(const char *dir, uint64_t deadline_ms, unsigned depth) {
     unsigned removed = 0;
     DIR *d = depth < DEPTH_MAX ? opendir(dir) : NULL;
     if (!d) return 0;
@@ -232,10 +234,17 @@ static unsigned remove_tree(const char *dir, uint64_t deadline_ms, unsigned dept
             removed += remove_tree(child, deadline_ms, depth + 1);
     }
     closedir(d);
+    return removed;
+}
+
+/* Again each time: what was forked meanwhile, and the groups that a runtime was just making. */
+static unsigned remove_tree(const char *dir, uint64_t deadline_ms, unsigned depth) {
+    unsigned removed = remove_children(dir, deadline_ms, depth);
     while (rmdir(dir) != 0) {
         if (errno != EBUSY || eei_mono_ms() > deadline_ms) return removed;
-        kill_all(dir); /* again each time: what was forked meanwhile */
+        kill_all(dir);
         usleep(2000);
+        removed += remove_children(dir, deadline_ms, depth);
     }
     return removed + 1;
 }

@@ -79,19 +79,20 @@ def cgroups_of(root_dir):
 
 
 def remove_cgroups(root_dir):
-    """Of an agent that was killed, as the next one with its folder would."""
-    def remove(folder):
-        try:
-            for pid in (folder / "cgroup.procs").read_text().split():
-                os.kill(int(pid), signal.SIGKILL)
-            folder.rmdir()
-        except OSError:  # it ended meanwhile, or has not yet
-            pass
-        return not folder.exists()
+    """Of an agent that was killed, as the next one with its folder would. A runtime that it had just started may still make groups: each
+    look is a new one."""
+    def removed(group):
+        for folder in [*sorted((f for f in group.rglob("*") if f.is_dir()), reverse=True), group]:
+            try:
+                for pid in (folder / "cgroup.procs").read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
+                folder.rmdir()
+            except OSError:  # it ended meanwhile, or has not yet
+                pass
+        return not group.exists()
 
     for group in cgroups_of(root_dir):
-        for folder in [*sorted((f for f in group.rglob("*") if f.is_dir()), reverse=True), group]:
-            wait_for(f"{folder} is removed", lambda: remove(folder))
+        wait_for(f"{group} is removed", lambda: removed(group))
 
 
 class Beside:
