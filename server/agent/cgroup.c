@@ -2,7 +2,7 @@
  * Called by sandbox.c for usage and by runtime.c after a crash. */
 #include "cgroup.h"
 
-#include "attest/digest.h"
+#include "attest/statement.h"
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/encoding.h"
@@ -196,18 +196,12 @@ void agent_cgroup_reset_peak(const agent_cgroup *g) {
 
 /* ---- leftovers ---- */
 
-ee_status agent_cgroup_parent(const char *root_dir, char out[AGENT_CGROUP_PARENT_MAX], ee_error *err) {
-    eei_sha256_ctx *sha = NULL;
+void agent_cgroup_parent(const char *root_dir, char out[AGENT_CGROUP_PARENT_MAX]) {
     uint8_t digest[32];
     char hex[65];
-    ee_status st = eei_sha256_new(&sha, err);
-    if (st) return st;
-    eei_sha256_add(sha, eei_span_text(root_dir));
-    eei_sha256_end(sha, digest);
-    eei_sha256_free(sha);
+    eei_sha256(eei_span_text(root_dir), digest);
     eei_hex_encode(eei_span(digest, 32), hex);
     snprintf(out, AGENT_CGROUP_PARENT_MAX, "/easyenclave-%.12s", hex);
-    return EE_OK;
 }
 
 static void kill_all(const char *dir) {

@@ -41,7 +41,7 @@ void agent_cgroup_read(const agent_cgroup *group, agent_cgroup_usage *out);
 /* Forget the peak so far, where the kernel can. */
 void agent_cgroup_reset_peak(const agent_cgroup *group);
 /* "/easyenclave-..." of an agent's root_dir: two agents on one machine have a parent each. */
-ee_status agent_cgroup_parent(const char *root_dir, char out[AGENT_CGROUP_PARENT_MAX], ee_error *err) EE_MUST_USE;
+void agent_cgroup_parent(const char *root_dir, char out[AGENT_CGROUP_PARENT_MAX]);
 /* Kill what is in parent ("/easyenclave-...") and below in every hierarchy, and remove it. Waits for the kernel up to 2 s. Returns how many
  * groups were removed. */
 unsigned agent_cgroup_remove(const agent_cgroup_layout *layout, const char *parent);

@@ -55,11 +55,12 @@ static ee_status open_trust(program *p, ee_error *err) {
     agent *self = &p->agent;
     const trust_program me = {EEI_ROLE_AGENT, agent_keys, agent_key_count, &p->settings};
     ee_status st = trust_open(&p->settings.trust, &me, &p->trust, err);
+    if (st) return st;
     memcpy(self->network_id, p->trust.network_id, 32);
-    memcpy(self->policy_hash, p->trust.policy_hash, 32);
+    memcpy(self->policy_hash, eei_policy_hash_bytes(p->trust.policy), 32);
     self->judge = p->trust.judge;
     self->prover = p->trust.prover;
-    return st;
+    return EE_OK;
 }
 
 static ee_status open_runtime(program *p, ee_error *err) {

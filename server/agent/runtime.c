@@ -328,13 +328,13 @@ static ee_status prepare_host(agent_runtime *rt, const agent_runtime_options *o,
     h->rootless = geteuid() != 0;
     h->files_max = getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_max < NOFILE_MAX ? files.rlim_max : NOFILE_MAX;
     agent_cgroup_find("/proc/self/mountinfo", &h->cgroups);
+    agent_cgroup_parent(h->root_dir, h->cgroup_parent);
     (void)signal(SIGPIPE, SIG_IGN); /* a job that ended while we write to it is not our end */
     if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) return eei_fail_errno(err, EE_E_CONFIG, errno, "cannot become a subreaper");
     ee_status st = eei_make_dirs(h->root_dir, 0711, err);
     if (!st) st = make_dir(h->root_dir, err);
     if (!st) st = lock_dir(rt, err);
     if (!st) st = make_sub_dir(h, "b", err);
-    if (!st) st = agent_cgroup_parent(h->root_dir, h->cgroup_parent, err);
     if (!st) st = copy_shim(h, o->shim_path, err);
     if (!st) st = probe_all(h, o->runtime, err);
     return st;

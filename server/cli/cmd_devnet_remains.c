@@ -95,7 +95,8 @@ static void each_agent(const char *sandboxes, void (*act)(const char *path, void
 
 static void remove_cgroups(const char *path, void *user) {
     char parent[AGENT_CGROUP_PARENT_MAX];
-    if (agent_cgroup_parent(path, parent, NULL) == EE_OK) (void)agent_cgroup_remove(user, parent);
+    agent_cgroup_parent(path, parent);
+    (void)agent_cgroup_remove(user, parent);
 }
 
 void devnet_remove_sandboxes(const char *sandboxes) {

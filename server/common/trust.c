@@ -16,21 +16,20 @@ static ee_status open_judge(const trust_settings *s, trust *t, ee_error *err) {
     if (!st) st = eei_supply_new(&collateral, &t->collateral, err);
     if (st) return st;
     eei_collateral_source source = eei_supply_source(t->collateral);
-    memcpy(t->policy_hash, eei_policy_hash_bytes(t->policy), 32);
     return eei_judge_new(t->policy, &source, eei_clock_system(), &t->judge, err);
 }
 
 static ee_status open_prover(const trust_settings *s, const trust_program *program, trust *t, ee_error *err) {
     quote_source_options quotes = {.machine_file = given(s->machine)};
     eei_buf config = EEI_BUF_INIT(EEI_EVENT_PAYLOAD_MAX);
-    const config_content contents[] = {{"policy", t->policy_hash}};
+    const config_content contents[] = {{"policy", eei_policy_hash_bytes(t->policy)}};
     eei_prover_options prover = {.role = program->role,
                                  .node = s->node,
                                  .release = ee_version(),
                                  .dns_name = s->node,
                                  .sealed = s->sealed,
                                  .clock = eei_clock_system()};
-    memcpy(prover.policy_hash, t->policy_hash, 32);
+    memcpy(prover.policy_hash, eei_policy_hash_bytes(t->policy), 32);
     ee_status st = quote_source_open(&quotes, &t->quotes, err);
     if (!st) st = boot_ticket_load(s->ticket, program->role, t->network_id, &t->ticket, prover.node_id, err);
     if (!st) st = config_event(program->keys, program->key_count, program->settings, contents, 1, &config, err);

@@ -24,7 +24,7 @@ typedef struct trust_program {
 } trust_program;
 
 typedef struct trust {
-    uint8_t network_id[32], policy_hash[32];
+    uint8_t network_id[32];
     ee_policy *policy;
     eei_supply *collateral; /* of the judge */
     eei_judge *judge;
